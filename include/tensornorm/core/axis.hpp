@@ -1,0 +1,81 @@
+// Axis: one axis of a tensor as every operand of a pass sees it. The whole library is arithmetic on these four numbers.
+#pragma once
+
+#include <Eigen/Core>
+#include <algorithm>
+#include <array>
+
+namespace tensornorm {
+
+using Index = Eigen::Index;
+
+namespace core {
+
+// Strides are in elements; 0 means "does not vary along this axis".
+struct Axis {
+  Index extent, x, stat, param;
+};
+
+inline bool is_kept(const Axis& a) { return a.stat != 0; }
+inline bool is_affine(const Axis& a) { return a.param != 0; }
+
+inline bool operator==(const Axis& a, const Axis& b) {
+  return a.extent == b.extent && a.x == b.x && a.stat == b.stat && a.param == b.param;
+}
+
+// Two neighbours are one axis when every operand steps from the end of the inner one to the next of the outer one.
+inline bool can_merge(const Axis& outer, const Axis& inner) {
+  return outer.x == inner.extent * inner.x && outer.stat == inner.extent * inner.stat &&
+         outer.param == inner.extent * inner.param;
+}
+
+// Axes from outer to inner, in place: nothing here allocates. Eigen's ranks are small; a layer adds one by splitting.
+class Axes {
+ public:
+  static constexpr int kCapacity = 16;
+
+  int size() const { return size_; }
+  bool empty() const { return size_ == 0; }
+  const Axis& operator[](int i) const { return axes_[static_cast<std::size_t>(i)]; }
+  Axis& operator[](int i) { return axes_[static_cast<std::size_t>(i)]; }
+  const Axis& back() const { return (*this)[size_ - 1]; }
+  const Axis* begin() const { return axes_.data(); }
+  const Axis* end() const { return begin() + size_; }
+  Axis* begin() { return axes_.data(); }
+  Axis* end() { return begin() + size_; }
+
+  void push_back(const Axis& a) { (*this)[size_++] = a; }
+  void pop_back() { --size_; }
+
+  // Number of elements; 1 for no axes at all.
+  Index count() const {
+    Index n = 1;
+    for (const Axis& a : *this) n *= a.extent;
+    return n;
+  }
+
+ private:
+  std::array<Axis, kCapacity> axes_{};
+  int size_ = 0;
+};
+
+// The fewest axes that describe the same walk through x from its first element to its last.
+// @pre  every extent is at least 1
+// @post visits the same (x, stat, param) offsets as `axes` sorted by decreasing x, in the same order
+// @post no extent is 1 and no two neighbours can merge
+inline Axes coalesce(Axes axes) {
+  std::stable_sort(axes.begin(), axes.end(), [](const Axis& a, const Axis& b) { return a.x > b.x; });
+  Axes result;
+  for (const Axis& a : axes) {
+    if (a.extent == 1) continue;
+    if (result.empty() || !can_merge(result.back(), a)) {
+      result.push_back(a);
+    } else {
+      result[result.size() - 1] = {result.back().extent * a.extent, a.x, a.stat, a.param};
+    }
+  }
+  return result;
+}
+
+}  // namespace core
+}  // namespace tensornorm

@@ -1,0 +1,150 @@
+// From a layer's statement about axes to the axes the kernels walk.
+#pragma once
+
+#include <array>
+
+#include "tensornorm/core/axis.hpp"
+
+namespace tensornorm {
+namespace core {
+
+// The extents of a dense tensor and its strides in elements, by logical axis.
+struct Shape {
+  int rank = 0;
+  std::array<Index, Axes::kCapacity> extents{}, strides{};
+
+  Index extent(int d) const { return extents[static_cast<std::size_t>(d)]; }
+  Index stride(int d) const { return strides[static_cast<std::size_t>(d)]; }
+  Index count() const {
+    Index n = 1;
+    for (int d = 0; d < rank; ++d) n *= extent(d);
+    return n;
+  }
+};
+
+inline bool operator==(const Shape& a, const Shape& b) {
+  return a.rank == b.rank && a.extents == b.extents && a.strides == b.strides;
+}
+inline bool operator!=(const Shape& a, const Shape& b) { return !(a == b); }
+
+// Axis d becomes two: `outer` groups of extent / outer neighbours.
+// @pre outer divides the extent
+inline Shape split_axis(const Shape& shape, int d, Index outer) {
+  Shape result;
+  for (int i = 0; i < shape.rank; ++i) {
+    const auto at = static_cast<std::size_t>(result.rank++);
+    result.extents[at] = shape.extent(i);
+    result.strides[at] = shape.stride(i);
+    if (i != d) continue;
+    const auto inner = static_cast<std::size_t>(result.rank++);
+    result.extents[inner] = shape.extent(i) / outer;
+    result.strides[inner] = shape.stride(i);
+    result.extents[at] = outer;
+    result.strides[at] = result.extents[inner] * shape.stride(i);
+  }
+  return result;
+}
+
+// A set of axes, one bit per position.
+using AxisSet = unsigned;
+constexpr AxisSet axis(int d) { return AxisSet{1} << d; }
+constexpr AxisSet axes_below(int d) { return axis(d) - 1; }
+constexpr bool contains(AxisSet set, int d) { return (set & axis(d)) != 0; }
+
+// Statistics along the kept axes and parameters along the affine ones, both row-major in logical order.
+// @post every axis of `shape` appears once, in logical order, uncoalesced
+inline Axes make_plan(const Shape& shape, AxisSet kept, AxisSet affine) {
+  Axes plan;
+  Index stat = 1, param = 1;
+  for (int d = shape.rank - 1; d >= 0; --d) {
+    const bool is_kept = contains(kept, d), is_affine = contains(affine, d);
+    plan.push_back({shape.extent(d), shape.stride(d), is_kept ? stat : 0, is_affine ? param : 0});
+    if (is_kept) stat *= shape.extent(d);
+    if (is_affine) param *= shape.extent(d);
+  }
+  std::reverse(plan.begin(), plan.end());
+  return plan;
+}
+
+// The plan of dgamma and dbeta: parameters are what the gradient's statistics are kept along.
+inline Axes dual(Axes plan) {
+  for (Axis& a : plan) std::swap(a.stat, a.param);
+  return plan;
+}
+
+// What a pass that does not touch an operand sees: a pass merges as far as its own operands allow.
+inline Axes without_param(Axes plan) {
+  for (Axis& a : plan) a.param = 0;
+  return coalesce(plan);
+}
+
+// Number of statistics (or, of the dual, parameters).
+inline Index kept_count(const Axes& plan) {
+  Index n = 1;
+  for (const Axis& a : plan) n *= is_kept(a) ? a.extent : 1;
+  return n;
+}
+
+// Cells: what sums are kept for and coefficients laid out along, numbered in the order of x. The axes marked in `cell`
+// (one bit per position in `plan`) get the cell's number as their stat stride, the others 0; params are dropped.
+// @pre plan is sorted by decreasing x
+inline Axes number_cells(Axes plan, AxisSet cell) {
+  Index number = 1;
+  for (int i = plan.size() - 1; i >= 0; --i) {
+    plan[i].param = 0;
+    plan[i].stat = contains(cell, i) ? number : 0;
+    if (plan[i].stat != 0) number *= plan[i].extent;
+  }
+  return plan;
+}
+
+// The cells themselves as a tensor: x is the cell's number, stat and param what the plan has there.
+inline Axes cells_of(const Axes& plan, AxisSet cell) {
+  const Axes numbered = number_cells(plan, cell);
+  Axes result;
+  for (int i = 0; i < plan.size(); ++i) {
+    if (numbered[i].stat != 0) result.push_back({plan[i].extent, numbered[i].stat, plan[i].stat, plan[i].param});
+  }
+  return coalesce(result);
+}
+
+// The plan's axes that satisfy a predicate, as a set of positions.
+template <class Predicate>
+AxisSet select(const Axes& plan, Predicate predicate) {
+  AxisSet set = 0;
+  for (int i = 0; i < plan.size(); ++i) {
+    if (predicate(plan[i])) set |= axis(i);
+  }
+  return set;
+}
+
+// How many neighbouring cells must stay together so that no statistic is divided: all from the outermost axis that is
+// cell but not kept inwards; 1 if there is none.
+inline Index granule(const Axes& plan, AxisSet cells) {
+  Index n = 1, result = 1;
+  for (int i = plan.size() - 1; i >= 0; --i) {
+    if (!contains(cells, i)) continue;
+    n *= plan[i].extent;
+    if (!is_kept(plan[i])) result = n;
+  }
+  return result;
+}
+
+// Cells finer than statistics: short inner runs become columns of their own, to be merged afterwards, where a reduced
+// axis outside makes the columns long enough to pay. Groups of channels last, and channels first in column-major order,
+// so take wide columns and not short rows.
+// @post contains every kept axis; is the kept axes where refining does not pay
+inline AxisSet refined(const Axes& plan, Index short_run, Index most_cells) {
+  const AxisSet kept = select(plan, is_kept);
+  int first = 0;  // the first kept axis inside a reduced one
+  Index rows = 1;
+  while (first < plan.size() && is_kept(plan[first])) ++first;
+  for (; first < plan.size() && !is_kept(plan[first]); ++first) rows *= plan[first].extent;
+  Index run = 1;
+  for (int i = plan.size() - 1; i >= first && is_kept(plan[i]) == is_kept(plan.back()); --i) run *= plan[i].extent;
+  const AxisSet cells = kept | (axes_below(plan.size()) & ~axes_below(first));
+  return run < short_run && rows >= 2 * run && granule(plan, cells) <= most_cells ? cells : kept;
+}
+
+}  // namespace core
+}  // namespace tensornorm
