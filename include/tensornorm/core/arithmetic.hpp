@@ -1,0 +1,314 @@
+// The arithmetic of every pass, one functor each. A functor sees vectors only; the loop shapes (row.hpp, column.hpp,
+// map.hpp) own the loops, and an operand is a value for the whole row (PerRow) or lanes along it (PerColumn).
+//
+// hi + lo is the mean: hi rounded to the tensor's precision, lo what the rounding lost. x - hi is exact where it
+// matters and lo is so small that folding it into a constant cancels nothing, so no digit of x is lost at any offset.
+#pragma once
+
+#include "tensornorm/core/packet.hpp"
+
+namespace tensornorm {
+namespace core {
+
+// A different value for each row of a tile, `stride` elements apart (0: one for all).
+template <class T>
+struct PerRow {
+  const T* p;
+  Index stride = 1;
+
+  template <class V>
+  struct Row {
+    V value;
+    template <class At>
+    TENSORNORM_INLINE void get(const At&, V& v) const {
+      v = value;
+    }
+  };
+  template <class V>
+  TENSORNORM_INLINE void begin(Index r, Row<V>& row) const {
+    broadcast(p[r * stride], row.value);
+  }
+};
+
+// A different value for each column, the same in every row.
+template <class T>
+struct PerColumn {
+  const T* p;
+
+  template <class V>
+  struct Row {
+    const T* p;
+    template <class At>
+    TENSORNORM_INLINE void get(const At& at, V& v) const {
+      at.load(p, v);
+    }
+  };
+  template <class V>
+  TENSORNORM_INLINE void begin(Index, Row<V>& row) const {
+    row.p = p;
+  }
+};
+
+// Rows of a tensor: x, dy.
+template <class Scalar>
+struct Rows {
+  const Scalar* p;
+  Index stride;
+
+  template <class V>
+  struct Row {
+    const Scalar* p;
+    template <class At>
+    TENSORNORM_INLINE void get(const At& at, V& v) const {
+      at.load(p, v);
+    }
+  };
+  template <class V>
+  TENSORNORM_INLINE void begin(Index r, Row<V>& row) const {
+    row.p = p + r * stride;
+  }
+};
+
+template <class Operand, class V>
+using RowOf = typename Operand::template Row<V>;
+
+// Reductions hand out p and q: the loop sums p and p * q.
+
+// p = q = x - estimate: the sums of a mean and a variance about an estimate of the mean.
+template <class S, class Estimate>
+struct Deviations {
+  using Scalar = S;
+  Rows<S> x;
+  Estimate estimate;
+
+  template <class V>
+  struct Row {
+    RowOf<Rows<S>, V> x;
+    RowOf<Estimate, V> estimate;
+  };
+  template <class V>
+  TENSORNORM_INLINE void begin(Index r, Row<V>& row) const {
+    x.begin(r, row.x);
+    estimate.begin(r, row.estimate);
+  }
+  template <class V, class At>
+  TENSORNORM_INLINE void factors(const Row<V>& row, const At& at, V& p, V& q) const {
+    V e;
+    row.x.get(at, p);
+    row.estimate.get(at, e);
+    p -= e;
+    q = p;
+  }
+};
+
+// p = dy, q = x - hi: the sums of dbeta and dgamma, up to rstd.
+template <class S, class Stat>
+struct Gradients {
+  using Scalar = S;
+  Rows<S> x, dy;
+  Stat hi;
+
+  template <class V>
+  struct Row {
+    RowOf<Rows<S>, V> x, dy;
+    RowOf<Stat, V> hi;
+  };
+  template <class V>
+  TENSORNORM_INLINE void begin(Index r, Row<V>& row) const {
+    x.begin(r, row.x);
+    dy.begin(r, row.dy);
+    hi.begin(r, row.hi);
+  }
+  template <class V, class At>
+  TENSORNORM_INLINE void factors(const Row<V>& row, const At& at, V& p, V& q) const {
+    V mean;
+    row.dy.get(at, p);
+    row.x.get(at, q);
+    row.hi.get(at, mean);
+    q -= mean;
+  }
+};
+
+// p = dy * gamma, q = x - hi: the sums dx needs when gamma varies across a statistic.
+template <class S, class Stat, class Param>
+struct ScaledGradients {
+  using Scalar = S;
+  Gradients<S, Stat> gradients;
+  Param gamma;
+
+  template <class V>
+  struct Row {
+    RowOf<Gradients<S, Stat>, V> gradients;
+    RowOf<Param, V> gamma;
+  };
+  template <class V>
+  TENSORNORM_INLINE void begin(Index r, Row<V>& row) const {
+    gradients.begin(r, row.gradients);
+    gamma.begin(r, row.gamma);
+  }
+  template <class V, class At>
+  TENSORNORM_INLINE void factors(const Row<V>& row, const At& at, V& p, V& q) const {
+    V g;
+    gradients.factors(row.gradients, at, p, q);
+    row.gamma.get(at, g);
+    p *= g;
+  }
+};
+
+// p = dy, q = xhat: the sums of dbeta and dgamma across statistics.
+template <class S, class Stat>
+struct ParameterGradients {
+  using Scalar = S;
+  Gradients<S, Stat> gradients;
+  Stat rstd, lo_rstd;
+
+  template <class V>
+  struct Row {
+    RowOf<Gradients<S, Stat>, V> gradients;
+    RowOf<Stat, V> rstd, lo_rstd;
+  };
+  template <class V>
+  TENSORNORM_INLINE void begin(Index r, Row<V>& row) const {
+    gradients.begin(r, row.gradients);
+    rstd.begin(r, row.rstd);
+    lo_rstd.begin(r, row.lo_rstd);
+  }
+  template <class V, class At>
+  TENSORNORM_INLINE void factors(const Row<V>& row, const At& at, V& p, V& q) const {
+    V scale, shift;
+    gradients.factors(row.gradients, at, p, q);
+    row.rstd.get(at, scale);
+    row.lo_rstd.get(at, shift);
+    q = q * scale - shift;
+  }
+};
+
+// y = (x - hi) * scale + shift, with scale = rstd * gamma and shift = beta - lo * scale.
+template <class S, class Coefficient>
+struct Normalize {
+  using Scalar = S;
+  Rows<S> x;
+  Coefficient hi, scale, shift;
+
+  template <class V>
+  struct Row {
+    RowOf<Rows<S>, V> x;
+    RowOf<Coefficient, V> hi, scale, shift;
+  };
+  template <class V>
+  TENSORNORM_INLINE void begin(Index r, Row<V>& row) const {
+    x.begin(r, row.x);
+    hi.begin(r, row.hi);
+    scale.begin(r, row.scale);
+    shift.begin(r, row.shift);
+  }
+  template <class V, class At>
+  TENSORNORM_INLINE void value(const Row<V>& row, const At& at, V& y) const {
+    V mean, a, b;
+    row.x.get(at, y);
+    row.hi.get(at, mean);
+    row.scale.get(at, a);
+    row.shift.get(at, b);
+    y = (y - mean) * a + b;
+  }
+};
+
+// y = xhat * gamma + beta with xhat = (x - hi) * rstd - lo * rstd, where statistics and parameters cross.
+template <class S, class Stat, class Gamma, class Beta>
+struct NormalizeAcross {
+  using Scalar = S;
+  Normalize<S, Stat> xhat;
+  Gamma gamma;
+  Beta beta;
+
+  template <class V>
+  struct Row {
+    RowOf<Normalize<S, Stat>, V> xhat;
+    RowOf<Gamma, V> gamma;
+    RowOf<Beta, V> beta;
+  };
+  template <class V>
+  TENSORNORM_INLINE void begin(Index r, Row<V>& row) const {
+    xhat.begin(r, row.xhat);
+    gamma.begin(r, row.gamma);
+    beta.begin(r, row.beta);
+  }
+  template <class V, class At>
+  TENSORNORM_INLINE void value(const Row<V>& row, const At& at, V& y) const {
+    V g, b;
+    xhat.value(row.xhat, at, y);
+    row.gamma.get(at, g);
+    row.beta.get(at, b);
+    y = y * g + b;
+  }
+};
+
+// dx = dy * scale + ((x - hi) * slope + shift): the input gradient with gamma and rstd in scale.
+template <class S, class Coefficient>
+struct InputGradient {
+  using Scalar = S;
+  Rows<S> x, dy;
+  Coefficient hi, scale, slope, shift;
+
+  template <class V>
+  struct Row {
+    RowOf<Rows<S>, V> x, dy;
+    RowOf<Coefficient, V> hi, scale, slope, shift;
+  };
+  template <class V>
+  TENSORNORM_INLINE void begin(Index r, Row<V>& row) const {
+    x.begin(r, row.x);
+    dy.begin(r, row.dy);
+    hi.begin(r, row.hi);
+    scale.begin(r, row.scale);
+    slope.begin(r, row.slope);
+    shift.begin(r, row.shift);
+  }
+  // dx from any gradient g that reaches xhat: dy itself, or dy * gamma.
+  template <class V, class At>
+  TENSORNORM_INLINE void through(const Row<V>& row, const At& at, const V& g, V& dx) const {
+    V mean, a, b, c;
+    row.x.get(at, dx);
+    row.hi.get(at, mean);
+    row.scale.get(at, a);
+    row.slope.get(at, b);
+    row.shift.get(at, c);
+    dx = g * a + ((dx - mean) * b + c);
+  }
+  template <class V, class At>
+  TENSORNORM_INLINE void value(const Row<V>& row, const At& at, V& dx) const {
+    V g;
+    row.dy.get(at, g);
+    through(row, at, g, dx);
+  }
+};
+
+// The same where gamma crosses the statistics.
+template <class S, class Stat, class Param>
+struct InputGradientAcross {
+  using Scalar = S;
+  InputGradient<S, Stat> gradient;
+  Param gamma;
+
+  template <class V>
+  struct Row {
+    RowOf<InputGradient<S, Stat>, V> gradient;
+    RowOf<Param, V> gamma;
+  };
+  template <class V>
+  TENSORNORM_INLINE void begin(Index r, Row<V>& row) const {
+    gradient.begin(r, row.gradient);
+    gamma.begin(r, row.gamma);
+  }
+  template <class V, class At>
+  TENSORNORM_INLINE void value(const Row<V>& row, const At& at, V& dx) const {
+    V g, gamma_lanes;
+    row.gradient.dy.get(at, g);
+    row.gamma.get(at, gamma_lanes);
+    g *= gamma_lanes;
+    gradient.through(row.gradient, at, g, dx);
+  }
+};
+
+}  // namespace core
+}  // namespace tensornorm
