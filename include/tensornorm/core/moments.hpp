@@ -1,0 +1,107 @@
+// Moments: count, mean and squared deviations of a set of numbers, in a form that merges and keeps every digit.
+#pragma once
+
+#include <cmath>
+#include <limits>
+#include <type_traits>
+
+#include "tensornorm/core/axis.hpp"
+
+namespace tensornorm {
+namespace core {
+
+// The mean is estimate + correction, kept apart: near a large offset their sum would round what the correction holds.
+struct Moments {
+  Index n = 0;
+  double estimate = 0, correction = 0;
+  double m2 = 0;  // sum of (x - mean)^2
+
+  double mean() const { return estimate + correction; }
+  double var() const { return m2 / static_cast<double>(n); }
+};
+
+// From the sums of d = x - estimate and of d^2; exact in exact arithmetic for any estimate.
+inline Moments moments_about(double estimate, Index n, double sum_d, double sum_d2) {
+  const double correction = sum_d / static_cast<double>(n);
+  const double m2 = sum_d2 - sum_d * correction;
+  return {n, estimate, correction, m2 < 0 ? 0.0 : m2};
+}
+
+// True when the estimate lies more than two standard deviations from the mean, so that m2 lost digits to cancellation.
+inline bool is_far(const Moments& m) { return static_cast<double>(m.n) * m.correction * m.correction > 4 * m.m2; }
+
+// The union of two disjoint sets (Chan, Golub and LeVeque 1979, formula 2.1); associative up to rounding.
+inline Moments merge(const Moments& a, const Moments& b) {
+  if (a.n == 0) return b;
+  if (b.n == 0) return a;
+  const Index n = a.n + b.n;
+  const double delta = (b.estimate - a.estimate) + (b.correction - a.correction);
+  const double share = static_cast<double>(b.n) / static_cast<double>(n);
+  return {n, a.estimate, a.correction + delta * share, a.m2 + b.m2 + delta * delta * share * static_cast<double>(a.n)};
+}
+
+// What a map needs of a statistic: the mean as hi + lo, and 1 / sqrt(var + eps).
+template <class T>
+struct Statistic {
+  T hi = 0, lo = 0, rstd = 0;
+};
+
+// 1 / sqrt(var + eps), and 0 where that sum is 0: a constant slice becomes beta. Double tensors take the root in long
+// double, so that it rounds once.
+template <class T>
+T reciprocal_std(double var, double eps) {
+  using Wide = std::conditional_t<std::is_same<T, double>::value, long double, double>;
+  const Wide sum = static_cast<Wide>(var) + static_cast<Wide>(eps);
+  return sum == 0 ? T(0) : static_cast<T>(1 / std::sqrt(sum));
+}
+
+template <class T>
+Statistic<T> finish(const Moments& m, double eps) {
+  Statistic<T> s;
+  s.hi = static_cast<T>(m.mean());
+  s.lo = static_cast<T>((m.estimate - static_cast<double>(s.hi)) + m.correction);
+  s.rstd = reciprocal_std<T>(m.var(), eps);
+  return s;
+}
+
+// Whether moments summed in T cannot be trusted: something overflowed, or the squares are so small that they lost
+// digits to underflow where eps does not hide it.
+template <class T>
+bool needs_exact_path(const Moments& m, double eps) {
+  constexpr double kTiny = std::is_same<T, double>::value ? 1e-280 : 1e-28;
+  if (!std::isfinite(m.mean()) || !std::isfinite(m.m2)) return true;
+  return m.var() < kTiny && eps < kTiny * 1e17;
+}
+
+// The same numbers taken one by one, in a type whose squares neither overflow nor underflow for any x of type T.
+template <class T>
+class ExactMoments {
+ public:
+  using Wide = std::conditional_t<std::is_same<T, double>::value, long double, double>;
+
+  // `each` calls its argument with every number of the set; it is called twice. Not centred: the moments about zero.
+  template <class Each>
+  static Moments of(const Each& each, bool centred) {
+    Index n = 0;
+    Wide sum = 0;
+    each([&](T x) {
+      ++n;
+      sum += static_cast<Wide>(x);
+    });
+    const Wide mean = centred ? sum / static_cast<Wide>(n) : Wide(0);
+    Wide d1 = 0, d2 = 0;
+    each([&](T x) {
+      const Wide d = static_cast<Wide>(x) - mean;
+      d1 += d;
+      d2 += d * d;
+    });
+    const double estimate = static_cast<double>(mean);
+    if (!centred) return {n, 0, 0, static_cast<double>(d2)};
+    const Wide shift = d1 / static_cast<Wide>(n);
+    return {n, estimate, static_cast<double>(mean - static_cast<Wide>(estimate) + shift),
+            static_cast<double>(d2 - d1 * shift)};
+  }
+};
+
+}  // namespace core
+}  // namespace tensornorm

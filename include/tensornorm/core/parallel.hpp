@@ -1,0 +1,84 @@
+// Who runs which unit of work. Units are fixed by the shape, so every device computes the same bits.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <type_traits>
+#include <utility>
+
+#include "tensornorm/core/axis.hpp"
+
+namespace Eigen {
+struct DefaultDevice;
+}
+
+namespace tensornorm {
+namespace core {
+
+// Below this many elements a hand-over to another thread costs more than it saves.
+constexpr Index kParallelElements = 32 << 10;
+
+// Caller and helpers claim numbered units until none is left. The state lives until the last helper has looked, so
+// nobody waits for helpers that the pool starts late; the caller waits only for units already claimed.
+template <class Work>
+class ClaimLoop {
+ public:
+  ClaimLoop(const Work& work, Index units) : work_(work), units_(units) {}
+
+  void help() {
+    Index done = 0;
+    for (Index unit = next_++; unit < units_; unit = next_++, ++done) work_(unit);
+    if (done == 0) return;
+    const std::lock_guard<std::mutex> lock(mutex_);
+    done_ += done;
+    if (done_ == units_) all_done_.notify_one();
+  }
+
+  void wait() {
+    std::unique_lock<std::mutex> lock(mutex_);
+    all_done_.wait(lock, [this] { return done_ == units_; });
+  }
+
+ private:
+  const Work& work_;  // the caller's: alive while a claimed unit is not done
+  const Index units_;
+  std::atomic<Index> next_{0};
+  Index done_ = 0;
+  std::mutex mutex_;
+  std::condition_variable all_done_;
+};
+
+// Runs work(0) ... work(units - 1), in order on the calling thread.
+template <class Work>
+void run_inline(Index units, const Work& work) {
+  for (Index unit = 0; unit < units; ++unit) work(unit);
+}
+
+template <class Work>
+void parallel_for(const Eigen::DefaultDevice&, Index units, Index, const Work& work) {
+  run_inline(units, work);
+}
+
+// The same on a device with a thread pool. Runs inline on a pool's own thread, on pools of one or none and for little
+// work. `work` does not throw; a pool that cannot take a task leaves its units to the caller.
+template <class Device, class Work>
+void parallel_for(const Device& device, Index units, Index elements, const Work& work) {
+  auto* pool = device.getPool();
+  const Index threads = std::min<Index>(device.numThreads(), pool == nullptr ? 0 : pool->NumThreads());
+  if (threads < 2 || units < 2 || elements < kParallelElements || pool->CurrentThreadId() >= 0) {
+    return run_inline(units, work);
+  }
+  const auto loop = std::make_shared<ClaimLoop<Work>>(work, units);
+  try {
+    for (Index i = 1; i < std::min(threads, units); ++i) pool->Schedule([loop] { loop->help(); });
+  } catch (const std::bad_alloc&) {
+  }
+  loop->help();
+  loop->wait();
+}
+
+}  // namespace core
+}  // namespace tensornorm

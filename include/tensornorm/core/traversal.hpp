@@ -1,0 +1,158 @@
+// Traversal: which cells a plan is reduced to, which shape that gives, and how its coefficients are laid out.
+#pragma once
+
+#include "tensornorm/core/arithmetic.hpp"
+#include "tensornorm/core/walk.hpp"
+
+namespace tensornorm {
+namespace core {
+
+// The parameters along the line of a tile, the same for all of its cells.
+class LineParams {
+ public:
+  LineParams(const Axes& line, Index base, Index position, Index count)
+      : line_(line), base_(base), position_(position), count_(count) {}
+
+  // True when they lie side by side in the order of the line.
+  static bool are_contiguous(const Axes& line) { return line.empty() || (line.size() == 1 && line.back().param == 1); }
+  bool are_contiguous() const { return are_contiguous(line_); }
+
+  // Calls visit(i, p): the tile's parameter i is number p.
+  template <class Visit>
+  void each(const Visit& visit) const {
+    Odometer at(line_, position_);
+    for (Index i = 0; i < count_; ++i, at.next()) visit(i, base_ + at.param());
+  }
+
+  // Where they are in `params`, or a copy of them in the order of the line; null params read as 0.
+  template <class T>
+  PerRow<T> of(const T* params, T* buffer) const {
+    static constexpr T kZero = 0;
+    if (params == nullptr) return {&kZero, 0};
+    if (are_contiguous()) return {first_of(params)};
+    each([&](Index i, Index p) { buffer[i] = params[p]; });
+    return {buffer};
+  }
+
+  // @pre are_contiguous()
+  template <class T>
+  T* first_of(T* params) const {
+    return params + base_ + position_;
+  }
+
+ private:
+  const Axes& line_;
+  Index base_, position_, count_;
+};
+
+// Sums are kept for cells: the statistics, or finer where `refined` says so. Coefficients are laid out for fine cells,
+// which know their parameter too; where parameters vary along nearly every element of a statistic (LayerNorm) that
+// would be a copy of x, and the map takes statistics and parameters apart: it goes `across`.
+struct Traversal {
+  static constexpr Index kShortRun = 32;     // inner runs worth refining: less than four vectors
+  static constexpr Index kShortFineRun = 8;  // fine rows shorter than a vector go across instead
+
+  Axes plan;
+  AxisSet cell_set, fine_set;
+  bool across;
+  Axes cells, fine_cells;  // as tensors, for their stat and param
+  Axes line_params;        // the reduced axes, for their param
+  Walk walk, fine;
+  Index granule, fineness;  // cells that stay together; fine cells in a cell
+
+  Traversal(const Axes& full_plan, bool affine)
+      : plan(affine ? coalesce(full_plan) : without_param(full_plan)),
+        cell_set(refined(plan, kShortRun, Cut::kBlockCells)), fine_set(cell_set | select(plan, is_affine)),
+        across(fine_set != cell_set && !fine_rows_are_long()), cells(cells_of(plan, cell_set)),
+        fine_cells(cells_of(plan, fine_set)), line_params(reduced_params()), walk(walked(cell_set, across)),
+        fine(walked(fine_set, false)), granule(core::granule(plan, cell_set)), fineness(fine.cells() / walk.cells()) {}
+
+  Index cell_number(Index group, Index k) const { return group * walk.cells() + k; }
+  Index fine_number(Index group, Index c) const { return group * fine.cells() + c; }
+
+  // Merges the values of the cells of each statistic; every cell gets the result.
+  // @pre n is a multiple of granule, and granule at most Cut::kBlockCells
+  template <class T, class Merge>
+  void fold(T* values, Index n, const Merge& merge) const {
+    Axes inner;  // cells of a granule, with their number among its statistics
+    Index number = 1, stats = 1;
+    for (int i = plan.size() - 1; i >= 0 && number < granule; --i) {
+      if (!contains(cell_set, i)) continue;
+      inner.push_back({plan[i].extent, number, is_kept(plan[i]) ? stats : 0, 0});
+      number *= plan[i].extent;
+      if (is_kept(plan[i])) stats *= plan[i].extent;
+    }
+    inner = coalesce(inner);
+    for (T* first = values; first < values + n; first += granule) {
+      T totals[Cut::kBlockCells] = {};
+      Odometer add(inner), spread(inner);
+      for (Index i = 0; i < granule; ++i, add.next()) totals[add.stat()] = merge(totals[add.stat()], first[i]);
+      for (Index i = 0; i < granule; ++i, spread.next()) first[i] = totals[spread.stat()];
+    }
+  }
+
+  // Calls visit(c0, c1, p0, p1) for the fine cells of the cells [k0, k1), at most Cut::kBlockCells at a time, and the
+  // positions of their lines: part `part` of `parts` of either.
+  template <class Visit>
+  void visit_fine(Index k0, Index k1, Index part, Index parts, const Visit& visit) const {
+    const bool by_cell = fineness > 1;
+    const Index n = (k1 - k0) * fineness, line = fine.line();
+    const Index begin = k0 * fineness + (by_cell ? part_begin(n, part, parts) : 0);
+    const Index end = k0 * fineness + (by_cell ? part_begin(n, part + 1, parts) : n);
+    const Index p0 = by_cell ? 0 : part_begin(line, part, parts);
+    const Index p1 = by_cell ? line : part_begin(line, part + 1, parts);
+    for (Index c = begin; c < end; c += Cut::kBlockCells) visit(c, std::min(c + Cut::kBlockCells, end), p0, p1);
+  }
+
+  // Calls visit(tile, i, params) for part `part` of `parts` of the lines of the cells [k0, k1): tiles whose rows or
+  // columns, from the block's cell i on, share their line parameters.
+  template <class Visit>
+  void visit_across(Index group, Index k0, Index k1, Index part, Index parts, const Visit& visit) const {
+    const Index p0 = part_begin(walk.line(), part, parts), p1 = part_begin(walk.line(), part + 1, parts);
+    const Index most = LineParams::are_contiguous(line_params) ? walk.line() : Cut::kBlockCells;
+    const Index alike = walk.cell_param() == 0 ? k1 - k0 : 1;
+    for (Index k = k0; k < k1; k += alike) {
+      for (Index p = p0; p < p1; p += most) {
+        walk.visit(group, k, k + alike, p, std::min(p + most, p1), [&](const Tile& tile) {
+          const Index base = tile.param + k * walk.cell_param();
+          visit(tile, k - k0, LineParams(line_params, base, tile.position, tile.count));
+        });
+      }
+    }
+  }
+
+ private:
+  // Row shape, parameters outside and a run of one parameter inside that fills vectors.
+  bool fine_rows_are_long() const {
+    int i = plan.size() - 1;
+    if (contains(fine_set, i) || plan[i].extent < kShortFineRun) return false;
+    while (i >= 0 && !contains(fine_set, i)) --i;
+    while (i >= 0 && is_affine(plan[i]) && !contains(cell_set, i)) --i;
+    for (; i >= 0; --i) {
+      if (is_affine(plan[i]) && !contains(cell_set, i)) return false;
+    }
+    return true;
+  }
+
+  Axes reduced_params() const {
+    Axes result;
+    Index position = 1;
+    for (int i = plan.size() - 1; i >= 0; --i) {
+      if (contains(cell_set, i)) continue;
+      result.push_back({plan[i].extent, position, 0, plan[i].param});
+      position *= plan[i].extent;
+    }
+    return coalesce(result);
+  }
+
+  Walk walked(AxisSet set, bool with_cell_params) const {
+    Axes axes = number_cells(plan, set);
+    for (int i = 0; with_cell_params && i < axes.size(); ++i) {
+      if (contains(set, i)) axes[i].param = plan[i].param;
+    }
+    return Walk(coalesce(axes));
+  }
+};
+
+}  // namespace core
+}  // namespace tensornorm
