@@ -1,0 +1,214 @@
+// Backward: dx, dgamma and dbeta from x, dy and the statistics of the forward pass.
+//
+// With g = dy * gamma and n elements to a statistic, dx = rstd * (g - mean(g) - xhat * mean(g * xhat)); a mean that is
+// not taken from x (RMSNorm) drops the first mean, frozen statistics drop both (Ioffe and Szegedy 2015, section 3).
+#pragma once
+
+#include <vector>
+
+#include "tensornorm/core/column.hpp"
+#include "tensornorm/core/map.hpp"
+#include "tensornorm/core/parallel.hpp"
+#include "tensornorm/core/row.hpp"
+#include "tensornorm/core/traversal.hpp"
+
+namespace tensornorm {
+namespace core {
+
+template <class Scalar>
+struct BackwardArguments {
+  using T = ParamOf<Scalar>;
+  Axes plan;
+  const Scalar *x, *dy;
+  Scalar* dx;  // x or dy themselves, or disjoint from both
+  const T* gamma = nullptr;
+  const T *hi, *lo, *rstd;  // of the forward pass, in the plan's stat order
+  bool centred = true, frozen = false;
+  T *dgamma = nullptr, *dbeta = nullptr;  // null: not wanted
+};
+
+// What dx needs of a cell; see InputGradient.
+template <class T>
+struct InputCoefficients {
+  T scale, slope, shift;
+
+  // From rstd * gamma, the statistic, and the sums of g and g * xhat over its n elements.
+  InputCoefficients(T rstd_gamma, T lo, T rstd, double sum_g, double sum_gx, double n) : scale(rstd_gamma) {
+    const double r = static_cast<double>(rstd), s = -r * r * sum_gx / n;
+    slope = static_cast<T>(s);
+    shift = static_cast<T>(-r * sum_g / n - s * static_cast<double>(lo));
+  }
+};
+
+// Where some axis is neither kept nor affine: both kinds of sums come from one reduction to fine cells.
+template <class Scalar>
+class Backward {
+ public:
+  Backward(const BackwardArguments<Scalar>& arguments, const Traversal& traversal)
+      : a_(arguments), t_(traversal), cut_(t_.fine, granule(t_.plan, t_.fine_set), 2 * sizeof(Scalar)) {}
+
+  template <class Device>
+  void run(const Device& device, std::vector<double>& workspace) {
+    reserve(workspace);
+    if (cut_.parts > 1) {
+      for (Index b = 0; b < cut_.blocks; ++b) run_in_parts(device, place(b));
+    } else {
+      const Index units = std::min(cut_.blocks, Cut::kUnits);
+      parallel_for(device, units, a_.plan.count(), [&](Index unit) {
+        for (Index b = part_begin(cut_.blocks, unit, units); b < part_begin(cut_.blocks, unit + 1, units); ++b) {
+          const Block block = place(b);
+          std::fill_n(sum_g_ + block.first, block.size(), 0.0);
+          std::fill_n(sum_gx_ + block.first, block.size(), 0.0);
+          reduce(block, 0, t_.fine.line(), sum_g_ + block.first, sum_gx_ + block.first);
+          finish(block);
+          map_block(block, 0, 1);
+        }
+      });
+    }
+    sum_parameters();
+  }
+
+ private:
+  using T = ParamOf<Scalar>;
+  static constexpr Index kCells = Cut::kBlockCells;
+
+  struct Block {
+    Index group, k0, k1, first;  // first: number of cell k0
+    Index size() const { return k1 - k0; }
+  };
+
+  Block place(Index b) const {
+    const Index group = b / cut_.blocks_per_group, k0 = b % cut_.blocks_per_group * cut_.block_cells;
+    return {group, k0, std::min(k0 + cut_.block_cells, t_.fine.cells()), t_.fine_number(group, k0)};
+  }
+
+  // Sums by cell, totals by statistic, totals by parameter, and a block's sums in parts.
+  void reserve(std::vector<double>& workspace) {
+    const Index cells = t_.fine_cells.count(), stats = kept_count(t_.plan);
+    params_ = a_.gamma == nullptr ? 0 : kept_count(dual(t_.plan));
+    const Index parts = cut_.parts > 1 ? cut_.parts * cut_.block_cells : 0;
+    const auto size = static_cast<std::size_t>(2 * (cells + stats + params_ + parts));
+    if (workspace.size() < size) workspace.resize(size);
+    sum_g_ = workspace.data();
+    sum_gx_ = sum_g_ + cells;
+    total_g_ = sum_gx_ + cells;
+    total_gx_ = total_g_ + stats;
+    param_g_ = total_gx_ + stats;
+    param_gx_ = param_g_ + params_;
+    parts_ = param_gx_ + params_;
+  }
+
+  template <class Device>
+  void run_in_parts(const Device& device, const Block& block) {
+    const Index n = block.size(), elements = n * t_.fine.line();
+    parallel_for(device, cut_.parts, elements, [&](Index part) {
+      double* sums = parts_ + 2 * n * part;
+      std::fill_n(sums, 2 * n, 0.0);
+      reduce(block, part_begin(t_.fine.line(), part, cut_.parts), part_begin(t_.fine.line(), part + 1, cut_.parts),
+             sums, sums + n);
+    });
+    for (Index i = 0; i < n; ++i) {
+      double g = 0, gx = 0;
+      for (Index part = 0; part < cut_.parts; ++part) {
+        g += parts_[2 * n * part + i];
+        gx += parts_[2 * n * part + n + i];
+      }
+      sum_g_[block.first + i] = g;
+      sum_gx_[block.first + i] = gx;
+    }
+    finish(block);
+    parallel_for(device, cut_.parts, elements,
+                 [&](Index part) { map_block(block, cut_.parts - 1 - part, cut_.parts); });
+  }
+
+  // Adds the sums of dy and dy * (x - hi) over positions [p0, p1) of a block's lines.
+  void reduce(const Block& block, Index p0, Index p1, double* sum_g, double* sum_gx) const {
+    for (Index k = block.k0; k < block.k1; k += kCells) {
+      const Index end = std::min(k + kCells, block.k1), at = k - block.k0;
+      T hi[kCells];
+      Odometer cell(t_.fine_cells, block.first + at);
+      for (Index i = 0; i < end - k; ++i, cell.next()) hi[i] = a_.hi[cell.stat()];
+      t_.fine.visit(block.group, k, end, p0, p1, [&](const Tile& tile) {
+        const Rows<Scalar> x{a_.x + tile.offset, tile.stride}, dy{a_.dy + tile.offset, tile.stride};
+        if (t_.fine.columns()) {
+          const Gradients<Scalar, PerColumn<T>> functor{x, dy, {hi}};
+          column_reduce(functor, tile.rows, tile.cols, sum_g + at, sum_gx + at);
+        } else {
+          const Gradients<Scalar, PerRow<T>> functor{x, dy, {hi}};
+          row_reduce(functor, tile.rows, tile.cols, sum_g + at, sum_gx + at);
+        }
+      });
+    }
+  }
+
+  // From dy * (x - hi) to dy * xhat, and the totals of the block's statistics.
+  void finish(const Block& block) const {
+    Odometer clear(t_.fine_cells, block.first), cell(t_.fine_cells, block.first);
+    for (Index i = 0; i < block.size(); ++i, clear.next()) total_g_[clear.stat()] = total_gx_[clear.stat()] = 0;
+    for (Index c = block.first; c < block.first + block.size(); ++c, cell.next()) {
+      const Index stat = cell.stat();
+      const double lo = static_cast<double>(a_.lo[stat]), gamma = static_cast<double>(gamma_of(cell));
+      sum_gx_[c] = (sum_gx_[c] - lo * sum_g_[c]) * static_cast<double>(a_.rstd[stat]);
+      total_g_[stat] += gamma * sum_g_[c];
+      total_gx_[stat] += gamma * sum_gx_[c];
+    }
+  }
+
+  void map_block(const Block& block, Index part, Index parts) const {
+    const Index line = t_.fine.line();
+    const double n = static_cast<double>(a_.plan.count() / kept_count(t_.plan));
+    for (Index k = block.k0; k < block.k1; k += kCells) {
+      const Index end = std::min(k + kCells, block.k1);
+      T hi[kCells], scale[kCells], slope[kCells], shift[kCells];
+      Odometer cell(t_.fine_cells, block.first + k - block.k0);
+      for (Index i = 0; i < end - k; ++i, cell.next()) {
+        const Index stat = cell.stat();
+        const InputCoefficients<T> c(a_.rstd[stat] * gamma_of(cell), a_.lo[stat], a_.rstd[stat],
+                                     a_.centred && !a_.frozen ? total_g_[stat] : 0, a_.frozen ? 0 : total_gx_[stat], n);
+        hi[i] = a_.hi[stat];
+        scale[i] = c.scale;
+        slope[i] = c.slope;
+        shift[i] = c.shift;
+      }
+      const Index p0 = part_begin(line, part, parts), p1 = part_begin(line, part + 1, parts);
+      t_.fine.visit(block.group, k, end, p0, p1, [&](const Tile& tile) {
+        const Rows<Scalar> x{a_.x + tile.offset, tile.stride}, dy{a_.dy + tile.offset, tile.stride};
+        Scalar* dx = a_.dx + tile.offset;
+        if (t_.fine.columns()) {
+          const InputGradient<Scalar, PerColumn<T>> functor{x, dy, {hi}, {scale}, {slope}, {shift}};
+          map(functor, tile.rows, tile.cols, dx, tile.stride);
+        } else {
+          const InputGradient<Scalar, PerRow<T>> functor{x, dy, {hi}, {scale}, {slope}, {shift}};
+          map(functor, tile.rows, tile.cols, dx, tile.stride);
+        }
+      });
+    }
+  }
+
+  T gamma_of(const Odometer& cell) const { return a_.gamma == nullptr ? T(1) : a_.gamma[cell.param()]; }
+
+  // dbeta and dgamma: the cells' sums, over every axis along which parameters do not vary.
+  void sum_parameters() const {
+    if (params_ == 0) return;
+    std::fill_n(param_g_, 2 * params_, 0.0);
+    Odometer cell(t_.fine_cells);
+    for (Index c = 0; c < t_.fine_cells.count(); ++c, cell.next()) {
+      param_g_[cell.param()] += sum_g_[c];
+      param_gx_[cell.param()] += sum_gx_[c];
+    }
+    for (Index p = 0; p < params_; ++p) {
+      if (a_.dgamma != nullptr) a_.dgamma[p] = static_cast<T>(param_gx_[p]);
+      if (a_.dbeta != nullptr) a_.dbeta[p] = static_cast<T>(param_g_[p]);
+    }
+  }
+
+  BackwardArguments<Scalar> a_;
+  const Traversal& t_;
+  Cut cut_;
+  Index params_ = 0;
+  double *sum_g_ = nullptr, *sum_gx_ = nullptr, *total_g_ = nullptr, *total_gx_ = nullptr;
+  double *param_g_ = nullptr, *param_gx_ = nullptr, *parts_ = nullptr;
+};
+
+}  // namespace core
+}  // namespace tensornorm
