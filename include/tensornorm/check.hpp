@@ -1,0 +1,54 @@
+// Errors. Every message holds the numbers that disagree.
+#pragma once
+
+#include <sstream>
+#include <stdexcept>
+
+#include "tensornorm/core/plan.hpp"
+
+namespace tensornorm {
+namespace core {
+
+// Throws std::invalid_argument with the parts written one after another, prefixed by the library's name.
+template <class... Parts>
+[[noreturn]] void fail(const Parts&... parts) {
+  std::ostringstream message;
+  message << "tensornorm: ";
+  (message << ... << parts);
+  throw std::invalid_argument(message.str());
+}
+
+template <class... Parts>
+void check(bool condition, const Parts&... parts) {
+  if (!condition) fail(parts...);
+}
+
+template <class Extents>
+void write_extents(std::ostream& out, const Extents& extents, int count) {
+  out << '(';
+  for (int d = 0; d < count; ++d) out << (d == 0 ? "" : ", ") << extents[static_cast<std::size_t>(d)];
+  out << ')';
+}
+
+inline std::ostream& operator<<(std::ostream& out, const Shape& shape) {
+  write_extents(out, shape.extents, shape.rank);
+  return out;
+}
+
+inline bool same_extents(const Shape& a, const Shape& b) { return a.rank == b.rank && a.extents == b.extents; }
+
+// The channel axis of x counted from 0. @throws std::invalid_argument when x has no such axis, at `first` or behind it,
+// or another number of channels
+inline int channel_axis(const Shape& x, Index wanted, Index channels, int first) {
+  check(x.rank >= 2, "x has rank ", x.rank, " but needs 2 at least: batch and channels");
+  const Index axis = wanted < 0 ? wanted + x.rank : wanted;
+  check(axis >= first && axis < x.rank, "channel_axis is ", wanted, " but x of extents ", x,
+        " has its channels between ", first, " and ", x.rank - 1);
+  const int c = static_cast<int>(axis);
+  check(x.extent(c) == channels, "x of extents ", x, " has ", x.extent(c), " channels along axis ", c,
+        " but the layer has ", channels);
+  return c;
+}
+
+}  // namespace core
+}  // namespace tensornorm

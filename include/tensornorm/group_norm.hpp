@@ -1,0 +1,54 @@
+// GroupNorm: groups of channels of each sample normalized over their channels and spatial axes.
+#pragma once
+
+#include "tensornorm/centred_layer.hpp"
+
+namespace tensornorm {
+
+struct GroupNormOptions {
+  double eps = 1e-5;
+  bool affine = true;
+  Index channel_axis = 1;  // negative: from the end; never the batch, axis 0
+};
+
+/// Group normalization: y = (x - mean) / sqrt(var + eps) * gamma + beta, with mean and biased variance of each group of
+/// channels / groups neighbouring channels of each sample.
+///
+/// x: (N, ..., channels, ...), rank 2 or more, any layout. gamma, beta: (channels), one for each channel, not group;
+/// mean, rstd: (N * groups). Train and eval mode compute the same. One element to a group gives y = beta.
+/// Edges: an empty x gives an empty y; var + eps = 0 gives y = beta; NaN and Inf stay in their group.
+/// Precision: statistics in double, the mean kept as two Params: no offset of x costs digits of y.
+/// Source: Wu and He 2018, equations 1 to 7.
+template <class Scalar>
+class GroupNorm : public CentredLayer<GroupNorm<Scalar>, Scalar> {
+  using Base = CentredLayer<GroupNorm<Scalar>, Scalar>;
+  friend class Layer<GroupNorm<Scalar>, Scalar>;
+
+ public:
+  GroupNorm(Index groups, Index channels, const GroupNormOptions& options = {})
+      : Base(options.eps, checked(groups, channels, options), options.affine), groups_(groups), channels_(channels),
+        options_(options) {}
+
+  Index groups() const { return groups_; }
+  Index channels() const { return channels_; }
+  const GroupNormOptions& options() const { return options_; }
+
+ private:
+  static Index checked(Index groups, Index channels, const GroupNormOptions& options) {
+    core::check(groups > 0 && channels > 0, groups, " groups of ", channels, " channels: at least 1 of each is needed");
+    core::check(channels % groups == 0, groups, " groups do not divide ", channels, " channels");
+    core::check(options.channel_axis != 0, "channel_axis is ", options.channel_axis, " but axis 0 is the batch");
+    return options.affine ? channels : 0;
+  }
+
+  core::Axes plan(const core::Shape& x) const {
+    const int c = core::channel_axis(x, options_.channel_axis, channels_, 1);
+    const core::AxisSet group = core::axis(c), within_group = core::axis(c + 1);
+    return core::make_plan(core::split_axis(x, c, groups_), core::axis(0) | group, group | within_group);
+  }
+
+  Index groups_, channels_;
+  GroupNormOptions options_;
+};
+
+}  // namespace tensornorm

@@ -1,0 +1,58 @@
+// InstanceNorm: each channel of each sample normalized over its spatial axes.
+#pragma once
+
+#include "tensornorm/running_layer.hpp"
+
+namespace tensornorm {
+
+struct InstanceNormOptions {
+  double eps = 1e-5;
+  std::optional<double> momentum = 0.1;  // weight of the new batch; nullopt: the cumulative average
+  bool affine = false;
+  bool track_running_stats = false;
+  Index channel_axis = 1;  // negative: from the end; never the batch, axis 0
+  bool unbiased_running_var = true;
+};
+
+/// Instance normalization: BatchNorm's formula with the mean and variance of each channel of each sample.
+///
+/// x: (N, ..., channels, ...), rank 3 or more for statistics of more than one value, any layout. gamma, beta,
+/// running_mean, running_var: (channels); mean, rstd: (N * channels), in eval mode with running statistics (channels).
+/// Statistics need more than one spatial element. Tracked running statistics move by momentum towards the mean over N
+/// of the samples' means and unbiased variances, and replace the samples' own in eval mode.
+/// Edges, precision: as BatchNorm, by instance.
+/// Source: Ulyanov, Vedaldi and Lempitsky 2016, equation 4; running statistics as PyTorch's InstanceNorm.
+template <class Scalar>
+class InstanceNorm : public RunningLayer<InstanceNorm<Scalar>, Scalar> {
+  using Base = RunningLayer<InstanceNorm<Scalar>, Scalar>;
+  friend class Layer<InstanceNorm<Scalar>, Scalar>;
+
+ public:
+  explicit InstanceNorm(Index channels, const InstanceNormOptions& options = {})
+      : Base(channels, options), options_(options) {
+    core::check(options.channel_axis != 0, "channel_axis is ", options.channel_axis, " but axis 0 is the batch");
+  }
+
+  const InstanceNormOptions& options() const { return options_; }
+
+ private:
+  core::Axes plan(const core::Shape& x) const {
+    const int c = core::channel_axis(x, options_.channel_axis, this->channels(), 1);
+    return core::make_plan(x, core::axis(0) | core::axis(c), core::axis(c));
+  }
+
+  core::Axes frozen_plan(const core::Shape& x) const {
+    core::channel_axis(x, options_.channel_axis, this->channels(), 1);
+    return this->channel_plan(x, options_.channel_axis);
+  }
+
+  void check_statistics(const core::Shape& x) const {
+    core::check(x.count() > x.extent(0) * this->channels(),
+                "statistics need more than 1 spatial element but x of extents ", x, " has 1 for each of ", x.extent(0),
+                " samples and ", this->channels(), " channels");
+  }
+
+  InstanceNormOptions options_;
+};
+
+}  // namespace tensornorm

@@ -1,0 +1,291 @@
+// Layer: what every normalization layer does. A layer itself says only which axes share a statistic and along which
+// axes its parameters vary, and documents what follows from it.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "tensornorm/core/backward.hpp"
+#include "tensornorm/core/backward_across.hpp"
+#include "tensornorm/core/forward.hpp"
+#include "tensornorm/tensor_view.hpp"
+
+namespace tensornorm {
+
+// Derived provides
+//   Axes plan(const Shape& x) const              its axes for x; throws when x has not the shape it takes
+// and may provide
+//   Axes frozen_plan(const Shape& x) const       its axes with running statistics
+//   void check_statistics(const Shape& x) const  throws when x has too little data for statistics
+template <class Derived, class Scalar_>
+class Layer {
+ public:
+  using Scalar = Scalar_;
+  using Param = ParamOf<Scalar>;
+  using Array = Eigen::Array<Param, Eigen::Dynamic, 1>;
+
+  static_assert(std::is_same<Scalar, float>::value || std::is_same<Scalar, double>::value ||
+                    std::is_same<Scalar, Eigen::half>::value || std::is_same<Scalar, Eigen::bfloat16>::value,
+                "tensornorm: a layer's scalar is float, double, Eigen::half or Eigen::bfloat16");
+
+  /// y = (x - mean) / sqrt(var + eps) * gamma + beta in the current mode, into y.
+  /// x: a tensor, map, matrix or expression (evaluated once); y: a tensor of x's rank and layout with memory of its
+  /// own, resized when it owns its memory and has other extents; it may be x itself, never overlap it otherwise.
+  /// Throws std::invalid_argument, with everything as it was, when shapes or parameter sizes disagree. Allocates
+  /// nothing once it has seen these extents. Not for two threads at once: see infer.
+  template <class X, class Y>
+  void forward(const X& x, Y&& y) {
+    forward(Eigen::DefaultDevice(), x, y);
+  }
+  /// The same on an Eigen::DefaultDevice or Eigen::ThreadPoolDevice: the same bits on any number of threads.
+  template <class Device, class X, class Y>
+  void forward(const Device& device, const X& x, Y&& y);
+
+  /// forward into a new tensor of x's rank, layout and index type (for a matrix or array, its plain type).
+  template <class X>
+  typename core::Traits<X>::Plain operator()(const X& x) {
+    return (*this)(Eigen::DefaultDevice(), x);
+  }
+  template <class Device, class X>
+  typename core::Traits<X>::Plain operator()(const Device& device, const X& x) {
+    typename core::Traits<X>::Plain y;
+    forward(device, x, y);
+    return y;
+  }
+
+  /// y as forward in eval mode gives it, without changing the layer: one layer may serve many threads at once.
+  /// Never allocates or locks (but for evaluating an expression, resizing y, and a pool's own scheduling).
+  template <class X, class Y>
+  void infer(const X& x, Y&& y) const {
+    infer(Eigen::DefaultDevice(), x, y);
+  }
+  template <class Device, class X, class Y>
+  void infer(const Device& device, const X& x, Y&& y) const;
+
+  /// dx, and the gradients of the parameters (overwritten, not accumulated), from x and the gradient dy of y. Comes
+  /// after a forward pass of the same extents, layout and mode, with the same x; dx may be x or dy. In eval mode with
+  /// running statistics these are constants: dx = dy * gamma * rstd.
+  template <class X, class DY, class DX>
+  void backward(const X& x, const DY& dy, DX&& dx) {
+    backward(Eigen::DefaultDevice(), x, dy, dx);
+  }
+  template <class Device, class X, class DY, class DX>
+  void backward(const Device& device, const X& x, const DY& dy, DX&& dx);
+
+  /// Batch statistics, or running statistics where the layer tracks them.
+  void train() { training_ = true; }
+  void eval() { training_ = false; }
+  bool training() const { return training_; }
+
+  /// The learnable scale; of size 0 without affine.
+  Array& gamma() { return gamma_; }
+  const Array& gamma() const { return gamma_; }
+  /// The gradient of gamma from the last backward.
+  Array& dgamma() { return dgamma_; }
+  const Array& dgamma() const { return dgamma_; }
+  /// 1 / sqrt(var + eps) of the last forward, row-major over the kept logical axes.
+  const Array& rstd() const { return rstd_; }
+
+ protected:
+  using Shape = core::Shape;
+  using Axes = core::Axes;
+
+  // Running statistics and how they move. Layers without any leave `channels` 0.
+  struct Running {
+    Index channels = 0;
+    std::optional<double> momentum;
+    bool unbiased = true;
+    Array mean, var;
+    std::int64_t num_batches_tracked = 0;
+
+    bool tracked() const { return channels > 0; }
+  };
+
+  Layer(double eps, bool centred, Index gamma_size, Index beta_size)
+      : gamma_(Array::Ones(gamma_size)), dgamma_(Array::Zero(gamma_size)), beta_(Array::Zero(beta_size)),
+        dbeta_(Array::Zero(beta_size)), gamma_size_(gamma_size), beta_size_(beta_size), eps_(eps), centred_(centred) {
+    core::check(std::isfinite(eps) && eps >= 0, "eps is ", eps, " but must be finite and not negative");
+  }
+
+  void track(Index channels, std::optional<double> momentum, bool unbiased) {
+    running_ = {channels, momentum, unbiased, Array::Zero(channels), Array::Ones(channels), 0};
+  }
+
+  // What Derived may hide: the axes with running statistics, and how much data statistics need.
+  Axes frozen_plan(const Shape& x) const { return derived().plan(x); }
+  void check_statistics(const Shape&) const {}
+
+  Array gamma_, dgamma_, beta_, dbeta_, mean_, rstd_;
+  Running running_;
+
+ private:
+  // The forward pass that backward follows.
+  struct Pass {
+    Shape shape;
+    bool done = false, training = false, batch = false;
+  };
+
+  const Derived& derived() const { return static_cast<const Derived&>(*this); }
+  bool uses_batch() const { return training_ || !running_.tracked(); }
+
+  Axes checked_plan(const Shape& x, bool batch) const;
+  void check_pass(const Shape& x, const Shape& dy) const;
+  core::ForwardArguments<Scalar> arguments(const Axes& plan, const Scalar* x, Scalar* y, bool batch) const;
+  void update_running();
+
+  Index gamma_size_, beta_size_;
+  double eps_;
+  bool centred_, training_ = true;
+  Array lo_;                            // what rounding lost of mean_
+  std::vector<core::Moments> moments_;  // of the last forward that tracks
+  std::vector<double> workspace_;
+  Pass pass_;
+};
+
+template <class Derived, class Scalar>
+core::Axes Layer<Derived, Scalar>::checked_plan(const Shape& x, bool batch) const {
+  const auto check_size = [](const Array& array, Index size, const char* name) {
+    core::check(array.size() == size, name, " has ", array.size(), " values but the layer needs ", size);
+  };
+  const Axes plan = batch ? derived().plan(x) : derived().frozen_plan(x);
+  check_size(gamma_, gamma_size_, "gamma");
+  check_size(beta_, beta_size_, "beta");
+  check_size(dgamma_, gamma_size_, "dgamma");
+  check_size(dbeta_, beta_size_, "dbeta");
+  check_size(running_.mean, running_.channels, "running_mean");
+  check_size(running_.var, running_.channels, "running_var");
+  if (batch && x.count() > 0) derived().check_statistics(x);
+  return plan;
+}
+
+template <class Derived, class Scalar>
+core::ForwardArguments<Scalar> Layer<Derived, Scalar>::arguments(const Axes& plan, const Scalar* x, Scalar* y,
+                                                                 bool batch) const {
+  core::ForwardArguments<Scalar> result;
+  result.plan = plan;
+  result.x = x;
+  result.y = y;
+  result.gamma = gamma_size_ > 0 ? gamma_.data() : nullptr;
+  result.beta = beta_size_ > 0 ? beta_.data() : nullptr;
+  result.eps = eps_;
+  result.centred = centred_;
+  result.frozen_mean = batch ? nullptr : running_.mean.data();
+  result.frozen_var = batch ? nullptr : running_.var.data();
+  return result;
+}
+
+template <class Derived, class Scalar>
+template <class Device, class X, class Y>
+void Layer<Derived, Scalar>::forward(const Device& device, const X& x, Y&& y) {
+  core::assert_arguments<Scalar, X, Y>();
+  const core::Input<X> in(x);
+  const bool batch = uses_batch(), tracks = training_ && running_.tracked();
+  const Axes plan = checked_plan(in.shape(), batch);
+  core::Output<Y> out(y, "y", in.shape());
+  out.check_overlap(in.data(), "y", "x");
+
+  // Everything that can fail comes before anything that changes.
+  const Index stats = in.shape().count() == 0 ? 0 : core::kept_count(plan);
+  const bool resized = mean_.size() != stats;
+  Array mean(resized ? stats : 0), lo(resized ? stats : 0), rstd(resized ? stats : 0);
+  if (tracks) moments_.resize(static_cast<std::size_t>(stats));
+  Scalar* const y_data = out.prepare();
+  if (resized) {
+    mean_.swap(mean);
+    lo_.swap(lo);
+    rstd_.swap(rstd);
+  }
+  pass_ = {in.shape(), true, training_, batch};
+  if (stats == 0) return;
+
+  auto pass = arguments(plan, in.data(), y_data, batch);
+  pass.saved = {mean_.data(), lo_.data(), rstd_.data(), tracks ? moments_.data() : nullptr};
+  core::Forward<Scalar>(pass).run(device);
+  if (tracks) update_running();
+}
+
+template <class Derived, class Scalar>
+template <class Device, class X, class Y>
+void Layer<Derived, Scalar>::infer(const Device& device, const X& x, Y&& y) const {
+  core::assert_arguments<Scalar, X, Y>();
+  const core::Input<X> in(x);
+  const bool batch = !running_.tracked();
+  const Axes plan = checked_plan(in.shape(), batch);
+  core::Output<Y> out(y, "y", in.shape());
+  out.check_overlap(in.data(), "y", "x");
+  Scalar* const y_data = out.prepare();
+  if (in.shape().count() > 0) core::Forward<Scalar>(arguments(plan, in.data(), y_data, batch)).run(device);
+}
+
+template <class Derived, class Scalar>
+void Layer<Derived, Scalar>::check_pass(const Shape& x, const Shape& dy) const {
+  using core::check;
+  check(pass_.done, "backward follows a forward pass, but there was none");
+  check(core::same_extents(dy, x), "dy has extents ", dy, " but x has ", x);
+  check(core::same_extents(x, pass_.shape), "x has extents ", x, " but the forward pass had ", pass_.shape);
+  check(x == pass_.shape, "x of extents ", x,
+        " has another layout than in the forward pass: its first axis has stride ", x.stride(0), ", then ",
+        pass_.shape.stride(0));
+  check(training_ == pass_.training, "backward in ", training_ ? "train" : "eval", " mode (", training_,
+        ") follows a forward pass in ", pass_.training ? "train" : "eval", " mode (", pass_.training, ")");
+}
+
+template <class Derived, class Scalar>
+template <class Device, class X, class DY, class DX>
+void Layer<Derived, Scalar>::backward(const Device& device, const X& x, const DY& dy, DX&& dx) {
+  core::assert_arguments<Scalar, X, DY, DX>();
+  const core::Input<X> in(x);
+  const core::Input<DY> gradient(dy);
+  check_pass(in.shape(), gradient.shape());
+  core::BackwardArguments<Scalar> pass;
+  pass.plan = checked_plan(in.shape(), pass_.batch);
+  core::Output<DX> out(dx, "dx", in.shape());
+  out.check_overlap(in.data(), "dx", "x");
+  out.check_overlap(gradient.data(), "dx", "dy");
+
+  pass.x = in.data();
+  pass.dy = gradient.data();
+  pass.dx = out.prepare();
+  if (in.shape().count() == 0) {
+    dgamma_.setZero();
+    dbeta_.setZero();
+    return;
+  }
+  pass.gamma = gamma_size_ > 0 ? gamma_.data() : nullptr;
+  pass.hi = mean_.data();
+  pass.lo = lo_.data();
+  pass.rstd = rstd_.data();
+  pass.centred = centred_;
+  pass.frozen = !pass_.batch;
+  pass.dgamma = gamma_size_ > 0 ? dgamma_.data() : nullptr;
+  pass.dbeta = beta_size_ > 0 ? dbeta_.data() : nullptr;
+  core::backward(device, pass, workspace_);
+}
+
+// running = (1 - momentum) * running + momentum * batch, where a batch of several statistics per channel gives their
+// mean (InstanceNorm over its instances). Momentum 0 leaves a running value alone and 1 replaces it, NaN or not.
+template <class Derived, class Scalar>
+void Layer<Derived, Scalar>::update_running() {
+  const double count = static_cast<double>(++running_.num_batches_tracked);
+  const double momentum = running_.momentum ? *running_.momentum : 1 / count;
+  if (momentum == 0) return;
+  const auto blend = [momentum](Param& running, double batch) {
+    const double kept = momentum == 1 ? 0 : (1 - momentum) * static_cast<double>(running);
+    running = static_cast<Param>(kept + momentum * batch);
+  };
+  const auto channels = static_cast<std::size_t>(running_.channels);
+  for (std::size_t c = 0; c < channels; ++c) {
+    double mean = 0, var = 0;
+    for (std::size_t i = c; i < moments_.size(); i += channels) {
+      const core::Moments& m = moments_[i];
+      mean += m.mean();
+      var += m.m2 / static_cast<double>(running_.unbiased ? m.n - 1 : m.n);
+    }
+    const double instances = static_cast<double>(moments_.size() / channels);
+    blend(running_.mean[static_cast<Index>(c)], mean / instances);
+    blend(running_.var[static_cast<Index>(c)], var / instances);
+  }
+}
+
+}  // namespace tensornorm

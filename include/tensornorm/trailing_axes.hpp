@@ -1,0 +1,49 @@
+// The trailing axes LayerNorm and RMSNorm normalize over.
+#pragma once
+
+#include <vector>
+
+#include "tensornorm/check.hpp"
+
+namespace tensornorm {
+namespace core {
+
+class TrailingAxes {
+ public:
+  // @throws std::invalid_argument without extents or with one below 1
+  explicit TrailingAxes(std::vector<Index> extents) : extents_(std::move(extents)) {
+    check(!extents_.empty(), "a layer over ", extents_.size(), " axes: at least 1 is needed");
+    check(extents_.size() < Axes::kCapacity, "a layer over ", extents_.size(), " axes: at most 15 are possible");
+    for (const Index extent : extents_)
+      check(extent > 0, "a layer over an extent of ", extent, ": at least 1 is needed");
+  }
+
+  const std::vector<Index>& extents() const { return extents_; }
+
+  Index count() const {
+    Index n = 1;
+    for (const Index extent : extents_) n *= extent;
+    return n;
+  }
+
+  // Statistics along the leading axes, parameters along the trailing ones.
+  // @throws std::invalid_argument when x does not end in the layer's extents
+  Axes plan(const Shape& x) const {
+    const int trailing = static_cast<int>(extents_.size()), leading = x.rank - trailing;
+    bool fits = leading >= 0;
+    for (int d = 0; fits && d < trailing; ++d) fits = x.extent(leading + d) == extents_[static_cast<std::size_t>(d)];
+    if (!fits) fail("x has extents ", x, " but the layer normalizes over ", *this);
+    return make_plan(x, axes_below(leading), axes_below(x.rank) & ~axes_below(leading));
+  }
+
+  friend std::ostream& operator<<(std::ostream& out, const TrailingAxes& axes) {
+    write_extents(out, axes.extents_, static_cast<int>(axes.extents_.size()));
+    return out;
+  }
+
+ private:
+  std::vector<Index> extents_;
+};
+
+}  // namespace core
+}  // namespace tensornorm
