@@ -1,76 +1,14 @@
 // The arithmetic of every pass, one functor each. A functor sees vectors only; the loop shapes (row.hpp, column.hpp,
-// map.hpp) own the loops, and an operand is a value for the whole row (PerRow) or lanes along it (PerColumn).
+// map.hpp) own the loops, and an operand is a value for a whole row (PerRow) or lanes along it (PerColumn).
 //
 // hi + lo is the mean: hi rounded to the tensor's precision, lo what the rounding lost. x - hi is exact where it
 // matters and lo is so small that folding it into a constant cancels nothing, so no digit of x is lost at any offset.
 #pragma once
 
-#include "tensornorm/core/packet.hpp"
+#include "tensornorm/core/operand.hpp"
 
 namespace tensornorm {
 namespace core {
-
-// A different value for each row of a tile, `stride` elements apart (0: one for all).
-template <class T>
-struct PerRow {
-  const T* p;
-  Index stride = 1;
-
-  template <class V>
-  struct Row {
-    V value;
-    template <class At>
-    TENSORNORM_INLINE void get(const At&, V& v) const {
-      v = value;
-    }
-  };
-  template <class V>
-  TENSORNORM_INLINE void begin(Index r, Row<V>& row) const {
-    broadcast(p[r * stride], row.value);
-  }
-};
-
-// A different value for each column, the same in every row.
-template <class T>
-struct PerColumn {
-  const T* p;
-
-  template <class V>
-  struct Row {
-    const T* p;
-    template <class At>
-    TENSORNORM_INLINE void get(const At& at, V& v) const {
-      at.load(p, v);
-    }
-  };
-  template <class V>
-  TENSORNORM_INLINE void begin(Index, Row<V>& row) const {
-    row.p = p;
-  }
-};
-
-// Rows of a tensor: x, dy.
-template <class Scalar>
-struct Rows {
-  const Scalar* p;
-  Index stride;
-
-  template <class V>
-  struct Row {
-    const Scalar* p;
-    template <class At>
-    TENSORNORM_INLINE void get(const At& at, V& v) const {
-      at.load(p, v);
-    }
-  };
-  template <class V>
-  TENSORNORM_INLINE void begin(Index r, Row<V>& row) const {
-    row.p = p + r * stride;
-  }
-};
-
-template <class Operand, class V>
-using RowOf = typename Operand::template Row<V>;
 
 // Reductions hand out p and q: the loop sums p and p * q.
 

@@ -19,59 +19,51 @@ struct ColumnReduce {
     constexpr int lanes = kLanes<Isa, T>;
     for (Index r = 0; r < rows; r += kFloatAdds) {
       const Index stop = std::min(r + kFloatAdds, rows);
-      Index j = 0;
-      for (; j + lanes <= cols; j += lanes) add<T, lanes>(r, stop, Whole<Isa>{j}, 0, lanes);
-      if (j == cols) continue;
-      if (cols >= lanes) {
-        const Index last = cols - lanes;
-        add<T, lanes>(r, stop, Whole<Isa>{last}, static_cast<int>(j - last), lanes);
-      } else {
-        add_some<T, lanes>(r, stop, Some<Isa>{j, static_cast<int>(cols - j)});
+      if (cols < lanes) {
+        add_some<T, lanes>(r, stop, Some<Isa>{0, static_cast<int>(cols)});
+        continue;
       }
+      Index j = 0;
+      for (; j + lanes <= cols; j += lanes) {
+        Sums<Vec<T, lanes>> sums;
+        sum_rows(r, stop, Whole<Isa>{j}, sums);
+        add_wide<T, lanes>(sums, sum_p + j, sum_pq + j);
+      }
+      if (j < cols) add_last<T, lanes>(r, stop, Whole<Isa>{cols - lanes}, static_cast<int>(j - (cols - lanes)));
     }
   }
 
  private:
-  template <class V, class T, int lanes, class At>
-  TENSORNORM_INLINE void sum_rows(Index r, Index stop, const At& at, int first, int last, Sums<V>& sums) const {
-    Sums<V> odd;
-    typename Functor::template Row<V> row{};
-    V p, q;
-    for (; r + 2 <= stop; r += 2) {
+  template <class At, class V>
+  TENSORNORM_INLINE void sum_rows(Index r, Index stop, const At& at, Sums<V>& sums) const {
+    for (; r < stop; ++r) {
+      typename Functor::template Row<V> row{};
+      V p, q;
       functor.begin(r, row);
       functor.factors(row, at, p, q);
-      if (first > 0 || last < lanes) keep_lanes<T, lanes>(first, last, p);
-      sums.add(p, q);
-      functor.begin(r + 1, row);
-      functor.factors(row, at, p, q);
-      if (first > 0 || last < lanes) keep_lanes<T, lanes>(first, last, p);
-      odd.add(p, q);
-    }
-    if (r < stop) {
-      functor.begin(r, row);
-      functor.factors(row, at, p, q);
-      if (first > 0 || last < lanes) keep_lanes<T, lanes>(first, last, p);
       sums.add(p, q);
     }
-    sums.add(odd);
   }
 
-  template <class T, int lanes, class At>
-  TENSORNORM_INLINE void add(Index r, Index stop, const At& at, int first, int last) const {
+  // The last whole vector, but for its first lanes, which the one before it has.
+  template <class T, int lanes, class Isa>
+  TENSORNORM_INLINE void add_last(Index r, Index stop, const Whole<Isa>& at, int first) const {
     Sums<Vec<T, lanes>> sums;
-    sum_rows<Vec<T, lanes>, T, lanes>(r, stop, at, first, last, sums);
+    sum_rows(r, stop, at, sums);
+    keep_lanes<T, lanes>(first, lanes, sums.p);
+    keep_lanes<T, lanes>(first, lanes, sums.pq);
     add_wide<T, lanes>(sums, sum_p + at.j, sum_pq + at.j);
   }
 
   template <class T, int lanes, class Isa>
   TENSORNORM_INLINE void add_some(Index r, Index stop, const Some<Isa>& at) const {
     Sums<Vec<T, lanes>> sums;
-    sum_rows<Vec<T, lanes>, T, lanes>(r, stop, at, 0, at.n, sums);
+    sum_rows(r, stop, at, sums);
     double p[lanes] = {}, pq[lanes] = {};
     add_wide<T, lanes>(sums, p, pq);
     for (int i = 0; i < at.n; ++i) {
-      sum_p[at.j + i] += p[i];
-      sum_pq[at.j + i] += pq[i];
+      sum_p[i] += p[i];
+      sum_pq[i] += pq[i];
     }
   }
 

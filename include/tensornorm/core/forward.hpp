@@ -106,41 +106,52 @@ class Forward {
   template <class ReduceAll>
   void find_statistics(Block& block, const ReduceAll& reduce_all) const {
     if (a_.frozen_mean != nullptr) return thaw(block);
-    std::fill_n(block.estimate, block.size(), T(0));
-    if (a_.centred) estimate(block);
-    const Index line = t_.walk.line();
+    estimate(block);
     constexpr int kAttempts = 3;
-    for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    bool again = true;
+    for (int attempt = 0; attempt < kAttempts && again; ++attempt) {
       std::fill_n(block.sum_d, block.size(), 0.0);
       std::fill_n(block.sum_d2, block.size(), 0.0);
       reduce_all();
-      bool again = false;
-      for (Index i = 0; i < block.size(); ++i) {
-        Moments& m = block.moments[i];
-        m = a_.centred ? moments_about(static_cast<double>(block.estimate[i]), line, block.sum_d[i], block.sum_d2[i])
-                       : Moments{line, 0, 0, block.sum_d2[i]};
-        if (!is_far(m) || !std::isfinite(m.mean())) continue;
-        block.estimate[i] = static_cast<T>(m.mean());
-        again = true;
-      }
-      if (!again) break;
+      again = take_sums(block);
     }
-    for (Index i = 0; i < block.size(); ++i) {
-      if (needs_exact_path<T>(block.moments[i], a_.eps)) block.moments[i] = exact_moments(block, i);
-    }
-    if (t_.granule > 1) t_.fold(block.moments, block.size(), merge);
-    publish(block);
+    conclude(block);
   }
 
   // The mean of the first few numbers: any value within a standard deviation or two of the mean serves.
   void estimate(Block& block) const {
     constexpr Index kRowSample = 128, kColumnSample = 16;
+    std::fill_n(block.estimate, block.size(), T(0));
+    if (!a_.centred) return;
     const Index sample = std::min(t_.walk.line(), t_.walk.columns() ? kColumnSample : kRowSample);
     std::fill_n(block.sum_d, block.size(), 0.0);
     reduce(block, 0, sample, block.sum_d, block.sum_d2);
     for (Index i = 0; i < block.size(); ++i) {
       block.estimate[i] = static_cast<T>(block.sum_d[i] / static_cast<double>(sample));
     }
+  }
+
+  // Moments from the sums. True when an estimate was too far off and is now a better one.
+  bool take_sums(Block& block) const {
+    bool again = false;
+    for (Index i = 0; i < block.size(); ++i) {
+      Moments& m = block.moments[i];
+      const double estimate = static_cast<double>(block.estimate[i]);
+      m = a_.centred ? moments_about(estimate, t_.walk.line(), block.sum_d[i], block.sum_d2[i])
+                     : Moments{t_.walk.line(), 0, 0, block.sum_d2[i]};
+      if (!is_far(m) || !std::isfinite(m.mean())) continue;
+      block.estimate[i] = static_cast<T>(m.mean());
+      again = true;
+    }
+    return again;
+  }
+
+  void conclude(Block& block) const {
+    for (Index i = 0; i < block.size(); ++i) {
+      if (needs_exact_path<T>(block.moments[i], a_.eps)) block.moments[i] = exact_moments(block, i);
+    }
+    if (t_.granule > 1) t_.fold(block.moments, block.size(), merge);
+    publish(block);
   }
 
   void reduce(const Block& block, Index p0, Index p1, double* sum_d, double* sum_d2) const {

@@ -135,14 +135,14 @@ struct Some {
   template <class Scalar, class V>
   TENSORNORM_INLINE void load(const Scalar* row, V& v) const {
     alignas(64) Scalar lanes[kLanes<Isa, ParamOf<Scalar>>] = {};
-    for (int i = 0; i < n; ++i) lanes[i] = row[j + i];
+    std::memcpy(static_cast<void*>(lanes), row + j, static_cast<std::size_t>(n) * sizeof(Scalar));
     Conversion<Isa, Scalar>::load(lanes, v);
   }
   template <class Scalar, class V>
   TENSORNORM_INLINE void store(Scalar* row, const V& v) const {
     alignas(64) Scalar lanes[kLanes<Isa, ParamOf<Scalar>>];
     Conversion<Isa, Scalar>::store(lanes, v);
-    for (int i = 0; i < n; ++i) row[j + i] = lanes[i];
+    std::memcpy(static_cast<void*>(row + j), lanes, static_cast<std::size_t>(n) * sizeof(Scalar));
   }
 };
 
