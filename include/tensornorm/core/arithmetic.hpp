@@ -24,10 +24,10 @@ struct Deviations {
     RowOf<Rows<S>, V> x;
     RowOf<Estimate, V> estimate;
   };
-  template <class V>
+  template <class Isa, class V>
   TENSORNORM_INLINE void begin(Index r, Row<V>& row) const {
-    x.begin(r, row.x);
-    estimate.begin(r, row.estimate);
+    x.template begin<Isa>(r, row.x);
+    estimate.template begin<Isa>(r, row.estimate);
   }
   template <class V, class At>
   TENSORNORM_INLINE void factors(const Row<V>& row, const At& at, V& p, V& q) const {
@@ -51,11 +51,11 @@ struct Gradients {
     RowOf<Rows<S>, V> x, dy;
     RowOf<Stat, V> hi;
   };
-  template <class V>
+  template <class Isa, class V>
   TENSORNORM_INLINE void begin(Index r, Row<V>& row) const {
-    x.begin(r, row.x);
-    dy.begin(r, row.dy);
-    hi.begin(r, row.hi);
+    x.template begin<Isa>(r, row.x);
+    dy.template begin<Isa>(r, row.dy);
+    hi.template begin<Isa>(r, row.hi);
   }
   template <class V, class At>
   TENSORNORM_INLINE void factors(const Row<V>& row, const At& at, V& p, V& q) const {
@@ -79,10 +79,10 @@ struct ScaledGradients {
     RowOf<Gradients<S, Stat>, V> gradients;
     RowOf<Param, V> gamma;
   };
-  template <class V>
+  template <class Isa, class V>
   TENSORNORM_INLINE void begin(Index r, Row<V>& row) const {
-    gradients.begin(r, row.gradients);
-    gamma.begin(r, row.gamma);
+    gradients.template begin<Isa>(r, row.gradients);
+    gamma.template begin<Isa>(r, row.gamma);
   }
   template <class V, class At>
   TENSORNORM_INLINE void factors(const Row<V>& row, const At& at, V& p, V& q) const {
@@ -105,11 +105,11 @@ struct ParameterGradients {
     RowOf<Gradients<S, Stat>, V> gradients;
     RowOf<Stat, V> rstd, lo_rstd;
   };
-  template <class V>
+  template <class Isa, class V>
   TENSORNORM_INLINE void begin(Index r, Row<V>& row) const {
-    gradients.begin(r, row.gradients);
-    rstd.begin(r, row.rstd);
-    lo_rstd.begin(r, row.lo_rstd);
+    gradients.template begin<Isa>(r, row.gradients);
+    rstd.template begin<Isa>(r, row.rstd);
+    lo_rstd.template begin<Isa>(r, row.lo_rstd);
   }
   template <class V, class At>
   TENSORNORM_INLINE void factors(const Row<V>& row, const At& at, V& p, V& q) const {
@@ -133,12 +133,12 @@ struct Normalize {
     RowOf<Rows<S>, V> x;
     RowOf<Coefficient, V> hi, scale, shift;
   };
-  template <class V>
+  template <class Isa, class V>
   TENSORNORM_INLINE void begin(Index r, Row<V>& row) const {
-    x.begin(r, row.x);
-    hi.begin(r, row.hi);
-    scale.begin(r, row.scale);
-    shift.begin(r, row.shift);
+    x.template begin<Isa>(r, row.x);
+    hi.template begin<Isa>(r, row.hi);
+    scale.template begin<Isa>(r, row.scale);
+    shift.template begin<Isa>(r, row.shift);
   }
   template <class V, class At>
   TENSORNORM_INLINE void value(const Row<V>& row, const At& at, V& y) const {
@@ -165,11 +165,11 @@ struct NormalizeAcross {
     RowOf<Gamma, V> gamma;
     RowOf<Beta, V> beta;
   };
-  template <class V>
+  template <class Isa, class V>
   TENSORNORM_INLINE void begin(Index r, Row<V>& row) const {
-    xhat.begin(r, row.xhat);
-    gamma.begin(r, row.gamma);
-    beta.begin(r, row.beta);
+    xhat.template begin<Isa>(r, row.xhat);
+    gamma.template begin<Isa>(r, row.gamma);
+    beta.template begin<Isa>(r, row.beta);
   }
   template <class V, class At>
   TENSORNORM_INLINE void value(const Row<V>& row, const At& at, V& y) const {
@@ -193,14 +193,14 @@ struct InputGradient {
     RowOf<Rows<S>, V> x, dy;
     RowOf<Coefficient, V> hi, scale, slope, shift;
   };
-  template <class V>
+  template <class Isa, class V>
   TENSORNORM_INLINE void begin(Index r, Row<V>& row) const {
-    x.begin(r, row.x);
-    dy.begin(r, row.dy);
-    hi.begin(r, row.hi);
-    scale.begin(r, row.scale);
-    slope.begin(r, row.slope);
-    shift.begin(r, row.shift);
+    x.template begin<Isa>(r, row.x);
+    dy.template begin<Isa>(r, row.dy);
+    hi.template begin<Isa>(r, row.hi);
+    scale.template begin<Isa>(r, row.scale);
+    slope.template begin<Isa>(r, row.slope);
+    shift.template begin<Isa>(r, row.shift);
   }
   // dx from any gradient g that reaches xhat: dy itself, or dy * gamma.
   template <class V, class At>
@@ -233,10 +233,10 @@ struct InputGradientAcross {
     RowOf<InputGradient<S, Stat>, V> gradient;
     RowOf<Param, V> gamma;
   };
-  template <class V>
+  template <class Isa, class V>
   TENSORNORM_INLINE void begin(Index r, Row<V>& row) const {
-    gradient.begin(r, row.gradient);
-    gamma.begin(r, row.gamma);
+    gradient.template begin<Isa>(r, row.gradient);
+    gamma.template begin<Isa>(r, row.gamma);
   }
   template <class V, class At>
   TENSORNORM_INLINE void value(const Row<V>& row, const At& at, V& dx) const {

@@ -64,7 +64,11 @@ class Axes {
 // @post visits the same (x, stat, param) offsets as `axes` sorted by decreasing x, in the same order
 // @post no extent is 1 and no two neighbours can merge
 inline Axes coalesce(Axes axes) {
-  std::stable_sort(axes.begin(), axes.end(), [](const Axis& a, const Axis& b) { return a.x > b.x; });
+  // Insertion: stable, and unlike std::stable_sort without memory of its own.
+  for (Axis* a = axes.begin(); a != axes.end(); ++a) {
+    std::rotate(std::upper_bound(axes.begin(), a, *a, [](const Axis& l, const Axis& r) { return l.x > r.x; }), a,
+                a + 1);
+  }
   Axes result;
   for (const Axis& a : axes) {
     if (a.extent == 1) continue;

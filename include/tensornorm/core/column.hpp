@@ -26,20 +26,20 @@ struct ColumnReduce {
       Index j = 0;
       for (; j + lanes <= cols; j += lanes) {
         Sums<Vec<T, lanes>> sums;
-        sum_rows(r, stop, Whole<Isa>{j}, sums);
-        add_wide<T, lanes>(sums, sum_p + j, sum_pq + j);
+        sum_rows<Isa>(r, stop, Whole<Isa>{j}, sums);
+        add_wide<Isa, T>(sums, sum_p + j, sum_pq + j);
       }
       if (j < cols) add_last<T, lanes>(r, stop, Whole<Isa>{cols - lanes}, static_cast<int>(j - (cols - lanes)));
     }
   }
 
  private:
-  template <class At, class V>
+  template <class Isa, class At, class V>
   TENSORNORM_INLINE void sum_rows(Index r, Index stop, const At& at, Sums<V>& sums) const {
     for (; r < stop; ++r) {
       typename Functor::template Row<V> row{};
       V p, q;
-      functor.begin(r, row);
+      functor.template begin<Isa>(r, row);
       functor.factors(row, at, p, q);
       sums.add(p, q);
     }
@@ -49,27 +49,27 @@ struct ColumnReduce {
   template <class T, int lanes, class Isa>
   TENSORNORM_INLINE void add_last(Index r, Index stop, const Whole<Isa>& at, int first) const {
     Sums<Vec<T, lanes>> sums;
-    sum_rows(r, stop, at, sums);
+    sum_rows<Isa>(r, stop, at, sums);
     keep_lanes<T, lanes>(first, lanes, sums.p);
     keep_lanes<T, lanes>(first, lanes, sums.pq);
-    add_wide<T, lanes>(sums, sum_p + at.j, sum_pq + at.j);
+    add_wide<Isa, T>(sums, sum_p + at.j, sum_pq + at.j);
   }
 
   template <class T, int lanes, class Isa>
   TENSORNORM_INLINE void add_some(Index r, Index stop, const Some<Isa>& at) const {
     Sums<Vec<T, lanes>> sums;
-    sum_rows(r, stop, at, sums);
+    sum_rows<Isa>(r, stop, at, sums);
     double p[lanes] = {}, pq[lanes] = {};
-    add_wide<T, lanes>(sums, p, pq);
+    add_wide<Isa, T>(sums, p, pq);
     for (int i = 0; i < at.n; ++i) {
       sum_p[i] += p[i];
       sum_pq[i] += pq[i];
     }
   }
 
-  template <class T, int lanes, class V>
+  template <class Isa, class T, class V>
   static TENSORNORM_INLINE void add_wide(const Sums<V>& sums, double* out_p, double* out_pq) {
-    WideSum<T, lanes> p, pq;
+    WideSum<Isa, T> p, pq;
     p.add(sums.p);
     pq.add(sums.pq);
     p.add_to(out_p);

@@ -21,7 +21,7 @@ struct Map {
     using V = Vec<ParamOf<Scalar>, lanes>;
     for (Index r = 0; r < rows; ++r) {
       typename Functor::template Row<V> row{};
-      functor.begin(r, row);
+      functor.template begin<Isa>(r, row);
       Scalar* out = y + r * stride;
       V last;
       if (cols < lanes) {

@@ -12,9 +12,9 @@ namespace core {
 
 // The mean is estimate + correction, kept apart: near a large offset their sum would round what the correction holds.
 struct Moments {
-  Index n = 0;
-  double estimate = 0, correction = 0;
-  double m2 = 0;  // sum of (x - mean)^2
+  Index n;
+  double estimate, correction;
+  double m2;  // sum of (x - mean)^2
 
   double mean() const { return estimate + correction; }
   double var() const { return m2 / static_cast<double>(n); }

@@ -20,9 +20,9 @@ struct PerRow {
       v = value;
     }
   };
-  template <class V>
+  template <class Isa, class V>
   TENSORNORM_INLINE void begin(Index r, Row<V>& row) const {
-    broadcast(p[r * stride], row.value);
+    Lower<Isa>::broadcast(p[r * stride], row.value);
   }
 };
 
@@ -39,7 +39,7 @@ struct PerColumn {
       at.load(p, v);
     }
   };
-  template <class V>
+  template <class Isa, class V>
   TENSORNORM_INLINE void begin(Index, Row<V>& row) const {
     row.p = p;
   }
@@ -59,7 +59,7 @@ struct Rows {
       at.load(p, v);
     }
   };
-  template <class V>
+  template <class Isa, class V>
   TENSORNORM_INLINE void begin(Index r, Row<V>& row) const {
     row.p = p + r * stride;
   }

@@ -8,8 +8,7 @@
 #include <cstring>
 #include <type_traits>
 
-#include "tensornorm/core/axis.hpp"
-#include "tensornorm/core/isa.hpp"
+#include "tensornorm/core/lower.hpp"
 
 namespace tensornorm {
 
@@ -18,22 +17,6 @@ template <class Scalar>
 using ParamOf = std::conditional_t<std::is_same<Scalar, double>::value, double, float>;
 
 namespace core {
-
-template <class T, int lanes>
-struct VecOf {
-  typedef T type __attribute__((vector_size(lanes * sizeof(T))));
-};
-template <class T, int lanes>
-using Vec = typename VecOf<T, lanes>::type;
-
-template <class Isa, class T>
-constexpr int kLanes = Isa::bytes / static_cast<int>(sizeof(T));
-
-template <class To, class From>
-TENSORNORM_INLINE void copy_bits(const From& from, To& to) {
-  static_assert(sizeof(To) == sizeof(From), "tensornorm: a vector and its memory differ in size");
-  std::memcpy(&to, &from, sizeof to);
-}
 
 // How a Scalar in memory becomes lanes of ParamOf<Scalar> and back: float and double are what they are.
 template <class Isa, class Scalar>
@@ -58,57 +41,40 @@ struct Conversion<Isa, Eigen::bfloat16> {
   template <class V>
   static TENSORNORM_INLINE void load(const Eigen::bfloat16* p, V& v) {
     Narrow narrow;
+    Bits bits;
     std::memcpy(&narrow, p, sizeof narrow);
-    copy_bits(Bits(__builtin_convertvector(narrow, Bits) << 16), v);
+    Lower<Isa>::widen(narrow, bits);
+    bits <<= 16;
+    copy_bits(bits, v);
   }
   template <class V>
   static TENSORNORM_INLINE void store(Eigen::bfloat16* p, const V& v) {
     Bits bits;
+    Narrow narrow;
     copy_bits(v, bits);
     const Bits rounded = (bits + (((bits >> 16) & 1) + 0x7fff)) >> 16;
     const Bits quiet = (bits >> 16) | 0x40;
-    const Bits is_nan = Bits((bits & 0x7fffffff) > 0x7f800000);
-    const Narrow narrow = __builtin_convertvector((rounded & ~is_nan) | (quiet & is_nan), Narrow);
+    // All ones where bits & 0x7fffffff exceeds infinity's pattern: the difference wraps and its sign spreads.
+    Vec<std::int32_t, kWidth> is_nan;
+    copy_bits(Bits(0x7f800000 - (bits & 0x7fffffff)), is_nan);
+    is_nan >>= 31;
+    Bits nan_mask;
+    copy_bits(is_nan, nan_mask);
+    Lower<Isa>::narrow(Bits((rounded & ~nan_mask) | (quiet & nan_mask)), narrow);
     std::memcpy(static_cast<void*>(p), &narrow, sizeof narrow);
   }
 };
 
-// half: the processor's own conversion where there is one (the compilers offer it in different ways), else Eigen's.
+// half: the processor's own conversion where there is one, else Eigen's.
 template <class Isa>
 struct Conversion<Isa, Eigen::half> {
-  static constexpr int kWidth = kLanes<Isa, float>;
-
   template <class V>
   static TENSORNORM_INLINE void load(const Eigen::half* p, V& v) {
-    if constexpr (Isa::has_f16c) {
-#if defined(__clang__)
-      typedef __fp16 Half __attribute__((vector_size(kWidth * 2)));
-      Half half;
-      std::memcpy(&half, p, sizeof half);
-      v = __builtin_convertvector(half, V);
-#else
-      Vec<std::uint16_t, kWidth> half;
-      std::memcpy(&half, p, sizeof half);
-      asm("vcvtph2ps %1, %0" : "=x"(v) : "xm"(half));
-#endif
-    } else {
-      for (int i = 0; i < kWidth; ++i) v[i] = static_cast<float>(p[i]);
-    }
+    Lower<Isa>::load_half(p, v);
   }
   template <class V>
   static TENSORNORM_INLINE void store(Eigen::half* p, const V& v) {
-    if constexpr (Isa::has_f16c) {
-#if defined(__clang__)
-      typedef __fp16 Half __attribute__((vector_size(kWidth * 2)));
-      const Half half = __builtin_convertvector(v, Half);
-#else
-      Vec<std::uint16_t, kWidth> half;
-      asm("vcvtps2ph $0, %1, %0" : "=x"(half) : "x"(v));
-#endif
-      std::memcpy(static_cast<void*>(p), &half, sizeof half);
-    } else {
-      for (int i = 0; i < kWidth; ++i) p[i] = static_cast<Eigen::half>(static_cast<float>(v[i]));
-    }
+    Lower<Isa>::store_half(p, v);
   }
 };
 
@@ -146,64 +112,69 @@ struct Some {
   }
 };
 
-template <class T, class V>
-TENSORNORM_INLINE void broadcast(T value, V& v) {
-  v = value - V{};
-}
+// A vector of ones between two of zeros: a load from within masks either end.
+template <class T, int lanes>
+struct LaneMasks {
+  using Int = std::conditional_t<sizeof(T) == 8, std::int64_t, std::int32_t>;
+  struct Table {
+    Int values[3 * lanes];
+    constexpr Table() : values() {
+      for (int i = 0; i < lanes; ++i) values[lanes + i] = -1;
+    }
+  };
+  static constexpr Table kTable{};
+};
 
-// Clears every lane outside [first, last).
+// Clears every lane outside [first, last); one of the two is the vector's own end.
 template <class T, int lanes>
 TENSORNORM_INLINE void keep_lanes(int first, int last, Vec<T, lanes>& v) {
-  using Int = std::conditional_t<sizeof(T) == 8, std::int64_t, std::int32_t>;
-  Vec<Int, lanes> lane, bits;
-  for (int i = 0; i < lanes; ++i) lane[i] = i;
+  using Int = typename LaneMasks<T, lanes>::Int;
+  Vec<Int, lanes> mask, bits;
+  std::memcpy(&mask, LaneMasks<T, lanes>::kTable.values + (first > 0 ? lanes - first : 2 * lanes - last), sizeof mask);
   copy_bits(v, bits);
-  bits &= Vec<Int, lanes>((lane >= Int(first)) & (lane < Int(last)));
+  bits &= mask;
   copy_bits(bits, v);
 }
 
 // Lanes of double that take a vector's lanes in: two registers for a vector of float, one for a vector of double.
-template <class T, int lanes>
+template <class Isa, class T>
 struct WideSum;
 
-template <int lanes>
-struct WideSum<double, lanes> {
-  Vec<double, lanes> sum{};
+template <class Isa>
+struct WideSum<Isa, double> {
+  using V = Vec<double, kLanes<Isa, double>>;
+  V sum{};
 
-  TENSORNORM_INLINE void add(const Vec<double, lanes>& v) { sum += v; }
+  TENSORNORM_INLINE void add(const V& v) { sum += v; }
   TENSORNORM_INLINE void add_to(double* out) const {
-    Vec<double, lanes> total;
+    V total;
     std::memcpy(&total, out, sizeof total);
     total += sum;
     std::memcpy(out, &total, sizeof total);
   }
   TENSORNORM_INLINE double total() const {
     double result = 0;
-    for (int i = 0; i < lanes; ++i) result += sum[i];
+    for (int i = 0; i < kLanes<Isa, double>; ++i) result += sum[i];
     return result;
   }
 };
 
-template <int lanes>
-struct WideSum<float, lanes> {
-  WideSum<double, lanes / 2> low, high;
+template <class Isa>
+struct WideSum<Isa, float> {
+  WideSum<Isa, double> low, high;
 
-  TENSORNORM_INLINE void add(const Vec<float, lanes>& v) {
-    using Doubles = Vec<double, lanes / 2>;
-    if constexpr (lanes == 4) {
-      low.add(__builtin_convertvector(__builtin_shufflevector(v, v, 0, 1), Doubles));
-      high.add(__builtin_convertvector(__builtin_shufflevector(v, v, 2, 3), Doubles));
-    } else {
-      low.add(__builtin_convertvector(__builtin_shufflevector(v, v, 0, 1, 2, 3), Doubles));
-      high.add(__builtin_convertvector(__builtin_shufflevector(v, v, 4, 5, 6, 7), Doubles));
-    }
+  TENSORNORM_INLINE void add(const Vec<float, kLanes<Isa, float>>& v) {
+    typename WideSum<Isa, double>::V a, b;
+    Lower<Isa>::widen(v, a, b);
+    low.add(a);
+    high.add(b);
   }
   TENSORNORM_INLINE void add_to(double* out) const {
     low.add_to(out);
-    high.add_to(out + lanes / 2);
+    high.add_to(out + kLanes<Isa, double>);
   }
   TENSORNORM_INLINE double total() const {
-    WideSum<double, lanes / 2> both = low;
+    WideSum<Isa, double> both = low;
     both.add(high.sum);
     return both.total();
   }

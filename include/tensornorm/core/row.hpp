@@ -37,8 +37,8 @@ struct RowReduce {
     using V = Vec<T, lanes>;
     for (Index r = 0; r < rows; ++r) {
       typename Functor::template Row<V> row{};
-      functor.begin(r, row);
-      WideSum<T, lanes> wide_p, wide_pq;
+      functor.template begin<Isa>(r, row);
+      WideSum<Isa, T> wide_p, wide_pq;
       Index j = 0;
       while (j + 4 * lanes <= cols) {
         Sums<V> s0, s1, s2, s3;

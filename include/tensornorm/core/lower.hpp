@@ -1,0 +1,128 @@
+// The few operations on vectors that compilers do not lower well, or at all, from plain vector code.
+//
+// Kernels are generic functions, inlined into one that has the instruction set. GCC lowers broadcasts and conversions
+// earlier, for the generic function's own instruction set; so on GCC those of AVX2 are spelled as instructions. clang
+// lowers late, but offers half precision in a type of its own.
+#pragma once
+
+#include <Eigen/Core>
+#include <cstdint>
+#include <cstring>
+
+#include "tensornorm/core/axis.hpp"
+#include "tensornorm/core/isa.hpp"
+
+namespace tensornorm {
+namespace core {
+
+template <class T, int lanes>
+struct VecOf {
+  typedef T type __attribute__((vector_size(lanes * sizeof(T))));
+};
+template <class T, int lanes>
+using Vec = typename VecOf<T, lanes>::type;
+
+template <class Isa, class T>
+constexpr int kLanes = Isa::bytes / static_cast<int>(sizeof(T));
+
+template <class To, class From>
+TENSORNORM_INLINE void copy_bits(const From& from, To& to) {
+  static_assert(sizeof(To) == sizeof(From), "tensornorm: a vector and its memory differ in size");
+  std::memcpy(&to, &from, sizeof to);
+}
+
+template <class Isa>
+struct Lower {
+  static constexpr int kFloats = kLanes<Isa, float>;
+
+  template <class T, class V>
+  static TENSORNORM_INLINE void broadcast(const T& value, V& v) {
+    v = value - V{};
+  }
+  // The halves of a vector of float as vectors of double.
+  template <class V, class Doubles>
+  static TENSORNORM_INLINE void widen(const V& v, Doubles& low, Doubles& high) {
+    if constexpr (kFloats == 4) {
+      low = __builtin_convertvector(__builtin_shufflevector(v, v, 0, 1), Doubles);
+      high = __builtin_convertvector(__builtin_shufflevector(v, v, 2, 3), Doubles);
+    } else {
+      low = __builtin_convertvector(__builtin_shufflevector(v, v, 0, 1, 2, 3), Doubles);
+      high = __builtin_convertvector(__builtin_shufflevector(v, v, 4, 5, 6, 7), Doubles);
+    }
+  }
+  // 16-bit to 32-bit lanes and back; the values fit.
+  template <class Narrow, class Wide>
+  static TENSORNORM_INLINE void widen(const Narrow& narrow, Wide& wide) {
+    wide = __builtin_convertvector(narrow, Wide);
+  }
+  template <class Wide, class Narrow>
+  static TENSORNORM_INLINE void narrow(const Wide& wide, Narrow& narrow) {
+    narrow = __builtin_convertvector(wide, Narrow);
+  }
+#if defined(__clang__)
+  typedef __fp16 Half __attribute__((vector_size(kFloats * 2)));
+#endif
+  template <class V>
+  static TENSORNORM_INLINE void load_half(const Eigen::half* p, V& v) {
+#if defined(__clang__)
+    if constexpr (Isa::has_f16c) {
+      Half half;
+      std::memcpy(&half, p, sizeof half);
+      v = __builtin_convertvector(half, V);
+      return;
+    }
+#endif
+    for (int i = 0; i < kFloats; ++i) v[i] = static_cast<float>(p[i]);
+  }
+  template <class V>
+  static TENSORNORM_INLINE void store_half(Eigen::half* p, const V& v) {
+#if defined(__clang__)
+    if constexpr (Isa::has_f16c) {
+      const Half half = __builtin_convertvector(v, Half);
+      std::memcpy(static_cast<void*>(p), &half, sizeof half);
+      return;
+    }
+#endif
+    for (int i = 0; i < kFloats; ++i) p[i] = static_cast<Eigen::half>(static_cast<float>(v[i]));
+  }
+};
+
+#if TENSORNORM_HAS_AVX2 && !defined(__clang__)
+template <>
+struct Lower<Avx2> {
+  using Floats = Vec<float, 8>;
+  using Doubles = Vec<double, 4>;
+  using Words = Vec<std::uint32_t, 8>;
+  using Shorts = Vec<std::uint16_t, 8>;
+
+  static TENSORNORM_INLINE void broadcast(const float& value, Floats& v) {
+    asm("vbroadcastss %1, %0" : "=x"(v) : "m"(value));
+  }
+  static TENSORNORM_INLINE void broadcast(const double& value, Doubles& v) {
+    asm("vbroadcastsd %1, %0" : "=x"(v) : "m"(value));
+  }
+  static TENSORNORM_INLINE void widen(const Floats& v, Doubles& low, Doubles& high) {
+    asm("vcvtps2pd %x1, %0" : "=x"(low) : "x"(v));
+    asm("vextractf128 $1, %1, %x0\n\tvcvtps2pd %x0, %0" : "=x"(high) : "x"(v));
+  }
+  static TENSORNORM_INLINE void widen(const Shorts& narrow, Words& wide) {
+    asm("vpmovzxwd %1, %0" : "=x"(wide) : "xm"(narrow));
+  }
+  static TENSORNORM_INLINE void narrow(const Words& wide, Shorts& narrow) {
+    asm("vextracti128 $1, %1, %0\n\tvpackusdw %0, %x1, %0" : "=&x"(narrow) : "x"(wide));
+  }
+  static TENSORNORM_INLINE void load_half(const Eigen::half* p, Floats& v) {
+    Shorts half;
+    std::memcpy(&half, p, sizeof half);
+    asm("vcvtph2ps %1, %0" : "=x"(v) : "xm"(half));
+  }
+  static TENSORNORM_INLINE void store_half(Eigen::half* p, const Floats& v) {
+    Shorts half;
+    asm("vcvtps2ph $0, %1, %0" : "=x"(half) : "x"(v));
+    std::memcpy(static_cast<void*>(p), &half, sizeof half);
+  }
+};
+#endif
+
+}  // namespace core
+}  // namespace tensornorm
