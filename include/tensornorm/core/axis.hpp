@@ -81,5 +81,8 @@ inline Axes coalesce(Axes axes) {
   return result;
 }
 
+// Where part i of n of [0, count) begins.
+inline Index part_begin(Index count, Index i, Index n) { return count / n * i + std::min(i, count % n); }
+
 }  // namespace core
 }  // namespace tensornorm

@@ -54,15 +54,13 @@ class Backward {
       for (Index b = 0; b < cut_.blocks; ++b) run_in_parts(device, place(b));
     } else {
       const Index units = std::min(cut_.blocks, Cut::kUnits);
-      parallel_for(device, units, a_.plan.count(), [&](Index unit) {
-        for (Index b = part_begin(cut_.blocks, unit, units); b < part_begin(cut_.blocks, unit + 1, units); ++b) {
-          const Block block = place(b);
-          std::fill_n(sum_g_ + block.first, block.size(), 0.0);
-          std::fill_n(sum_gx_ + block.first, block.size(), 0.0);
-          reduce(block, 0, t_.fine.line(), sum_g_ + block.first, sum_gx_ + block.first);
-          finish(block);
-          map_block(block, 0, 1);
-        }
+      parallel_for_blocks(device, cut_.blocks, units, a_.plan.count(), [&](Index b, Index) {
+        const Block block = place(b);
+        std::fill_n(sum_g_ + block.first, block.size(), 0.0);
+        std::fill_n(sum_gx_ + block.first, block.size(), 0.0);
+        reduce(block, 0, t_.fine.line(), sum_g_ + block.first, sum_gx_ + block.first);
+        finish(block);
+        map_block(block, 0, 1);
       });
     }
     sum_parameters();
@@ -72,14 +70,13 @@ class Backward {
   using T = ParamOf<Scalar>;
   static constexpr Index kCells = Cut::kBlockCells;
 
-  struct Block {
-    Index group, k0, k1, first;  // first: number of cell k0
-    Index size() const { return k1 - k0; }
+  struct Block : CellRange {
+    Index first;  // number of cell k0
   };
 
   Block place(Index b) const {
-    const Index group = b / cut_.blocks_per_group, k0 = b % cut_.blocks_per_group * cut_.block_cells;
-    return {group, k0, std::min(k0 + cut_.block_cells, t_.fine.cells()), t_.fine_number(group, k0)};
+    const CellRange range = cut_.block(b);
+    return {range, t_.fine_number(range.group, range.k0)};
   }
 
   // Sums by cell, totals by statistic, totals by parameter, and a block's sums in parts.

@@ -23,14 +23,12 @@ class BackwardAcross {
     if (cut_.parts > 1) {
       for (Index b = 0; b < cut_.blocks; ++b) run_in_parts(device, b, sums);
     } else {
-      parallel_for(device, units, a_.plan.count(), [&](Index unit) {
-        Block block;
-        for (Index b = part_begin(cut_.blocks, unit, units); b < part_begin(cut_.blocks, unit + 1, units); ++b) {
-          load(b, block);
-          reduce(block, 0, 1, block.sum_g, block.sum_gx);
-          finish(block);
-          map_block(block, 0, 1, sums + 2 * params_ * unit);
-        }
+      parallel_for_blocks(device, cut_.blocks, units, a_.plan.count(), [&](Index b, Index unit) {
+        Block block(cut_.block(b));
+        load(block);
+        reduce(block, 0, 1, block.sum_g, block.sum_gx);
+        finish(block);
+        map_block(block, 0, 1, sums + 2 * params_ * unit);
       });
     }
     store_parameters(sums, units);
@@ -41,18 +39,14 @@ class BackwardAcross {
   static constexpr Index kCells = Cut::kBlockCells;
   static constexpr Index kUnits = 16;  // each holds sums for every parameter
 
-  struct Block {
-    Index group, k0, k1;
+  struct Block : CellRange {
+    explicit Block(const CellRange& range) : CellRange(range) {}
+
     double sum_g[kCells], sum_gx[kCells];
     T hi[kCells], lo[kCells], rstd[kCells], lo_rstd[kCells], slope[kCells], shift[kCells];
-
-    Index size() const { return k1 - k0; }
   };
 
-  void load(Index b, Block& block) const {
-    block.group = b / cut_.blocks_per_group;
-    block.k0 = b % cut_.blocks_per_group * cut_.block_cells;
-    block.k1 = std::min(block.k0 + cut_.block_cells, t_.walk.cells());
+  void load(Block& block) const {
     std::fill_n(block.sum_g, block.size(), 0.0);
     std::fill_n(block.sum_gx, block.size(), 0.0);
     Odometer cell(t_.cells, t_.cell_number(block.group, block.k0));
@@ -67,8 +61,8 @@ class BackwardAcross {
   // The parts' lines are disjoint, and so are the parameters they add to.
   template <class Device>
   void run_in_parts(const Device& device, Index b, double* sums) const {
-    Block block;
-    load(b, block);
+    Block block(cut_.block(b));
+    load(block);
     double parts[Cut::kParts][2][kCells];
     const Index elements = block.size() * t_.walk.line();
     parallel_for(device, cut_.parts, elements, [&](Index part) {

@@ -45,13 +45,10 @@ class Forward {
       return;
     }
     const Index units = std::min(cut_.blocks, Cut::kUnits);
-    parallel_for(device, units, a_.plan.count(), [&](Index unit) {
-      Block block;
-      for (Index b = part_begin(cut_.blocks, unit, units); b < part_begin(cut_.blocks, unit + 1, units); ++b) {
-        place(b, block);
-        find_statistics(block, [&] { reduce(block, 0, t_.walk.line(), block.sum_d, block.sum_d2); });
-        normalize(block, 0, 1);
-      }
+    parallel_for_blocks(device, cut_.blocks, units, a_.plan.count(), [&](Index b, Index) {
+      Block block(cut_.block(b));
+      find_statistics(block, [&] { reduce(block, 0, t_.walk.line(), block.sum_d, block.sum_d2); });
+      normalize(block, 0, 1);
     });
   }
 
@@ -59,28 +56,20 @@ class Forward {
   using T = ParamOf<Scalar>;
   static constexpr std::size_t kCells = Cut::kBlockCells;
 
-  // A block of neighbouring cells and what is known of them.
-  struct Block {
-    Index group, k0, k1;
+  // A block of cells and what is known of them.
+  struct Block : CellRange {
+    explicit Block(const CellRange& range) : CellRange(range) {}
+
     T estimate[kCells];
     double sum_d[kCells], sum_d2[kCells];
     Moments moments[kCells];
     T hi[kCells], lo[kCells], rstd[kCells];
-
-    Index size() const { return k1 - k0; }
   };
-
-  void place(Index b, Block& block) const {
-    block.group = b / cut_.blocks_per_group;
-    block.k0 = b % cut_.blocks_per_group * cut_.block_cells;
-    block.k1 = std::min(block.k0 + cut_.block_cells, t_.walk.cells());
-  }
 
   // Too few blocks to share: their lines are cut, and the sums of the parts are added in order.
   template <class Device>
   void run_in_parts(const Device& device, Index b) const {
-    Block block;
-    place(b, block);
+    Block block(cut_.block(b));
     const Index elements = block.size() * t_.walk.line();
     double sums[Cut::kParts][2][kCells];
     find_statistics(block, [&] {

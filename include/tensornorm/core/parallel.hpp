@@ -80,5 +80,13 @@ void parallel_for(const Device& device, Index units, Index elements, const Work&
   loop->wait();
 }
 
+// Runs work(b, unit) for the blocks 0 ... blocks - 1, those of a unit in order on one thread.
+template <class Device, class Work>
+void parallel_for_blocks(const Device& device, Index blocks, Index units, Index elements, const Work& work) {
+  parallel_for(device, units, elements, [&](Index unit) {
+    for (Index b = part_begin(blocks, unit, units); b < part_begin(blocks, unit + 1, units); ++b) work(b, unit);
+  });
+}
+
 }  // namespace core
 }  // namespace tensornorm

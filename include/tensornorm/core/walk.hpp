@@ -104,6 +104,13 @@ class Walk {
   Axes groups_, sweeps_;
 };
 
+// Neighbouring cells of a group.
+struct CellRange {
+  Index group, k0, k1;
+
+  Index size() const { return k1 - k0; }
+};
+
 // How the cells of a walk are cut into blocks small enough for the stack and, where it can be, the cache, and how a
 // block's lines are cut into parts when there are too few blocks to share among threads. Shape alone decides.
 struct Cut {
@@ -115,24 +122,26 @@ struct Cut {
   static constexpr Index kParts = 16;
   static constexpr Index kUnits = 64;
 
-  Index block_cells, blocks_per_group, blocks, parts;
+  Index group_cells, block_cells, blocks_per_group, blocks, parts;
 
   // `granule` neighbouring cells stay together; `grain` divides every part's bounds.
-  Cut(const Walk& walk, Index granule, Index bytes_per_element) {
+  Cut(const Walk& walk, Index granule, Index bytes_per_element) : group_cells(walk.cells()) {
     const Index cell_bytes = std::max<Index>(walk.line() * bytes_per_element, 1);
     Index cells = std::max<Index>(kBlockBytes / cell_bytes, walk.columns() ? kStrip : 1);
-    cells = std::min({cells, kBlockCells, walk.cells()});
+    cells = std::min({cells, kBlockCells, group_cells});
     block_cells = std::max(cells / granule, Index{1}) * granule;
-    blocks_per_group = (walk.cells() + block_cells - 1) / block_cells;
+    blocks_per_group = (group_cells + block_cells - 1) / block_cells;
     blocks = walk.groups() * blocks_per_group;
     const Index elements = block_cells * walk.line();
     const Index most = std::min({kParts, elements / kPartSize, walk.line()});
     parts = blocks >= kFewBlocks ? 1 : std::max<Index>(most, 1);
   }
-};
 
-// Bounds of part i of n of [0, count).
-inline Index part_begin(Index count, Index i, Index n) { return count / n * i + std::min(i, count % n); }
+  CellRange block(Index b) const {
+    const Index k0 = b % blocks_per_group * block_cells;
+    return {b / blocks_per_group, k0, std::min(k0 + block_cells, group_cells)};
+  }
+};
 
 }  // namespace core
 }  // namespace tensornorm
