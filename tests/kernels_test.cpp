@@ -1,0 +1,179 @@
+// The loop shapes against plain loops: every length round the vector's, no byte beyond the tile, any alignment.
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <random>
+#include <vector>
+
+#include "tensornorm/core/arithmetic.hpp"
+#include "tensornorm/core/column.hpp"
+#include "tensornorm/core/map.hpp"
+#include "tensornorm/core/row.hpp"
+
+namespace {
+
+using namespace tensornorm;
+using namespace tensornorm::core;
+
+template <class Scalar>
+class Kernels : public testing::Test {};
+using Scalars = testing::Types<float, double, Eigen::half, Eigen::bfloat16>;
+TYPED_TEST_SUITE(Kernels, Scalars);
+
+const std::vector<Index> kLengths = {1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 65, 127, 512, 515, 1031};
+const std::vector<Index> kRows = {1, 2, 15, 16, 17, 33};
+constexpr Index kGap = 5;  // between the rows of a tile, never to be read as data or written
+
+template <class Scalar>
+std::vector<Scalar> random_numbers(Index n, unsigned seed) {
+  std::mt19937 random(seed);
+  std::normal_distribution<float> normal(0, 1);
+  std::vector<Scalar> x(static_cast<std::size_t>(n));
+  for (Scalar& v : x) v = static_cast<Scalar>(normal(random));
+  return x;
+}
+
+template <class T>
+double as_double(T v) {
+  return static_cast<double>(static_cast<ParamOf<T>>(v));
+}
+
+// sum of d and d * d, d = x - e, along rows or columns.
+TYPED_TEST(Kernels, ReduceLikePlainLoops) {
+  using S = TypeParam;
+  using T = ParamOf<S>;
+  const double tolerance = std::is_same<S, double>::value ? 1e-13 : 1e-5;
+  for (const Index rows : kRows) {
+    for (const Index cols : kLengths) {
+      const Index stride = cols + kGap;
+      const auto x = random_numbers<S>(rows * stride + 1, 1);
+      const auto e = random_numbers<T>(std::max(rows, cols), 2);
+      const S* first = x.data() + 1;  // off every vector's alignment
+      std::vector<double> by_row(2 * static_cast<std::size_t>(rows), 1.0),
+          by_column(2 * static_cast<std::size_t>(cols), 1.0);
+      auto want_row = by_row, want_column = by_column;
+      for (Index r = 0; r < rows; ++r) {
+        for (Index c = 0; c < cols; ++c) {
+          const auto row = static_cast<std::size_t>(r), column = static_cast<std::size_t>(c);
+          const double v = as_double(first[r * stride + c]), dr = v - as_double(e[row]), dc = v - as_double(e[column]);
+          want_row[row] += dr;
+          want_row[row + static_cast<std::size_t>(rows)] += dr * dr;
+          want_column[column] += dc;
+          want_column[column + static_cast<std::size_t>(cols)] += dc * dc;
+        }
+      }
+      const Rows<S> operand{first, stride};
+      row_reduce(Deviations<S, PerRow<T>>{operand, {e.data()}}, rows, cols, by_row.data(), by_row.data() + rows);
+      column_reduce(Deviations<S, PerColumn<T>>{operand, {e.data()}}, rows, cols, by_column.data(),
+                    by_column.data() + cols);
+      for (std::size_t i = 0; i < by_row.size(); ++i) {
+        ASSERT_NEAR(by_row[i], want_row[i], tolerance * (1 + std::abs(want_row[i]))) << rows << " x " << cols;
+      }
+      for (std::size_t i = 0; i < by_column.size(); ++i) {
+        ASSERT_NEAR(by_column[i], want_column[i], tolerance * (1 + std::abs(want_column[i]))) << rows << " x " << cols;
+      }
+    }
+  }
+}
+
+TYPED_TEST(Kernels, MapLikePlainLoopsAndWriteNothingElse) {
+  using S = TypeParam;
+  using T = ParamOf<S>;
+  for (const Index rows : {Index{1}, Index{3}}) {
+    for (const Index cols : kLengths) {
+      const Index stride = cols + kGap;
+      const auto x = random_numbers<S>(rows * stride, 3);
+      const auto hi = random_numbers<T>(cols, 4), scale = random_numbers<T>(cols, 5),
+                 shift = random_numbers<T>(cols, 6);
+      const Rows<S> operand{x.data(), stride};
+      const Normalize<S, PerColumn<T>> functor{operand, {hi.data()}, {scale.data()}, {shift.data()}};
+      const S sentinel = static_cast<S>(77);
+      std::vector<S> y(static_cast<std::size_t>(rows * stride) + 2, sentinel), in_place = x;
+      map(functor, rows, cols, y.data() + 1, stride);
+      map(Normalize<S, PerColumn<T>>{{in_place.data(), stride}, functor.hi, functor.scale, functor.shift}, rows, cols,
+          in_place.data(), stride);
+      ASSERT_EQ(as_double(y.front()), 77) << cols;
+      ASSERT_EQ(as_double(y.back()), 77) << cols;
+      for (Index i = 0; i < rows * stride; ++i) {
+        const auto at = static_cast<std::size_t>(i), c = static_cast<std::size_t>(i % stride);
+        if (i % stride >= cols) {
+          ASSERT_EQ(as_double(y[at + 1]), 77) << cols;
+          continue;
+        }
+        const double want = (as_double(x[at]) - as_double(hi[c])) * as_double(scale[c]) + as_double(shift[c]);
+        const double ulp = std::is_same<S, double>::value        ? 1e-15
+                           : std::is_same<S, float>::value       ? 4e-7
+                           : std::is_same<S, Eigen::half>::value ? 1e-3
+                                                                 : 8e-3;
+        ASSERT_NEAR(as_double(y[at + 1]), want, ulp * (1 + std::abs(want)) * 2) << cols;
+        ASSERT_EQ(std::memcmp(&in_place[at], &y[at + 1], sizeof(S)), 0) << "in place, " << cols;
+      }
+    }
+  }
+}
+
+// A row's sums depend on its numbers alone: not on where it starts, nor on its neighbours.
+TYPED_TEST(Kernels, RowSumsHaveTheSameBitsAtAnyAlignment) {
+  using S = TypeParam;
+  using T = ParamOf<S>;
+  const T zero = 0;
+  for (const Index cols : kLengths) {
+    const auto x = random_numbers<S>(cols, 8);
+    double want[2] = {};
+    row_reduce(Deviations<S, PerRow<T>>{{x.data(), cols}, {&zero}}, 1, cols, want, want + 1);
+    for (Index shift = 1; shift < 9; ++shift) {
+      std::vector<S> moved(static_cast<std::size_t>(cols + shift), static_cast<S>(NAN));
+      std::copy(x.begin(), x.end(), moved.begin() + shift);
+      double sums[2] = {};
+      row_reduce(Deviations<S, PerRow<T>>{{moved.data() + shift, cols}, {&zero}}, 1, cols, sums, sums + 1);
+      ASSERT_EQ(std::memcmp(sums, want, sizeof want), 0) << cols << " at " << shift;
+    }
+  }
+}
+
+// Every 16-bit pattern goes through a load and a store unchanged, and stores round as Eigen does.
+template <class S>
+void expect_round_trip() {
+  std::vector<S> x(65536), y(65536);
+  for (unsigned i = 0; i < 65536; ++i) {
+    const auto bits = static_cast<std::uint16_t>(i);
+    std::memcpy(static_cast<void*>(&x[i]), &bits, 2);
+  }
+  const float zero = 0, one = 1;
+  map(Normalize<S, PerRow<float>>{{x.data(), 65536}, {&zero, 0}, {&one, 0}, {&zero, 0}}, 1, 65536, y.data(), 65536);
+  for (std::size_t i = 0; i < 65536; ++i) {
+    const float v = static_cast<float>(x[i]), w = static_cast<float>(y[i]);
+    ASSERT_TRUE(v == w || (std::isnan(v) && std::isnan(w))) << i;
+  }
+}
+
+TEST(SixteenBit, EveryPatternSurvives) {
+  expect_round_trip<Eigen::half>();
+  expect_round_trip<Eigen::bfloat16>();
+}
+
+template <class S>
+void expect_eigen_rounding() {
+  std::mt19937 random(9);
+  std::uniform_int_distribution<std::uint32_t> any;
+  std::vector<float> scale(4096);
+  for (float& v : scale) {
+    const std::uint32_t bits = any(random);
+    std::memcpy(&v, &bits, 4);
+  }
+  std::vector<S> one(4096, static_cast<S>(1.0f)), y(4096);
+  const std::vector<float> zeros(4096, 0.0f);
+  map(Normalize<S, PerColumn<float>>{{one.data(), 4096}, {zeros.data()}, {scale.data()}, {zeros.data()}}, 1, 4096,
+      y.data(), 4096);
+  for (std::size_t i = 0; i < 4096; ++i) {
+    const float want = static_cast<float>(static_cast<S>(scale[i])), got = static_cast<float>(y[i]);
+    ASSERT_TRUE(got == want || (std::isnan(got) && std::isnan(want))) << scale[i] << " became " << got;
+  }
+}
+
+TEST(SixteenBit, StoresRoundAsEigenDoes) {
+  expect_eigen_rounding<Eigen::half>();
+  expect_eigen_rounding<Eigen::bfloat16>();
+}
+
+}  // namespace

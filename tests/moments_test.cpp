@@ -1,0 +1,123 @@
+// Moments: right about any estimate, at any offset, merged in any order.
+#include "tensornorm/core/moments.hpp"
+
+#include <gtest/gtest.h>
+
+#include <random>
+#include <vector>
+
+namespace {
+
+using namespace tensornorm;
+using namespace tensornorm::core;
+
+struct Truth {
+  long double mean, m2;
+};
+
+Truth truth(const std::vector<float>& x) {
+  long double sum = 0, m2 = 0;
+  for (const float v : x) sum += v;
+  const long double mean = sum / static_cast<long double>(x.size());
+  for (const float v : x) m2 += (v - mean) * (v - mean);
+  return {mean, m2};
+}
+
+Moments about(double estimate, const float* x, Index n) {
+  double d = 0, d2 = 0;
+  for (Index i = 0; i < n; ++i) {
+    d += x[i] - estimate;
+    d2 += (x[i] - estimate) * (x[i] - estimate);
+  }
+  return moments_about(estimate, n, d, d2);
+}
+
+std::vector<float> numbers(std::size_t n, float offset) {
+  std::mt19937 random(7);
+  std::normal_distribution<float> normal(offset, 1);
+  std::vector<float> x(n);
+  for (float& v : x) v = normal(random);
+  return x;
+}
+
+void expect_near(const Moments& m, const Truth& t) {
+  EXPECT_NEAR(static_cast<double>((m.estimate - t.mean) + m.correction), 0, 1e-12);
+  EXPECT_NEAR(m.m2 / static_cast<double>(t.m2), 1, 1e-10);
+}
+
+TEST(Moments, AreTheSameAboutAnyEstimateNearTheMean) {
+  for (const float offset : {0.0f, 1e2f, 1e5f, 1e6f}) {
+    const auto x = numbers(1000, offset);
+    for (const double estimate : {offset - 2.0, offset + 0.0, offset + 0.5, offset + 2.0}) {
+      expect_near(about(estimate, x.data(), 1000), truth(x));
+    }
+  }
+}
+
+TEST(Moments, KnowWhenTheEstimateIsFar) {
+  const auto x = numbers(1000, 100);
+  EXPECT_FALSE(is_far(about(99, x.data(), 1000)));
+  EXPECT_FALSE(is_far(about(101.5, x.data(), 1000)));
+  EXPECT_TRUE(is_far(about(103, x.data(), 1000)));
+  EXPECT_TRUE(is_far(about(0, x.data(), 1000)));
+}
+
+TEST(Moments, MergeLikeTheUnion) {
+  for (const float offset : {0.0f, 1e6f}) {
+    const auto x = numbers(1000, offset);
+    for (const Index cut : {1, 17, 500, 999}) {
+      const Moments a = about(offset - 1.0, x.data(), cut), b = about(offset + 1.0, x.data() + cut, 1000 - cut);
+      expect_near(merge(a, b), truth(x));
+      expect_near(merge(b, a), truth(x));
+      EXPECT_EQ(merge(a, b).n, 1000);
+    }
+  }
+}
+
+TEST(Moments, MergingNothingChangesNothing) {
+  const auto x = numbers(10, 3);
+  const Moments m = about(3, x.data(), 10);
+  for (const Moments& same : {merge(m, Moments{}), merge(Moments{}, m)}) {
+    EXPECT_EQ(same.n, m.n);
+    EXPECT_EQ(same.mean(), m.mean());
+    EXPECT_EQ(same.m2, m.m2);
+  }
+}
+
+TEST(Moments, MergeIsAssociativeUpToRounding) {
+  const auto x = numbers(900, 1e4f);
+  const Moments a = about(1e4, x.data(), 300), b = about(1e4 + 1, x.data() + 300, 300),
+                c = about(1e4 - 1, x.data() + 600, 300);
+  const Moments left = merge(merge(a, b), c), right = merge(a, merge(b, c));
+  EXPECT_NEAR(left.mean(), right.mean(), 1e-11);
+  EXPECT_NEAR(left.m2 / right.m2, 1, 1e-13);
+}
+
+TEST(Finish, SplitsTheMeanSoThatNothingIsLost) {
+  const Moments m{4, 100000, 0.0123456789, 4};
+  const Statistic<float> s = finish<float>(m, 0);
+  EXPECT_EQ(s.hi, static_cast<float>(m.mean()));
+  EXPECT_NEAR(static_cast<double>(s.hi) + static_cast<double>(s.lo), m.mean(), 1e-9);
+  EXPECT_EQ(s.rstd, 1.0f);
+}
+
+TEST(Finish, NoVarianceAndNoEpsIsZeroNotInfinity) {
+  EXPECT_EQ(reciprocal_std<float>(0, 0), 0.0f);
+  EXPECT_EQ(reciprocal_std<double>(0, 0), 0.0);
+  EXPECT_EQ(reciprocal_std<float>(3, 1), 0.5f);
+}
+
+TEST(ExactMoments, SurviveWhatFloatSquaresDoNot) {
+  for (const float scale : {1e-40f, 1e-25f, 1e25f, 1e37f}) {
+    const std::vector<float> x = {1 * scale, 2 * scale, 3 * scale, 4 * scale};
+    const auto each = [&](const auto& take) {
+      for (const float v : x) take(v);
+    };
+    const Moments m = ExactMoments<float>::of(each, true);
+    const Truth t = truth(x);
+    EXPECT_NEAR(m.mean() / static_cast<double>(t.mean), 1, 1e-15);
+    EXPECT_NEAR(m.m2 / static_cast<double>(t.m2), 1, 1e-14);
+  }
+}
+
+}  // namespace

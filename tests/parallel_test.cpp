@@ -1,0 +1,92 @@
+// The claim loop: every unit runs once, on any pool, from anywhere.
+#define EIGEN_USE_THREADS
+#include "tensornorm/core/parallel.hpp"
+
+#include <gtest/gtest.h>
+
+#include <unsupported/Eigen/CXX11/Tensor>
+#include <atomic>
+#include <chrono>
+#include <thread>
+#include <vector>
+
+namespace {
+
+using namespace tensornorm;
+using namespace tensornorm::core;
+
+constexpr Index kMuch = 1 << 20;
+
+void expect_each_unit_once(const Eigen::ThreadPoolDevice& device, Index units) {
+  std::vector<std::atomic<int>> runs(static_cast<std::size_t>(units));
+  parallel_for(device, units, kMuch, [&](Index unit) { ++runs[static_cast<std::size_t>(unit)]; });
+  for (const auto& n : runs) ASSERT_EQ(n, 1);
+}
+
+TEST(ParallelFor, RunsEveryUnitOnceOnAnyPool) {
+  for (const int threads : {0, 1, 2, 3, 8}) {
+    Eigen::ThreadPool pool(threads);
+    Eigen::ThreadPoolDevice device(&pool, threads);
+    for (const Index units : {0, 1, 2, 7, 64}) {
+      for (int repeat = 0; repeat < 100; ++repeat) expect_each_unit_once(device, units);
+    }
+  }
+}
+
+TEST(ParallelFor, UsesSeveralThreadsWhereItPays) {
+  Eigen::ThreadPool pool(2);
+  Eigen::ThreadPoolDevice device(&pool, 2);
+  std::atomic<bool> other{false};
+  const auto caller = std::this_thread::get_id();
+  // The caller's units wait until a helper has come, so this ends only when one does.
+  parallel_for(device, 64, kMuch, [&](Index) {
+    if (std::this_thread::get_id() != caller) other = true;
+    for (int i = 0; i < 1000 && !other; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  });
+  EXPECT_TRUE(other);
+}
+
+TEST(ParallelFor, RunsInlineOnAPoolsOwnThreadAndForLittleWork) {
+  Eigen::ThreadPool pool(2);
+  Eigen::ThreadPoolDevice device(&pool, 2);
+  Eigen::Barrier done(1);
+  std::atomic<int> strangers{0};
+  pool.Schedule([&] {
+    const auto self = std::this_thread::get_id();
+    parallel_for(device, 64, kMuch, [&](Index) { strangers += std::this_thread::get_id() != self ? 1 : 0; });
+    done.Notify();
+  });
+  done.Wait();
+  const auto self = std::this_thread::get_id();
+  parallel_for(device, 64, kParallelElements - 1,
+               [&](Index) { strangers += std::this_thread::get_id() != self ? 1 : 0; });
+  EXPECT_EQ(strangers, 0);
+}
+
+// A pool that is busy for good must not keep the caller waiting: it does the work alone, and late helpers find none.
+TEST(ParallelFor, DoesNotWaitForHelpersThatNeverStart) {
+  Eigen::ThreadPool pool(2);
+  Eigen::ThreadPoolDevice device(&pool, 2);
+  std::atomic<bool> release{false};
+  for (int i = 0; i < 2; ++i) {
+    pool.Schedule([&] {
+      while (!release) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    });
+  }
+  expect_each_unit_once(device, 64);
+  release = true;
+}
+
+TEST(ParallelFor, ServesSeveralCallersAtOnce) {
+  Eigen::ThreadPool pool(2);
+  Eigen::ThreadPoolDevice device(&pool, 2);
+  std::vector<std::thread> callers;
+  for (int i = 0; i < 4; ++i) {
+    callers.emplace_back([&] {
+      for (int repeat = 0; repeat < 200; ++repeat) expect_each_unit_once(device, 16);
+    });
+  }
+  for (std::thread& caller : callers) caller.join();
+}
+
+}  // namespace

@@ -1,0 +1,180 @@
+// The post-conditions of axis.hpp and plan.hpp, for every layer's plan in every layout.
+#include "tensornorm/core/plan.hpp"
+
+#include <gtest/gtest.h>
+
+#include <string>
+#include <tuple>
+#include <vector>
+
+namespace {
+
+using namespace tensornorm;
+using namespace tensornorm::core;
+
+using Offsets = std::vector<std::tuple<Index, Index, Index>>;
+
+void collect(const Axes& axes, int i, Index x, Index stat, Index param, Offsets& out) {
+  if (i == axes.size()) return out.emplace_back(x, stat, param), void();
+  for (Index k = 0; k < axes[i].extent; ++k) {
+    collect(axes, i + 1, x + k * axes[i].x, stat + k * axes[i].stat, param + k * axes[i].param, out);
+  }
+}
+
+// The offsets of every operand, element by element, in the order of the axes.
+Offsets offsets(const Axes& axes) {
+  Offsets out;
+  collect(axes, 0, 0, 0, 0, out);
+  return out;
+}
+
+Axes sorted(Axes axes) {
+  std::stable_sort(axes.begin(), axes.end(), [](const Axis& a, const Axis& b) { return a.x > b.x; });
+  return axes;
+}
+
+Shape make_shape(const std::vector<Index>& extents, bool row_major) {
+  Shape shape;
+  shape.rank = static_cast<int>(extents.size());
+  Index stride = 1;
+  for (int i = 0; i < shape.rank; ++i) {
+    const auto d = static_cast<std::size_t>(row_major ? shape.rank - 1 - i : i);
+    shape.extents[d] = extents[d];
+    shape.strides[d] = stride;
+    stride *= extents[d];
+  }
+  return shape;
+}
+
+struct Case {
+  std::string name;
+  Axes plan;
+};
+
+// Every layer over a shape: channels anywhere, both storage orders.
+std::vector<Case> layer_plans(const std::vector<Index>& extents) {
+  std::vector<Case> cases;
+  const int rank = static_cast<int>(extents.size());
+  for (const bool row_major : {true, false}) {
+    const Shape shape = make_shape(extents, row_major);
+    const std::string order = row_major ? " RowMajor" : " ColMajor";
+    for (int c = 0; c < rank; ++c) {
+      const std::string where = order + " channel axis " + std::to_string(c);
+      cases.push_back({"BatchNorm" + where, make_plan(shape, axis(c), axis(c))});
+      if (c == 0) continue;
+      cases.push_back({"InstanceNorm" + where, make_plan(shape, axis(0) | axis(c), axis(c))});
+      for (Index groups = 1; groups <= shape.extent(c); ++groups) {
+        if (shape.extent(c) % groups != 0) continue;
+        const Axes plan = make_plan(split_axis(shape, c, groups), axis(0) | axis(c), axis(c) | axis(c + 1));
+        cases.push_back({"GroupNorm " + std::to_string(groups) + where, plan});
+      }
+    }
+    for (int leading = 0; leading < rank; ++leading) {
+      const AxisSet kept = axes_below(leading);
+      const std::string where = order + " leading " + std::to_string(leading);
+      cases.push_back({"LayerNorm" + where, make_plan(shape, kept, axes_below(rank) & ~kept)});
+    }
+  }
+  return cases;
+}
+
+const std::vector<std::vector<Index>> kShapes = {{1},       {7},          {2, 6},       {6, 1},         {3, 4, 5},
+                                                 {1, 6, 1}, {2, 6, 3, 5}, {5, 4, 1, 3}, {2, 1, 4, 3, 2}};
+
+TEST(Coalesce, VisitsTheSameOffsetsInTheSameOrderForEveryLayerAndItsDual) {
+  for (const auto& extents : kShapes) {
+    for (const Case& c : layer_plans(extents)) {
+      SCOPED_TRACE(c.name);
+      EXPECT_EQ(offsets(coalesce(c.plan)), offsets(sorted(c.plan)));
+      EXPECT_EQ(offsets(coalesce(dual(c.plan))), offsets(sorted(dual(c.plan))));
+    }
+  }
+}
+
+TEST(Coalesce, LeavesNothingToMergeAndNoExtentOfOne) {
+  for (const auto& extents : kShapes) {
+    for (const Case& c : layer_plans(extents)) {
+      SCOPED_TRACE(c.name);
+      const Axes axes = coalesce(c.plan);
+      EXPECT_LE(axes.size(), static_cast<int>(extents.size()) + 1);
+      for (int i = 0; i < axes.size(); ++i) {
+        EXPECT_NE(axes[i].extent, 1);
+        if (i > 0) {
+          EXPECT_FALSE(can_merge(axes[i - 1], axes[i]));
+        }
+      }
+    }
+  }
+}
+
+TEST(Coalesce, UsualLayersNeedTwoToFourAxes) {
+  const Shape nchw = make_shape({8, 6, 5, 7}, true), nhwc = make_shape({8, 5, 7, 6}, true);
+  EXPECT_EQ(coalesce(make_plan(nchw, axis(1), axis(1))).size(), 3);                      // N | C | HW
+  EXPECT_EQ(coalesce(make_plan(nhwc, axis(3), axis(3))).size(), 2);                      // NHW | C
+  EXPECT_EQ(coalesce(make_plan(nchw, axis(0) | axis(1), axis(1))).size(), 3);            // N | C | HW
+  EXPECT_EQ(without_param(make_plan(nchw, axis(0) | axis(1), axis(1))).size(), 2);       // NC | HW
+  EXPECT_EQ(coalesce(make_plan(nchw, axis(0), axis(1) | axis(2) | axis(3))).size(), 2);  // N | CHW
+  const Shape grouped = split_axis(nchw, 1, 3);
+  EXPECT_EQ(coalesce(make_plan(grouped, axis(0) | axis(1), axis(1) | axis(2))).size(), 4);       // N | G | C/G | HW
+  EXPECT_EQ(without_param(make_plan(grouped, axis(0) | axis(1), axis(1) | axis(2))).size(), 2);  // NG | C/G HW
+}
+
+TEST(SplitAxis, KeepsEveryOffset) {
+  for (const bool row_major : {true, false}) {
+    const Shape shape = make_shape({3, 12, 5}, row_major), split = split_axis(shape, 1, 4);
+    EXPECT_EQ(split.rank, 4);
+    EXPECT_EQ(split.count(), shape.count());
+    EXPECT_EQ(offsets(make_plan(split, 0, 0)), offsets(make_plan(shape, 0, 0)));
+  }
+}
+
+TEST(MakePlan, NumbersStatisticsAndParametersInLogicalOrder) {
+  for (const auto& extents : kShapes) {
+    for (const Case& c : layer_plans(extents)) {
+      SCOPED_TRACE(c.name);
+      Index stats = 0, params = 0;
+      for (const auto& [x, stat, param] : offsets(c.plan)) {
+        stats = std::max(stats, stat + 1);
+        params = std::max(params, param + 1);
+      }
+      EXPECT_EQ(stats, kept_count(c.plan));
+      EXPECT_EQ(params, kept_count(dual(c.plan)));
+    }
+  }
+}
+
+TEST(Dual, IsItsOwnInverse) {
+  for (const Case& c : layer_plans({2, 6, 3, 5})) {
+    EXPECT_EQ(offsets(dual(dual(c.plan))), offsets(c.plan)) << c.name;
+  }
+}
+
+// Cells refine statistics: each cell lies in one statistic, and whole statistics lie in each granule of cells.
+TEST(Refined, NeverDividesAStatisticBetweenGranules) {
+  int refined_plans = 0;
+  for (const auto& extents : {std::vector<Index>{64, 6, 2, 2}, {2, 40, 6}, {2, 6, 40, 3}, {3, 5, 30, 4}, {40, 4}}) {
+    for (const Case& c : layer_plans(extents)) {
+      SCOPED_TRACE(c.name);
+      const Axes plan = coalesce(c.plan);
+      const AxisSet kept = select(plan, is_kept), cells = refined(plan, 32, 256);
+      EXPECT_EQ(cells & kept, kept);
+      refined_plans += cells != kept ? 1 : 0;
+      const Index together = granule(plan, cells);
+      EXPECT_LE(together, 256);
+      Axes both = number_cells(plan, cells);  // stat: the cell; param: the statistic
+      for (int i = 0; i < plan.size(); ++i) both[i].param = plan[i].stat;
+      std::vector<Index> statistic_of(plan.count(), -1), granule_of(plan.count(), -1);
+      for (const auto& [x, cell, stat] : offsets(both)) {
+        auto& known = statistic_of[static_cast<std::size_t>(cell)];
+        EXPECT_TRUE(known == -1 || known == stat);
+        known = stat;
+        auto& owner = granule_of[static_cast<std::size_t>(stat)];
+        EXPECT_TRUE(owner == -1 || owner == cell / together || together == 1);
+        owner = cell / together;
+      }
+    }
+  }
+  EXPECT_GT(refined_plans, 0);
+}
+
+}  // namespace

@@ -1,0 +1,143 @@
+// Every element is visited once, in the tile of its own cell, however the walk is cut.
+#include "tensornorm/core/walk.hpp"
+
+#include <gtest/gtest.h>
+
+#include <random>
+#include <vector>
+
+#include "tensornorm/core/traversal.hpp"
+
+namespace {
+
+using namespace tensornorm;
+using namespace tensornorm::core;
+
+// Axes of a dense tensor, outer to inner, each kept or reduced, affine or not.
+Axes random_plan(std::mt19937& random) {
+  std::uniform_int_distribution<int> rank(0, 5), extent(1, 6), coin(0, 1);
+  Axes axes;
+  Index x = 1, stat = 1, param = 1;
+  for (int i = rank(random); i > 0; --i) {
+    const Index n = extent(random);
+    const bool kept = coin(random) != 0, affine = coin(random) != 0;
+    axes.push_back({n, x, kept ? stat : 0, affine ? param : 0});
+    x *= n;
+    stat *= kept ? n : 1;
+    param *= affine ? n : 1;
+  }
+  std::reverse(axes.begin(), axes.end());
+  return axes;
+}
+
+// The cell of every element, from the plan's own numbering.
+std::vector<Index> cell_of(const Axes& plan, AxisSet cells) {
+  const Axes numbered = number_cells(plan, cells);
+  std::vector<Index> result(static_cast<std::size_t>(plan.count()));
+  Odometer at(numbered);
+  for (Index i = 0; i < plan.count(); ++i, at.next()) result[static_cast<std::size_t>(at.x())] = at.stat();
+  return result;
+}
+
+TEST(Odometer, StartsAnywhere) {
+  std::mt19937 random(1);
+  for (int trial = 0; trial < 200; ++trial) {
+    const Axes plan = random_plan(random);
+    Odometer steps(plan);
+    for (Index i = 0; i < plan.count(); ++i, steps.next()) {
+      const Odometer jump(plan, i);
+      ASSERT_EQ(jump.x(), steps.x());
+      ASSERT_EQ(jump.stat(), steps.stat());
+      ASSERT_EQ(jump.param(), steps.param());
+    }
+  }
+}
+
+TEST(Walk, VisitsEveryElementOnceInItsOwnCell) {
+  std::mt19937 random(2);
+  for (int trial = 0; trial < 500; ++trial) {
+    const Axes plan = coalesce(random_plan(random));
+    const AxisSet cells = select(plan, is_kept);
+    const Walk walk(coalesce(number_cells(plan, cells)));
+    const std::vector<Index> cell = cell_of(plan, cells);
+    std::vector<int> visits(cell.size(), 0);
+    ASSERT_EQ(walk.groups() * walk.cells() * walk.line(), plan.count());
+    for (Index group = 0; group < walk.groups(); ++group) {
+      for (Index k = 0; k < walk.cells(); k += 2) {
+        for (Index part = 0; part < 3; ++part) {
+          const Index k1 = std::min(k + 2, walk.cells()), line = walk.line();
+          walk.visit(group, k, k1, part_begin(line, part, 3), part_begin(line, part + 1, 3), [&](const Tile& tile) {
+            ASSERT_EQ(walk.columns() ? tile.cols : tile.rows, k1 - k);
+            ASSERT_EQ(walk.columns() ? tile.rows : tile.cols, tile.count);
+            for (Index r = 0; r < tile.rows; ++r) {
+              for (Index c = 0; c < tile.cols; ++c) {
+                const auto at = static_cast<std::size_t>(tile.offset + r * tile.stride + c);
+                ++visits[at];
+                ASSERT_EQ(cell[at], group * walk.cells() + k + (walk.columns() ? c : r));
+              }
+            }
+          });
+        }
+      }
+    }
+    for (const int n : visits) ASSERT_EQ(n, 1);
+  }
+}
+
+TEST(Traversal, FineCellsKnowTheStatisticAndParameterOfTheirElements) {
+  std::mt19937 random(3);
+  int across = 0, fine = 0;
+  for (int trial = 0; trial < 1000; ++trial) {
+    const Axes plan = random_plan(random);
+    const Traversal t(plan, true);
+    ++(t.across ? across : fine);
+    std::vector<Index> stat(static_cast<std::size_t>(plan.count())), param(stat.size()), visits(stat.size(), 0);
+    Odometer at(plan);
+    for (Index i = 0; i < plan.count(); ++i, at.next()) {
+      stat[static_cast<std::size_t>(at.x())] = at.stat();
+      param[static_cast<std::size_t>(at.x())] = at.param();
+    }
+    for (Index group = 0; group < t.fine.groups(); ++group) {
+      for (Index c = 0; c < t.fine.cells(); ++c) {
+        const Odometer cell(t.fine_cells, t.fine_number(group, c));
+        t.fine.visit(group, c, c + 1, 0, t.fine.line(), [&](const Tile& tile) {
+          for (Index r = 0; r < tile.rows; ++r) {
+            for (Index col = 0; col < tile.cols; ++col) {
+              const auto x = static_cast<std::size_t>(tile.offset + r * tile.stride + col);
+              ASSERT_EQ(stat[x], cell.stat());
+              ASSERT_EQ(param[x], cell.param());
+              ++visits[x];
+            }
+          }
+        });
+      }
+    }
+    for (const Index n : visits) ASSERT_EQ(n, 1);
+  }
+  EXPECT_GT(across, 50);
+  EXPECT_GT(fine, 50);
+}
+
+TEST(Traversal, FoldMergesEachStatisticAndOnlyIt) {
+  // Two samples of 40 positions, 3 groups of 4 channels last: cells are channels, folded four by four.
+  Axes plan;
+  for (const Axis& a : {Axis{2, 480, 3, 0}, Axis{40, 12, 0, 0}, Axis{3, 4, 1, 4}, Axis{4, 1, 0, 1}}) plan.push_back(a);
+  const Traversal t(plan, true);
+  ASSERT_EQ(t.granule, 4);
+  std::vector<int> values(12);
+  for (int i = 0; i < 12; ++i) values[static_cast<std::size_t>(i)] = 1 << i;
+  t.fold(values.data(), 12, [](int a, int b) { return a + b; });
+  for (std::size_t i = 0; i < 12; ++i) EXPECT_EQ(values[i], 15 << (i / 4 * 4));
+}
+
+TEST(Cut, PartsCoverTheLine) {
+  for (const Index count : {0, 1, 5, 16, 17, 1000}) {
+    for (const Index parts : {1, 2, 7, 16}) {
+      EXPECT_EQ(part_begin(count, 0, parts), 0);
+      EXPECT_EQ(part_begin(count, parts, parts), count);
+      for (Index i = 0; i < parts; ++i) EXPECT_LE(part_begin(count, i, parts), part_begin(count, i + 1, parts));
+    }
+  }
+}
+
+}  // namespace
