@@ -224,6 +224,10 @@ class Output {
 
  private:
   static constexpr bool kOwns = IsOwningTensor<Bare<Y>>::value || IsOwningMatrix<Bare<Y>>::value;
+  static constexpr bool can_grow() {
+    if constexpr (IsOwningMatrix<Bare<Y>>::value) return Bare<Y>::SizeAtCompileTime == Eigen::Dynamic;
+    return kOwns;
+  }
 
   bool can_resize(const Shape& wanted) const {
     if constexpr (!kOwns) return false;
@@ -246,7 +250,7 @@ class Output {
         dimensions[static_cast<std::size_t>(d)] = static_cast<typename Bare<Y>::Index>(wanted_.extent(d));
       }
       y_ = Bare<Y>(dimensions);
-    } else if constexpr (kOwns) {
+    } else if constexpr (can_grow()) {
       y_ = Bare<Y>(wanted_.extent(0), wanted_.extent(1));
     }
   }

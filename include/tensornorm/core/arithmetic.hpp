@@ -181,23 +181,51 @@ struct NormalizeAcross {
   }
 };
 
-// dx = dy * scale + ((x - hi) * slope + shift): the input gradient with gamma and rstd in scale.
+// dx = dy * scale: statistics that are constants. x is not read, whatever it holds.
+template <class S, class Coefficient>
+struct ScaledGradient {
+  using Scalar = S;
+  Rows<S> dy;
+  Coefficient scale;
+
+  template <class V>
+  struct Row {
+    RowOf<Rows<S>, V> dy;
+    RowOf<Coefficient, V> scale;
+  };
+  template <class Isa, class V>
+  TENSORNORM_INLINE void begin(Index r, Row<V>& row) const {
+    dy.template begin<Isa>(r, row.dy);
+    scale.template begin<Isa>(r, row.scale);
+  }
+  template <class V, class At>
+  TENSORNORM_INLINE void value(const Row<V>& row, const At& at, V& dx) const {
+    V a;
+    row.dy.get(at, dx);
+    row.scale.get(at, a);
+    dx *= a;
+  }
+};
+
+// dx = dy * scale + ((x - hi) * rstd * slope + shift): the input gradient with gamma and rstd in scale. Every
+// coefficient is of the order of rstd, so none overflows or underflows before dx does.
 template <class S, class Coefficient>
 struct InputGradient {
   using Scalar = S;
   Rows<S> x, dy;
-  Coefficient hi, scale, slope, shift;
+  Coefficient hi, rstd, scale, slope, shift;
 
   template <class V>
   struct Row {
     RowOf<Rows<S>, V> x, dy;
-    RowOf<Coefficient, V> hi, scale, slope, shift;
+    RowOf<Coefficient, V> hi, rstd, scale, slope, shift;
   };
   template <class Isa, class V>
   TENSORNORM_INLINE void begin(Index r, Row<V>& row) const {
     x.template begin<Isa>(r, row.x);
     dy.template begin<Isa>(r, row.dy);
     hi.template begin<Isa>(r, row.hi);
+    rstd.template begin<Isa>(r, row.rstd);
     scale.template begin<Isa>(r, row.scale);
     slope.template begin<Isa>(r, row.slope);
     shift.template begin<Isa>(r, row.shift);
@@ -205,13 +233,14 @@ struct InputGradient {
   // dx from any gradient g that reaches xhat: dy itself, or dy * gamma.
   template <class V, class At>
   TENSORNORM_INLINE void through(const Row<V>& row, const At& at, const V& g, V& dx) const {
-    V mean, a, b, c;
+    V mean, r, a, b, c;
     row.x.get(at, dx);
     row.hi.get(at, mean);
+    row.rstd.get(at, r);
     row.scale.get(at, a);
     row.slope.get(at, b);
     row.shift.get(at, c);
-    dx = g * a + ((dx - mean) * b + c);
+    dx = g * a + ((dx - mean) * r * b + c);
   }
   template <class V, class At>
   TENSORNORM_INLINE void value(const Row<V>& row, const At& at, V& dx) const {

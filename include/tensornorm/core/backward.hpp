@@ -27,16 +27,15 @@ struct BackwardArguments {
   T *dgamma = nullptr, *dbeta = nullptr;  // null: not wanted
 };
 
-// What dx needs of a cell; see InputGradient.
+// What dx needs of a cell, from its statistic and the sums of g and g * xhat over that statistic's n elements.
 template <class T>
 struct InputCoefficients {
-  T scale, slope, shift;
+  T slope, shift;
 
-  // From rstd * gamma, the statistic, and the sums of g and g * xhat over its n elements.
-  InputCoefficients(T rstd_gamma, T lo, T rstd, double sum_g, double sum_gx, double n) : scale(rstd_gamma) {
-    const double r = static_cast<double>(rstd), s = -r * r * sum_gx / n;
+  InputCoefficients(T lo, T rstd, double sum_g, double sum_gx, double n) {
+    const double r = static_cast<double>(rstd), s = -r * (sum_gx / n);
     slope = static_cast<T>(s);
-    shift = static_cast<T>(-r * sum_g / n - s * static_cast<double>(lo));
+    shift = static_cast<T>(-r * (sum_g / n) - s * r * static_cast<double>(lo));
   }
 };
 
@@ -45,20 +44,23 @@ template <class Scalar>
 class Backward {
  public:
   Backward(const BackwardArguments<Scalar>& arguments, const Traversal& traversal)
-      : a_(arguments), t_(traversal), cut_(t_.fine, granule(t_.plan, t_.fine_set), 2 * sizeof(Scalar)) {}
+      : a_(arguments), t_(traversal), granule_(granule(t_.plan, t_.fine_set)),
+        cut_(t_.fine, std::min(granule_, t_.fine.cells()), 2 * sizeof(Scalar)) {}
 
   template <class Device>
   void run(const Device& device, std::vector<double>& workspace) {
     reserve(workspace);
-    if (cut_.parts > 1) {
+    const Index units = std::min(cut_.blocks, Cut::kUnits), elements = a_.plan.count();
+    if (granule_ > t_.fine.cells()) {  // statistics reach across groups: all sums first
+      parallel_for_blocks(device, cut_.blocks, units, elements, [&](Index b, Index) { reduce_all(place(b)); });
+      for (Index b = 0; b < cut_.blocks; ++b) finish(place(b));
+      parallel_for_blocks(device, cut_.blocks, units, elements, [&](Index b, Index) { map_block(place(b), 0, 1); });
+    } else if (cut_.parts > 1) {
       for (Index b = 0; b < cut_.blocks; ++b) run_in_parts(device, place(b));
     } else {
-      const Index units = std::min(cut_.blocks, Cut::kUnits);
-      parallel_for_blocks(device, cut_.blocks, units, a_.plan.count(), [&](Index b, Index) {
+      parallel_for_blocks(device, cut_.blocks, units, elements, [&](Index b, Index) {
         const Block block = place(b);
-        std::fill_n(sum_g_ + block.first, block.size(), 0.0);
-        std::fill_n(sum_gx_ + block.first, block.size(), 0.0);
-        reduce(block, 0, t_.fine.line(), sum_g_ + block.first, sum_gx_ + block.first);
+        reduce_all(block);
         finish(block);
         map_block(block, 0, 1);
       });
@@ -79,7 +81,7 @@ class Backward {
     return {range, t_.fine_number(range.group, range.k0)};
   }
 
-  // Sums by cell, totals by statistic, totals by parameter, and a block's sums in parts.
+  // Sums by cell, totals by statistic (from 0), totals by parameter, and a block's sums in parts.
   void reserve(std::vector<double>& workspace) {
     const Index cells = t_.fine_cells.count(), stats = kept_count(t_.plan);
     params_ = a_.gamma == nullptr ? 0 : kept_count(dual(t_.plan));
@@ -93,6 +95,7 @@ class Backward {
     param_g_ = total_gx_ + stats;
     param_gx_ = param_g_ + params_;
     parts_ = param_gx_ + params_;
+    std::fill_n(total_g_, 2 * stats, 0.0);
   }
 
   template <class Device>
@@ -118,6 +121,12 @@ class Backward {
                  [&](Index part) { map_block(block, cut_.parts - 1 - part, cut_.parts); });
   }
 
+  void reduce_all(const Block& block) const {
+    std::fill_n(sum_g_ + block.first, block.size(), 0.0);
+    std::fill_n(sum_gx_ + block.first, block.size(), 0.0);
+    reduce(block, 0, t_.fine.line(), sum_g_ + block.first, sum_gx_ + block.first);
+  }
+
   // Adds the sums of dy and dy * (x - hi) over positions [p0, p1) of a block's lines.
   void reduce(const Block& block, Index p0, Index p1, double* sum_g, double* sum_gx) const {
     for (Index k = block.k0; k < block.k1; k += kCells) {
@@ -140,8 +149,7 @@ class Backward {
 
   // From dy * (x - hi) to dy * xhat, and the totals of the block's statistics.
   void finish(const Block& block) const {
-    Odometer clear(t_.fine_cells, block.first), cell(t_.fine_cells, block.first);
-    for (Index i = 0; i < block.size(); ++i, clear.next()) total_g_[clear.stat()] = total_gx_[clear.stat()] = 0;
+    Odometer cell(t_.fine_cells, block.first);
     for (Index c = block.first; c < block.first + block.size(); ++c, cell.next()) {
       const Index stat = cell.stat();
       const double lo = static_cast<double>(a_.lo[stat]), gamma = static_cast<double>(gamma_of(cell));
@@ -152,33 +160,41 @@ class Backward {
   }
 
   void map_block(const Block& block, Index part, Index parts) const {
-    const Index line = t_.fine.line();
+    const Index line = t_.fine.line(), p0 = part_begin(line, part, parts), p1 = part_begin(line, part + 1, parts);
     const double n = static_cast<double>(a_.plan.count() / kept_count(t_.plan));
     for (Index k = block.k0; k < block.k1; k += kCells) {
       const Index end = std::min(k + kCells, block.k1);
-      T hi[kCells], scale[kCells], slope[kCells], shift[kCells];
+      T hi[kCells], rstd[kCells], scale[kCells], slope[kCells], shift[kCells];
       Odometer cell(t_.fine_cells, block.first + k - block.k0);
       for (Index i = 0; i < end - k; ++i, cell.next()) {
         const Index stat = cell.stat();
-        const InputCoefficients<T> c(a_.rstd[stat] * gamma_of(cell), a_.lo[stat], a_.rstd[stat],
-                                     a_.centred && !a_.frozen ? total_g_[stat] : 0, a_.frozen ? 0 : total_gx_[stat], n);
+        const InputCoefficients<T> c(a_.lo[stat], a_.rstd[stat], a_.centred ? total_g_[stat] : 0, total_gx_[stat], n);
         hi[i] = a_.hi[stat];
-        scale[i] = c.scale;
+        rstd[i] = a_.rstd[stat];
+        scale[i] = a_.rstd[stat] * gamma_of(cell);
         slope[i] = c.slope;
         shift[i] = c.shift;
       }
-      const Index p0 = part_begin(line, part, parts), p1 = part_begin(line, part + 1, parts);
       t_.fine.visit(block.group, k, end, p0, p1, [&](const Tile& tile) {
-        const Rows<Scalar> x{a_.x + tile.offset, tile.stride}, dy{a_.dy + tile.offset, tile.stride};
-        Scalar* dx = a_.dx + tile.offset;
         if (t_.fine.columns()) {
-          const InputGradient<Scalar, PerColumn<T>> functor{x, dy, {hi}, {scale}, {slope}, {shift}};
-          map(functor, tile.rows, tile.cols, dx, tile.stride);
+          map_tile<PerColumn<T>>(tile, {hi}, {rstd}, {scale}, {slope}, {shift});
         } else {
-          const InputGradient<Scalar, PerRow<T>> functor{x, dy, {hi}, {scale}, {slope}, {shift}};
-          map(functor, tile.rows, tile.cols, dx, tile.stride);
+          map_tile<PerRow<T>>(tile, {hi}, {rstd}, {scale}, {slope}, {shift});
         }
       });
+    }
+  }
+
+  template <class Operand>
+  void map_tile(const Tile& tile, const Operand& hi, const Operand& rstd, const Operand& scale, const Operand& slope,
+                const Operand& shift) const {
+    const Rows<Scalar> x{a_.x + tile.offset, tile.stride}, dy{a_.dy + tile.offset, tile.stride};
+    Scalar* dx = a_.dx + tile.offset;
+    if (a_.frozen) {
+      map(ScaledGradient<Scalar, Operand>{dy, scale}, tile.rows, tile.cols, dx, tile.stride);
+    } else {
+      const InputGradient<Scalar, Operand> functor{x, dy, hi, rstd, scale, slope, shift};
+      map(functor, tile.rows, tile.cols, dx, tile.stride);
     }
   }
 
@@ -201,6 +217,7 @@ class Backward {
 
   BackwardArguments<Scalar> a_;
   const Traversal& t_;
+  Index granule_;  // cells that make whole statistics
   Cut cut_;
   Index params_ = 0;
   double *sum_g_ = nullptr, *sum_gx_ = nullptr, *total_g_ = nullptr, *total_gx_ = nullptr;

@@ -1,5 +1,5 @@
 // Backward where parameters vary along every element of a statistic (LayerNorm): the sums of dx and those of the
-// parameters cross, and both are taken from a block of x and dy while it is in cache.
+// parameters cross, and both are taken from a block of x and dy while it is in cache. Its statistics are never frozen.
 #pragma once
 
 #include "tensornorm/core/backward.hpp"
@@ -99,8 +99,7 @@ class BackwardAcross {
     for (Index i = 0; i < block.size(); ++i) {
       const double sum_gx =
           (block.sum_gx[i] - static_cast<double>(block.lo[i]) * block.sum_g[i]) * static_cast<double>(block.rstd[i]);
-      const InputCoefficients<T> c(block.rstd[i], block.lo[i], block.rstd[i],
-                                   a_.centred && !a_.frozen ? block.sum_g[i] : 0, a_.frozen ? 0 : sum_gx, n);
+      const InputCoefficients<T> c(block.lo[i], block.rstd[i], a_.centred ? block.sum_g[i] : 0, sum_gx, n);
       block.slope[i] = c.slope;
       block.shift[i] = c.shift;
     }
@@ -115,11 +114,11 @@ class BackwardAcross {
       Scalar* dx = a_.dx + tile.offset;
       const T *hi = block.hi + i, *rstd = block.rstd + i, *slope = block.slope + i, *shift = block.shift + i;
       if (t_.walk.columns()) {
-        const InputGradient<Scalar, PerColumn<T>> gradient{x(tile), dy(tile), {hi}, {rstd}, {slope}, {shift}};
+        const InputGradient<Scalar, PerColumn<T>> gradient{x(tile), dy(tile), {hi}, {rstd}, {rstd}, {slope}, {shift}};
         using Functor = InputGradientAcross<Scalar, PerColumn<T>, PerRow<T>>;
         map(Functor{gradient, gamma}, tile.rows, tile.cols, dx, tile.stride);
       } else {
-        const InputGradient<Scalar, PerRow<T>> gradient{x(tile), dy(tile), {hi}, {rstd}, {slope}, {shift}};
+        const InputGradient<Scalar, PerRow<T>> gradient{x(tile), dy(tile), {hi}, {rstd}, {rstd}, {slope}, {shift}};
         using Functor = InputGradientAcross<Scalar, PerRow<T>, PerColumn<T>>;
         map(Functor{gradient, {gamma.p}}, tile.rows, tile.cols, dx, tile.stride);
       }
