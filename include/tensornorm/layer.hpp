@@ -6,10 +6,10 @@
 #include <optional>
 #include <vector>
 
+#include "tensornorm/checked_call.hpp"
 #include "tensornorm/core/backward.hpp"
 #include "tensornorm/core/backward_across.hpp"
 #include "tensornorm/core/forward.hpp"
-#include "tensornorm/tensor_view.hpp"
 
 namespace tensornorm {
 
@@ -40,7 +40,9 @@ class Layer {
   }
   /// The same on an Eigen::DefaultDevice or Eigen::ThreadPoolDevice: the same bits on any number of threads.
   template <class Device, class X, class Y>
-  void forward(const Device& device, const X& x, Y&& y);
+  void forward(const Device& device, const X& x, Y&& y) {
+    if constexpr (core::CheckedCall<Scalar, X, Y>::ok) run_forward(device, x, y);
+  }
 
   /// forward into a new tensor of x's rank, layout and index type (for a matrix or array, its plain type).
   template <class X>
@@ -61,7 +63,9 @@ class Layer {
     infer(Eigen::DefaultDevice(), x, y);
   }
   template <class Device, class X, class Y>
-  void infer(const Device& device, const X& x, Y&& y) const;
+  void infer(const Device& device, const X& x, Y&& y) const {
+    if constexpr (core::CheckedCall<Scalar, X, Y>::ok) run_infer(device, x, y);
+  }
 
   /// dx, and the gradients of the parameters (overwritten, not accumulated), from x and the gradient dy of y. Comes
   /// after a forward pass of the same extents, layout and mode, with the same x; dx may be x or dy. In eval mode with
@@ -71,7 +75,9 @@ class Layer {
     backward(Eigen::DefaultDevice(), x, dy, dx);
   }
   template <class Device, class X, class DY, class DX>
-  void backward(const Device& device, const X& x, const DY& dy, DX&& dx);
+  void backward(const Device& device, const X& x, const DY& dy, DX&& dx) {
+    if constexpr (core::CheckedCall<Scalar, X, DY, DX>::ok) run_backward(device, x, dy, dx);
+  }
 
   /// Batch statistics, or running statistics where the layer tracks them.
   void train() { training_ = true; }
@@ -129,6 +135,13 @@ class Layer {
   const Derived& derived() const { return static_cast<const Derived&>(*this); }
   bool uses_batch() const { return training_ || !running_.tracked(); }
 
+  template <class Device, class X, class Y>
+  void run_forward(const Device& device, const X& x, Y& y);
+  template <class Device, class X, class Y>
+  void run_infer(const Device& device, const X& x, Y& y) const;
+  template <class Device, class X, class DY, class DX>
+  void run_backward(const Device& device, const X& x, const DY& dy, DX& dx);
+
   Axes checked_plan(const Shape& x, bool batch) const;
   void check_pass(const Shape& x, const Shape& dy) const;
   core::ForwardArguments<Scalar> arguments(const Axes& plan, const Scalar* x, Scalar* y, bool batch) const;
@@ -177,8 +190,7 @@ core::ForwardArguments<Scalar> Layer<Derived, Scalar>::arguments(const Axes& pla
 
 template <class Derived, class Scalar>
 template <class Device, class X, class Y>
-void Layer<Derived, Scalar>::forward(const Device& device, const X& x, Y&& y) {
-  core::assert_arguments<Scalar, X, Y>();
+void Layer<Derived, Scalar>::run_forward(const Device& device, const X& x, Y& y) {
   const core::Input<X> in(x);
   const bool batch = uses_batch(), tracks = training_ && running_.tracked();
   const Axes plan = checked_plan(in.shape(), batch);
@@ -207,8 +219,7 @@ void Layer<Derived, Scalar>::forward(const Device& device, const X& x, Y&& y) {
 
 template <class Derived, class Scalar>
 template <class Device, class X, class Y>
-void Layer<Derived, Scalar>::infer(const Device& device, const X& x, Y&& y) const {
-  core::assert_arguments<Scalar, X, Y>();
+void Layer<Derived, Scalar>::run_infer(const Device& device, const X& x, Y& y) const {
   const core::Input<X> in(x);
   const bool batch = !running_.tracked();
   const Axes plan = checked_plan(in.shape(), batch);
@@ -233,8 +244,7 @@ void Layer<Derived, Scalar>::check_pass(const Shape& x, const Shape& dy) const {
 
 template <class Derived, class Scalar>
 template <class Device, class X, class DY, class DX>
-void Layer<Derived, Scalar>::backward(const Device& device, const X& x, const DY& dy, DX&& dx) {
-  core::assert_arguments<Scalar, X, DY, DX>();
+void Layer<Derived, Scalar>::run_backward(const Device& device, const X& x, const DY& dy, DX& dx) {
   const core::Input<X> in(x);
   const core::Input<DY> gradient(dy);
   check_pass(in.shape(), gradient.shape());

@@ -52,6 +52,17 @@ std::false_type derives_from_matrix(const void*);
 template <class X>
 constexpr bool kIsMatrix = decltype(derives_from_matrix<Bare<X>>(static_cast<Bare<X>*>(nullptr)))::value;
 
+// A matrix or array whose elements lie in memory, and one that is also an lvalue.
+template <class X>
+constexpr int matrix_flags() {
+  if constexpr (kIsMatrix<X>) return static_cast<int>(Eigen::internal::traits<Bare<X>>::Flags);
+  return 0;
+}
+template <class X>
+constexpr bool kIsDirectMatrix = (matrix_flags<X>() & static_cast<int>(Eigen::DirectAccessBit)) != 0;
+template <class X>
+constexpr bool kIsWritableMatrix = kIsDirectMatrix<X> && (matrix_flags<X>() & static_cast<int>(Eigen::LvalueBit)) != 0;
+
 // Rank, layout and plain type of an argument: a tensor of its rank, layout and index type; a matrix's own plain type.
 template <class X, bool is_tensor = kIsTensor<X>, bool is_matrix = kIsMatrix<X>>
 struct Traits {
@@ -77,31 +88,6 @@ struct Traits<X, false, true> {
   using Plain = typename X::PlainObject;
 };
 
-template <class Scalar, class X>
-constexpr void assert_argument() {
-  using Argument = Traits<Bare<X>>;
-  static_assert(std::is_same<typename Argument::Scalar, Scalar>::value,
-                "tensornorm: the argument's scalar type is not the layer's: cast one to the other");
-  static_assert(Argument::rank > 0, "tensornorm: a tensor of rank 0 has nothing to normalize over");
-  static_assert(Argument::rank < Axes::kCapacity, "tensornorm: tensors have a rank of at most 15");
-}
-
-template <class X, class Y>
-constexpr void assert_same_layout() {
-  using A = Traits<Bare<X>>;
-  using B = Traits<Bare<Y>>;
-  static_assert(A::rank == B::rank, "tensornorm: the arguments have different ranks");
-  static_assert(A::any_layout || B::any_layout || A::row_major == B::row_major,
-                "tensornorm: the arguments have different layouts: swap_layout() or copy one of them");
-}
-
-template <class Scalar, class X, class... Others>
-constexpr void assert_arguments() {
-  assert_argument<Scalar, X>();
-  (assert_argument<Scalar, Others>(), ...);
-  (assert_same_layout<X, Others>(), ...);
-}
-
 // ---- shapes
 
 inline Shape dense_shape(Shape shape, bool row_major) {
@@ -120,7 +106,7 @@ Shape shape_of(const X& x) {
   shape.rank = Traits<X>::rank;
   if constexpr (kIsTensor<X>) {
     for (int d = 0; d < shape.rank; ++d) {
-      shape.extents[static_cast<std::size_t>(d)] = static_cast<Index>(x.dimensions()[static_cast<std::size_t>(d)]);
+      shape.extents[static_cast<std::size_t>(d)] = static_cast<Index>(x.dimension(static_cast<unsigned>(d)));
     }
   } else {
     shape.extents[0] = x.rows();
@@ -163,8 +149,7 @@ class Input<X, std::enable_if_t<IsDenseTensor<X>::value>> {
 };
 
 template <class X>
-class Input<X, std::enable_if_t<kIsMatrix<X> && (static_cast<int>(Eigen::internal::traits<X>::Flags) &
-                                                 static_cast<int>(Eigen::DirectAccessBit)) != 0>> {
+class Input<X, std::enable_if_t<kIsDirectMatrix<X>>> {
  public:
   explicit Input(const X& x) : shape_(shape_of(x)) {
     if (!is_dense_matrix(x)) copy_ = x;
@@ -196,9 +181,6 @@ class Output {
  public:
   using Type = std::remove_reference_t<Y>;
   using Scalar = typename Traits<Bare<Y>>::Scalar;
-  static_assert(!std::is_const<Type>::value, "tensornorm: the output is const");
-  static_assert(IsDenseTensor<Bare<Y>>::value || kIsMatrix<Y>,
-                "tensornorm: the output has no memory of its own: give a Tensor, a TensorMap or a matrix");
 
   Output(Type& y, const char* name, const Shape& wanted) : y_(y), wanted_(wanted) {
     const Shape shape = shape_of(y);

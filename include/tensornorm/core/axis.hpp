@@ -82,7 +82,7 @@ inline Axes coalesce(Axes axes) {
 }
 
 // Where part i of n of [0, count) begins.
-inline Index part_begin(Index count, Index i, Index n) { return count / n * i + std::min(i, count % n); }
+inline Index part_begin(Index count, Index i, Index n) { return count / n * i + (std::min)(i, count % n); }
 
 }  // namespace core
 }  // namespace tensornorm

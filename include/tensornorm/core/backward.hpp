@@ -45,12 +45,12 @@ class Backward {
  public:
   Backward(const BackwardArguments<Scalar>& arguments, const Traversal& traversal)
       : a_(arguments), t_(traversal), granule_(granule(t_.plan, t_.fine_set)),
-        cut_(t_.fine, std::min(granule_, t_.fine.cells()), 2 * sizeof(Scalar)) {}
+        cut_(t_.fine, (std::min)(granule_, t_.fine.cells()), 2 * sizeof(Scalar)) {}
 
   template <class Device>
   void run(const Device& device, std::vector<double>& workspace) {
     reserve(workspace);
-    const Index units = std::min(cut_.blocks, Cut::kUnits), elements = a_.plan.count();
+    const Index units = (std::min)(cut_.blocks, Cut::kUnits), elements = a_.plan.count();
     if (granule_ > t_.fine.cells()) {  // statistics reach across groups: all sums first
       parallel_for_blocks(device, cut_.blocks, units, elements, [&](Index b, Index) { reduce_all(place(b)); });
       for (Index b = 0; b < cut_.blocks; ++b) finish(place(b));
@@ -130,7 +130,7 @@ class Backward {
   // Adds the sums of dy and dy * (x - hi) over positions [p0, p1) of a block's lines.
   void reduce(const Block& block, Index p0, Index p1, double* sum_g, double* sum_gx) const {
     for (Index k = block.k0; k < block.k1; k += kCells) {
-      const Index end = std::min(k + kCells, block.k1), at = k - block.k0;
+      const Index end = (std::min)(k + kCells, block.k1), at = k - block.k0;
       T hi[kCells];
       Odometer cell(t_.fine_cells, block.first + at);
       for (Index i = 0; i < end - k; ++i, cell.next()) hi[i] = a_.hi[cell.stat()];
@@ -163,7 +163,7 @@ class Backward {
     const Index line = t_.fine.line(), p0 = part_begin(line, part, parts), p1 = part_begin(line, part + 1, parts);
     const double n = static_cast<double>(a_.plan.count() / kept_count(t_.plan));
     for (Index k = block.k0; k < block.k1; k += kCells) {
-      const Index end = std::min(k + kCells, block.k1);
+      const Index end = (std::min)(k + kCells, block.k1);
       T hi[kCells], rstd[kCells], scale[kCells], slope[kCells], shift[kCells];
       Odometer cell(t_.fine_cells, block.first + k - block.k0);
       for (Index i = 0; i < end - k; ++i, cell.next()) {

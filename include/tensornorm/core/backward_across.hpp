@@ -15,7 +15,7 @@ class BackwardAcross {
 
   template <class Device>
   void run(const Device& device, std::vector<double>& workspace) {
-    const Index units = cut_.parts > 1 ? 1 : std::min(cut_.blocks, kUnits);
+    const Index units = cut_.parts > 1 ? 1 : (std::min)(cut_.blocks, kUnits);
     const auto size = static_cast<std::size_t>(2 * units * params_);
     if (workspace.size() < size) workspace.resize(size);
     std::fill_n(workspace.begin(), size, 0.0);

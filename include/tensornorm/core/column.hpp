@@ -18,7 +18,7 @@ struct ColumnReduce {
     using T = ParamOf<typename Functor::Scalar>;
     constexpr int lanes = kLanes<Isa, T>;
     for (Index r = 0; r < rows; r += kFloatAdds) {
-      const Index stop = std::min(r + kFloatAdds, rows);
+      const Index stop = (std::min)(r + kFloatAdds, rows);
       if (cols < lanes) {
         add_some<T, lanes>(r, stop, Some<Isa>{0, static_cast<int>(cols)});
         continue;

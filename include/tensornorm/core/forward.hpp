@@ -44,7 +44,7 @@ class Forward {
       for (Index b = 0; b < cut_.blocks; ++b) run_in_parts(device, b);
       return;
     }
-    const Index units = std::min(cut_.blocks, Cut::kUnits);
+    const Index units = (std::min)(cut_.blocks, Cut::kUnits);
     parallel_for_blocks(device, cut_.blocks, units, a_.plan.count(), [&](Index b, Index) {
       Block block(cut_.block(b));
       find_statistics(block, [&] { reduce(block, 0, t_.walk.line(), block.sum_d, block.sum_d2); });
@@ -112,7 +112,7 @@ class Forward {
     constexpr Index kRowSample = 128, kColumnSample = 16;
     std::fill_n(block.estimate, block.size(), T(0));
     if (!a_.centred) return;
-    const Index sample = std::min(t_.walk.line(), t_.walk.columns() ? kColumnSample : kRowSample);
+    const Index sample = (std::min)(t_.walk.line(), t_.walk.columns() ? kColumnSample : kRowSample);
     std::fill_n(block.sum_d, block.size(), 0.0);
     reduce(block, 0, sample, block.sum_d, block.sum_d2);
     for (Index i = 0; i < block.size(); ++i) {

@@ -67,13 +67,13 @@ void parallel_for(const Eigen::DefaultDevice&, Index units, Index, const Work& w
 template <class Device, class Work>
 void parallel_for(const Device& device, Index units, Index elements, const Work& work) {
   auto* pool = device.getPool();
-  const Index threads = std::min<Index>(device.numThreads(), pool == nullptr ? 0 : pool->NumThreads());
+  const Index threads = (std::min<Index>)(device.numThreads(), pool == nullptr ? 0 : pool->NumThreads());
   if (threads < 2 || units < 2 || elements < kParallelElements || pool->CurrentThreadId() >= 0) {
     return run_inline(units, work);
   }
   const auto loop = std::make_shared<ClaimLoop<Work>>(work, units);
   try {
-    for (Index i = 1; i < std::min(threads, units); ++i) pool->Schedule([loop] { loop->help(); });
+    for (Index i = 1; i < (std::min)(threads, units); ++i) pool->Schedule([loop] { loop->help(); });
   } catch (const std::bad_alloc&) {
   }
   loop->help();

@@ -42,7 +42,7 @@ struct RowReduce {
       Index j = 0;
       while (j + 4 * lanes <= cols) {
         Sums<V> s0, s1, s2, s3;
-        const Index stop = std::min(j + kFloatAdds * 4 * lanes, cols - 4 * lanes + 1);
+        const Index stop = (std::min)(j + kFloatAdds * 4 * lanes, cols - 4 * lanes + 1);
         for (; j < stop; j += 4 * lanes) {
           step(row, Whole<Isa>{j}, s0);
           step(row, Whole<Isa>{j + lanes}, s1);

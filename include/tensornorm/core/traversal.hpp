@@ -101,7 +101,7 @@ struct Traversal {
     const Index end = k0 * fineness + (by_cell ? part_begin(n, part + 1, parts) : n);
     const Index p0 = by_cell ? 0 : part_begin(line, part, parts);
     const Index p1 = by_cell ? line : part_begin(line, part + 1, parts);
-    for (Index c = begin; c < end; c += Cut::kBlockCells) visit(c, std::min(c + Cut::kBlockCells, end), p0, p1);
+    for (Index c = begin; c < end; c += Cut::kBlockCells) visit(c, (std::min)(c + Cut::kBlockCells, end), p0, p1);
   }
 
   // Calls visit(tile, i, params) for part `part` of `parts` of the lines of the cells [k0, k1): tiles whose rows or
@@ -113,7 +113,7 @@ struct Traversal {
     const Index alike = walk.cell_param() == 0 ? k1 - k0 : 1;
     for (Index k = k0; k < k1; k += alike) {
       for (Index p = p0; p < p1; p += most) {
-        walk.visit(group, k, k + alike, p, std::min(p + most, p1), [&](const Tile& tile) {
+        walk.visit(group, k, k + alike, p, (std::min)(p + most, p1), [&](const Tile& tile) {
           const Index base = tile.param + k * walk.cell_param();
           visit(tile, k - k0, LineParams(line_params, base, tile.position, tile.count));
         });

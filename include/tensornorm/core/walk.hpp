@@ -86,7 +86,7 @@ class Walk {
     const Odometer base(groups_, group);
     Odometer sweep(sweeps_, p0 / run());
     for (Index p = p0; p < p1; sweep.next()) {
-      const Index first = p % run(), count = std::min(run() - first, p1 - p), n = k1 - k0;
+      const Index first = p % run(), count = (std::min)(run() - first, p1 - p), n = k1 - k0;
       Tile tile{base.x() + sweep.x() + k0 * cells_.x + first * run_.x, n, count, cells_.x, p, count, base.param()};
       if (columns_) {
         tile.rows = count;
@@ -126,20 +126,20 @@ struct Cut {
 
   // `granule` neighbouring cells stay together; `grain` divides every part's bounds.
   Cut(const Walk& walk, Index granule, Index bytes_per_element) : group_cells(walk.cells()) {
-    const Index cell_bytes = std::max<Index>(walk.line() * bytes_per_element, 1);
-    Index cells = std::max<Index>(kBlockBytes / cell_bytes, walk.columns() ? kStrip : 1);
-    cells = std::min({cells, kBlockCells, group_cells});
-    block_cells = std::max(cells / granule, Index{1}) * granule;
+    const Index cell_bytes = (std::max<Index>)(walk.line() * bytes_per_element, 1);
+    Index cells = (std::max<Index>)(kBlockBytes / cell_bytes, walk.columns() ? kStrip : 1);
+    cells = (std::min)({cells, kBlockCells, group_cells});
+    block_cells = (std::max)(cells / granule, Index{1}) * granule;
     blocks_per_group = (group_cells + block_cells - 1) / block_cells;
     blocks = walk.groups() * blocks_per_group;
     const Index elements = block_cells * walk.line();
-    const Index most = std::min({kParts, elements / kPartSize, walk.line()});
-    parts = blocks >= kFewBlocks ? 1 : std::max<Index>(most, 1);
+    const Index most = (std::min)({kParts, elements / kPartSize, walk.line()});
+    parts = blocks >= kFewBlocks ? 1 : (std::max<Index>)(most, 1);
   }
 
   CellRange block(Index b) const {
     const Index k0 = b % blocks_per_group * block_cells;
-    return {b / blocks_per_group, k0, std::min(k0 + block_cells, group_cells)};
+    return {b / blocks_per_group, k0, (std::min)(k0 + block_cells, group_cells)};
   }
 };
 
