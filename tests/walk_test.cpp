@@ -15,7 +15,7 @@ using namespace tensornorm::core;
 
 // Axes of a dense tensor, outer to inner, each kept or reduced, affine or not.
 Axes random_plan(std::mt19937& random) {
-  std::uniform_int_distribution<int> rank(0, 5), extent(1, 6), coin(0, 1);
+  std::uniform_int_distribution<int> rank(0, 5), extent(1, 10), coin(0, 1);
   Axes axes;
   Index x = 1, stat = 1, param = 1;
   for (int i = rank(random); i > 0; --i) {
@@ -97,6 +97,7 @@ TEST(Traversal, FineCellsKnowTheStatisticAndParameterOfTheirElements) {
       stat[static_cast<std::size_t>(at.x())] = at.stat();
       param[static_cast<std::size_t>(at.x())] = at.param();
     }
+    const std::vector<Index> owner = cell_of(t.plan, t.cell_set);
     for (Index group = 0; group < t.fine.groups(); ++group) {
       for (Index c = 0; c < t.fine.cells(); ++c) {
         const Odometer cell(t.fine_cells, t.fine_number(group, c));
@@ -106,6 +107,9 @@ TEST(Traversal, FineCellsKnowTheStatisticAndParameterOfTheirElements) {
               const auto x = static_cast<std::size_t>(tile.offset + r * tile.stride + col);
               ASSERT_EQ(stat[x], cell.stat());
               ASSERT_EQ(param[x], cell.param());
+              if (!t.across) {
+                ASSERT_EQ(owner[x], t.cell_number(group, c / t.fineness));
+              }
               ++visits[x];
             }
           }

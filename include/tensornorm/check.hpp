@@ -11,7 +11,7 @@ namespace core {
 
 // Throws std::invalid_argument with the parts written one after another, prefixed by the library's name.
 template <class... Parts>
-[[noreturn]] void fail(const Parts&... parts) {
+[[noreturn]] __attribute__((cold, noinline)) void fail(const Parts&... parts) {
   std::ostringstream message;
   message << "tensornorm: ";
   (message << ... << parts);

@@ -213,7 +213,7 @@ void Layer<Derived, Scalar>::run_forward(const Device& device, const X& x, Y& y)
 
   auto pass = arguments(plan, in.data(), y_data, batch);
   pass.saved = {mean_.data(), lo_.data(), rstd_.data(), tracks ? moments_.data() : nullptr};
-  core::Forward<Scalar>(pass).run(device);
+  core::Forward<Scalar>(pass).run(core::runner_on(device));
   if (tracks) update_running();
 }
 
@@ -226,7 +226,8 @@ void Layer<Derived, Scalar>::run_infer(const Device& device, const X& x, Y& y) c
   core::Output<Y> out(y, "y", in.shape());
   out.check_overlap(in.data(), "y", "x");
   Scalar* const y_data = out.prepare();
-  if (in.shape().count() > 0) core::Forward<Scalar>(arguments(plan, in.data(), y_data, batch)).run(device);
+  if (in.shape().count() > 0)
+    core::Forward<Scalar>(arguments(plan, in.data(), y_data, batch)).run(core::runner_on(device));
 }
 
 template <class Derived, class Scalar>
@@ -270,7 +271,7 @@ void Layer<Derived, Scalar>::run_backward(const Device& device, const X& x, cons
   pass.frozen = !pass_.batch;
   pass.dgamma = gamma_size_ > 0 ? dgamma_.data() : nullptr;
   pass.dbeta = beta_size_ > 0 ? dbeta_.data() : nullptr;
-  core::backward(device, pass, workspace_);
+  core::backward<Scalar>(core::runner_on(device), pass, workspace_);
 }
 
 // running = (1 - momentum) * running + momentum * batch, where a batch of several statistics per channel gives their

@@ -47,18 +47,17 @@ class Backward {
       : a_(arguments), t_(traversal), granule_(granule(t_.plan, t_.fine_set)),
         cut_(t_.fine, (std::min)(granule_, t_.fine.cells()), 2 * sizeof(Scalar)) {}
 
-  template <class Device>
-  void run(const Device& device, std::vector<double>& workspace) {
+  void run(const Runner& runner, std::vector<double>& workspace) {
     reserve(workspace);
     const Index units = (std::min)(cut_.blocks, Cut::kUnits), elements = a_.plan.count();
     if (granule_ > t_.fine.cells()) {  // statistics reach across groups: all sums first
-      parallel_for_blocks(device, cut_.blocks, units, elements, [&](Index b, Index) { reduce_all(place(b)); });
+      run_blocks(runner, cut_.blocks, units, elements, [&](Index b, Index) { reduce_all(place(b)); });
       for (Index b = 0; b < cut_.blocks; ++b) finish(place(b));
-      parallel_for_blocks(device, cut_.blocks, units, elements, [&](Index b, Index) { map_block(place(b), 0, 1); });
+      run_blocks(runner, cut_.blocks, units, elements, [&](Index b, Index) { map_block(place(b), 0, 1); });
     } else if (cut_.parts > 1) {
-      for (Index b = 0; b < cut_.blocks; ++b) run_in_parts(device, place(b));
+      for (Index b = 0; b < cut_.blocks; ++b) run_in_parts(runner, place(b));
     } else {
-      parallel_for_blocks(device, cut_.blocks, units, elements, [&](Index b, Index) {
+      run_blocks(runner, cut_.blocks, units, elements, [&](Index b, Index) {
         const Block block = place(b);
         reduce_all(block);
         finish(block);
@@ -98,10 +97,9 @@ class Backward {
     std::fill_n(total_g_, 2 * stats, 0.0);
   }
 
-  template <class Device>
-  void run_in_parts(const Device& device, const Block& block) {
+  void run_in_parts(const Runner& runner, const Block& block) {
     const Index n = block.size(), elements = n * t_.fine.line();
-    parallel_for(device, cut_.parts, elements, [&](Index part) {
+    runner(cut_.parts, elements, [&](Index part) {
       double* sums = parts_ + 2 * n * part;
       std::fill_n(sums, 2 * n, 0.0);
       reduce(block, part_begin(t_.fine.line(), part, cut_.parts), part_begin(t_.fine.line(), part + 1, cut_.parts),
@@ -117,8 +115,7 @@ class Backward {
       sum_gx_[block.first + i] = gx;
     }
     finish(block);
-    parallel_for(device, cut_.parts, elements,
-                 [&](Index part) { map_block(block, cut_.parts - 1 - part, cut_.parts); });
+    runner(cut_.parts, elements, [&](Index part) { map_block(block, cut_.parts - 1 - part, cut_.parts); });
   }
 
   void reduce_all(const Block& block) const {

@@ -13,17 +13,16 @@ class BackwardAcross {
   BackwardAcross(const BackwardArguments<Scalar>& arguments, const Traversal& traversal)
       : a_(arguments), t_(traversal), cut_(t_.walk, 1, 2 * sizeof(Scalar)), params_(kept_count(dual(t_.plan))) {}
 
-  template <class Device>
-  void run(const Device& device, std::vector<double>& workspace) {
+  void run(const Runner& runner, std::vector<double>& workspace) {
     const Index units = cut_.parts > 1 ? 1 : (std::min)(cut_.blocks, kUnits);
     const auto size = static_cast<std::size_t>(2 * units * params_);
     if (workspace.size() < size) workspace.resize(size);
     std::fill_n(workspace.begin(), size, 0.0);
     double* sums = workspace.data();
     if (cut_.parts > 1) {
-      for (Index b = 0; b < cut_.blocks; ++b) run_in_parts(device, b, sums);
+      for (Index b = 0; b < cut_.blocks; ++b) run_in_parts(runner, b, sums);
     } else {
-      parallel_for_blocks(device, cut_.blocks, units, a_.plan.count(), [&](Index b, Index unit) {
+      run_blocks(runner, cut_.blocks, units, a_.plan.count(), [&](Index b, Index unit) {
         Block block(cut_.block(b));
         load(block);
         reduce(block, 0, 1, block.sum_g, block.sum_gx);
@@ -59,13 +58,12 @@ class BackwardAcross {
   }
 
   // The parts' lines are disjoint, and so are the parameters they add to.
-  template <class Device>
-  void run_in_parts(const Device& device, Index b, double* sums) const {
+  void run_in_parts(const Runner& runner, Index b, double* sums) const {
     Block block(cut_.block(b));
     load(block);
     double parts[Cut::kParts][2][kCells];
     const Index elements = block.size() * t_.walk.line();
-    parallel_for(device, cut_.parts, elements, [&](Index part) {
+    runner(cut_.parts, elements, [&](Index part) {
       std::fill_n(parts[part][0], block.size(), 0.0);
       std::fill_n(parts[part][1], block.size(), 0.0);
       reduce(block, part, cut_.parts, parts[part][0], parts[part][1]);
@@ -75,8 +73,7 @@ class BackwardAcross {
       for (Index i = 0; i < block.size(); ++i) block.sum_gx[i] += parts[part][1][i];
     }
     finish(block);
-    parallel_for(device, cut_.parts, elements,
-                 [&](Index part) { map_block(block, cut_.parts - 1 - part, cut_.parts, sums); });
+    runner(cut_.parts, elements, [&](Index part) { map_block(block, cut_.parts - 1 - part, cut_.parts, sums); });
   }
 
   // Adds the sums of g and g * (x - hi), with g = dy * gamma.
@@ -149,7 +146,7 @@ class BackwardAcross {
     }
   }
 
-  template <class Visit>
+  using Visit = FunctionRef<void(const Tile&, Index i, const LineParams&)>;
   void visit(const Block& block, Index part, Index parts, const Visit& visit) const {
     t_.visit_across(block.group, block.k0, block.k1, part, parts, visit);
   }
@@ -175,14 +172,14 @@ class BackwardAcross {
 };
 
 // dx, dgamma and dbeta by whichever of the two the plan asks for. `workspace` grows when it must and is kept.
-template <class Scalar, class Device>
-void backward(const Device& device, const BackwardArguments<Scalar>& arguments, std::vector<double>& workspace) {
+template <class Scalar>
+void backward(const Runner& runner, const BackwardArguments<Scalar>& arguments, std::vector<double>& workspace) {
   const Traversal traversal(arguments.plan, arguments.gamma != nullptr);
   const AxisSet free = select(traversal.plan, [](const Axis& a) { return !is_kept(a) && !is_affine(a); });
   if (traversal.across && free == 0) {
-    BackwardAcross<Scalar>(arguments, traversal).run(device, workspace);
+    BackwardAcross<Scalar>(arguments, traversal).run(runner, workspace);
   } else {
-    Backward<Scalar>(arguments, traversal).run(device, workspace);
+    Backward<Scalar>(arguments, traversal).run(runner, workspace);
   }
 }
 

@@ -38,14 +38,13 @@ class Forward {
   explicit Forward(const ForwardArguments<Scalar>& arguments)
       : a_(arguments), t_(a_.plan, a_.gamma != nullptr), cut_(t_.walk, t_.granule, sizeof(Scalar)) {}
 
-  template <class Device>
-  void run(const Device& device) const {
+  void run(const Runner& runner) const {
     if (cut_.parts > 1) {
-      for (Index b = 0; b < cut_.blocks; ++b) run_in_parts(device, b);
+      for (Index b = 0; b < cut_.blocks; ++b) run_in_parts(runner, b);
       return;
     }
     const Index units = (std::min)(cut_.blocks, Cut::kUnits);
-    parallel_for_blocks(device, cut_.blocks, units, a_.plan.count(), [&](Index b, Index) {
+    run_blocks(runner, cut_.blocks, units, a_.plan.count(), [&](Index b, Index) {
       Block block(cut_.block(b));
       find_statistics(block, [&] { reduce(block, 0, t_.walk.line(), block.sum_d, block.sum_d2); });
       normalize(block, 0, 1);
@@ -67,13 +66,12 @@ class Forward {
   };
 
   // Too few blocks to share: their lines are cut, and the sums of the parts are added in order.
-  template <class Device>
-  void run_in_parts(const Device& device, Index b) const {
+  void run_in_parts(const Runner& runner, Index b) const {
     Block block(cut_.block(b));
     const Index elements = block.size() * t_.walk.line();
     double sums[Cut::kParts][2][kCells];
     find_statistics(block, [&] {
-      parallel_for(device, cut_.parts, elements, [&](Index part) {
+      runner(cut_.parts, elements, [&](Index part) {
         auto& sum = sums[part];
         std::fill_n(sum[0], block.size(), 0.0);
         std::fill_n(sum[1], block.size(), 0.0);
@@ -86,14 +84,13 @@ class Forward {
       }
     });
     // Last part first: it is what the reduction left in the cache.
-    parallel_for(device, cut_.parts, elements,
-                 [&](Index part) { normalize(block, cut_.parts - 1 - part, cut_.parts); });
+    runner(cut_.parts, elements, [&](Index part) { normalize(block, cut_.parts - 1 - part, cut_.parts); });
   }
 
   // ---- statistics
 
-  template <class ReduceAll>
-  void find_statistics(Block& block, const ReduceAll& reduce_all) const {
+  // reduce_all adds the sums of the block's deviations to it.
+  void find_statistics(Block& block, FunctionRef<void()> reduce_all) const {
     if (a_.frozen_mean != nullptr) return thaw(block);
     estimate(block);
     constexpr int kAttempts = 3;
@@ -227,24 +224,25 @@ class Forward {
   void normalize_across(const Block& block, Index part, Index parts) const {
     T lo_rstd[kCells];
     for (Index i = 0; i < block.size(); ++i) lo_rstd[i] = -block.lo[i] * block.rstd[i];
-    t_.visit_across(block.group, block.k0, block.k1, part, parts, [&](const Tile& tile, Index i, const auto& params) {
-      const Rows<Scalar> x{a_.x + tile.offset, tile.stride};
-      Scalar* y = a_.y + tile.offset;
-      T gamma_buffer[kCells], beta_buffer[kCells];
-      const PerRow<T> gamma = params.of(a_.gamma, gamma_buffer), beta = params.of(a_.beta, beta_buffer);
-      if (t_.walk.columns()) {
-        const Normalize<Scalar, PerColumn<T>> xhat{x, {block.hi + i}, {block.rstd + i}, {lo_rstd + i}};
-        using Functor = NormalizeAcross<Scalar, PerColumn<T>, PerRow<T>, PerRow<T>>;
-        return map(Functor{xhat, gamma, beta}, tile.rows, tile.cols, y, tile.stride);
-      }
-      const Normalize<Scalar, PerRow<T>> xhat{x, {block.hi + i}, {block.rstd + i}, {lo_rstd + i}};
-      if (a_.beta == nullptr) {
-        using Functor = NormalizeAcross<Scalar, PerRow<T>, PerColumn<T>, PerRow<T>>;
-        return map(Functor{xhat, {gamma.p}, beta}, tile.rows, tile.cols, y, tile.stride);
-      }
-      using Functor = NormalizeAcross<Scalar, PerRow<T>, PerColumn<T>, PerColumn<T>>;
-      map(Functor{xhat, {gamma.p}, {beta.p}}, tile.rows, tile.cols, y, tile.stride);
-    });
+    t_.visit_across(block.group, block.k0, block.k1, part, parts,
+                    [&](const Tile& tile, Index i, const LineParams& params) {
+                      const Rows<Scalar> x{a_.x + tile.offset, tile.stride};
+                      Scalar* y = a_.y + tile.offset;
+                      T gamma_buffer[kCells], beta_buffer[kCells];
+                      const PerRow<T> gamma = params.of(a_.gamma, gamma_buffer), beta = params.of(a_.beta, beta_buffer);
+                      if (t_.walk.columns()) {
+                        const Normalize<Scalar, PerColumn<T>> xhat{x, {block.hi + i}, {block.rstd + i}, {lo_rstd + i}};
+                        using Functor = NormalizeAcross<Scalar, PerColumn<T>, PerRow<T>, PerRow<T>>;
+                        return map(Functor{xhat, gamma, beta}, tile.rows, tile.cols, y, tile.stride);
+                      }
+                      const Normalize<Scalar, PerRow<T>> xhat{x, {block.hi + i}, {block.rstd + i}, {lo_rstd + i}};
+                      if (a_.beta == nullptr) {
+                        using Functor = NormalizeAcross<Scalar, PerRow<T>, PerColumn<T>, PerRow<T>>;
+                        return map(Functor{xhat, {gamma.p}, beta}, tile.rows, tile.cols, y, tile.stride);
+                      }
+                      using Functor = NormalizeAcross<Scalar, PerRow<T>, PerColumn<T>, PerColumn<T>>;
+                      map(Functor{xhat, {gamma.p}, {beta.p}}, tile.rows, tile.cols, y, tile.stride);
+                    });
   }
 
   ForwardArguments<Scalar> a_;

@@ -3,13 +3,12 @@
 
 #include <atomic>
 #include <condition_variable>
-#include <functional>
 #include <memory>
 #include <mutex>
-#include <type_traits>
-#include <utility>
+#include <new>
 
 #include "tensornorm/core/axis.hpp"
+#include "tensornorm/core/function_ref.hpp"
 
 namespace Eigen {
 struct DefaultDevice;
@@ -21,12 +20,14 @@ namespace core {
 // Below this many elements a hand-over to another thread costs more than it saves.
 constexpr Index kParallelElements = 32 << 10;
 
+// One unit of work.
+using Unit = FunctionRef<void(Index unit)>;
+
 // Caller and helpers claim numbered units until none is left. The state lives until the last helper has looked, so
 // nobody waits for helpers that the pool starts late; the caller waits only for units already claimed.
-template <class Work>
 class ClaimLoop {
  public:
-  ClaimLoop(const Work& work, Index units) : work_(work), units_(units) {}
+  ClaimLoop(const Unit& work, Index units) : work_(work), units_(units) {}
 
   void help() {
     Index done = 0;
@@ -43,7 +44,7 @@ class ClaimLoop {
   }
 
  private:
-  const Work& work_;  // the caller's: alive while a claimed unit is not done
+  const Unit work_;  // the caller's: alive while a claimed unit is not done
   const Index units_;
   std::atomic<Index> next_{0};
   Index done_ = 0;
@@ -52,26 +53,22 @@ class ClaimLoop {
 };
 
 // Runs work(0) ... work(units - 1), in order on the calling thread.
-template <class Work>
-void run_inline(Index units, const Work& work) {
+inline void run_inline(Index units, const Unit& work) {
   for (Index unit = 0; unit < units; ++unit) work(unit);
 }
 
-template <class Work>
-void parallel_for(const Eigen::DefaultDevice&, Index units, Index, const Work& work) {
-  run_inline(units, work);
-}
+inline void parallel_for(const Eigen::DefaultDevice&, Index units, Index, const Unit& work) { run_inline(units, work); }
 
 // The same on a device with a thread pool. Runs inline on a pool's own thread, on pools of one or none and for little
 // work. `work` does not throw; a pool that cannot take a task leaves its units to the caller.
-template <class Device, class Work>
-void parallel_for(const Device& device, Index units, Index elements, const Work& work) {
+template <class Device>
+void parallel_for(const Device& device, Index units, Index elements, const Unit& work) {
   auto* pool = device.getPool();
   const Index threads = (std::min<Index>)(device.numThreads(), pool == nullptr ? 0 : pool->NumThreads());
   if (threads < 2 || units < 2 || elements < kParallelElements || pool->CurrentThreadId() >= 0) {
     return run_inline(units, work);
   }
-  const auto loop = std::make_shared<ClaimLoop<Work>>(work, units);
+  const auto loop = std::make_shared<ClaimLoop>(work, units);
   try {
     for (Index i = 1; i < (std::min)(threads, units); ++i) pool->Schedule([loop] { loop->help(); });
   } catch (const std::bad_alloc&) {
@@ -80,10 +77,18 @@ void parallel_for(const Device& device, Index units, Index elements, const Work&
   loop->wait();
 }
 
+// A device as the passes see it: who runs `units` units of work over `elements` elements in all.
+using Runner = FunctionRef<void(Index units, Index elements, const Unit& work)>;
+
+template <class Device>
+auto runner_on(const Device& device) {
+  return [&device](Index units, Index elements, const Unit& work) { parallel_for(device, units, elements, work); };
+}
+
 // Runs work(b, unit) for the blocks 0 ... blocks - 1, those of a unit in order on one thread.
-template <class Device, class Work>
-void parallel_for_blocks(const Device& device, Index blocks, Index units, Index elements, const Work& work) {
-  parallel_for(device, units, elements, [&](Index unit) {
+inline void run_blocks(const Runner& run, Index blocks, Index units, Index elements,
+                       FunctionRef<void(Index b, Index unit)> work) {
+  run(units, elements, [&](Index unit) {
     for (Index b = part_begin(blocks, unit, units); b < part_begin(blocks, unit + 1, units); ++b) work(b, unit);
   });
 }

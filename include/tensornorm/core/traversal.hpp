@@ -93,8 +93,8 @@ struct Traversal {
 
   // Calls visit(c0, c1, p0, p1) for the fine cells of the cells [k0, k1), at most Cut::kBlockCells at a time, and the
   // positions of their lines: part `part` of `parts` of either.
-  template <class Visit>
-  void visit_fine(Index k0, Index k1, Index part, Index parts, const Visit& visit) const {
+  void visit_fine(Index k0, Index k1, Index part, Index parts,
+                  FunctionRef<void(Index c0, Index c1, Index p0, Index p1)> visit) const {
     const bool by_cell = fineness > 1;
     const Index n = (k1 - k0) * fineness, line = fine.line();
     const Index begin = k0 * fineness + (by_cell ? part_begin(n, part, parts) : 0);
@@ -106,8 +106,8 @@ struct Traversal {
 
   // Calls visit(tile, i, params) for part `part` of `parts` of the lines of the cells [k0, k1): tiles whose rows or
   // columns, from the block's cell i on, share their line parameters.
-  template <class Visit>
-  void visit_across(Index group, Index k0, Index k1, Index part, Index parts, const Visit& visit) const {
+  void visit_across(Index group, Index k0, Index k1, Index part, Index parts,
+                    FunctionRef<void(const Tile&, Index i, const LineParams&)> visit) const {
     const Index p0 = part_begin(walk.line(), part, parts), p1 = part_begin(walk.line(), part + 1, parts);
     const Index most = LineParams::are_contiguous(line_params) ? walk.line() : Cut::kBlockCells;
     const Index alike = walk.cell_param() == 0 ? k1 - k0 : 1;
@@ -122,16 +122,15 @@ struct Traversal {
   }
 
  private:
-  // Row shape, parameters outside and a run of one parameter inside that fills vectors.
+  // From inside: a run of one parameter that fills vectors, reduced axes with parameters, then cells alone have any.
+  // So the fine cells of a cell are neighbours.
   bool fine_rows_are_long() const {
     int i = plan.size() - 1;
     if (contains(fine_set, i) || plan[i].extent < kShortFineRun) return false;
     while (i >= 0 && !contains(fine_set, i)) --i;
-    while (i >= 0 && is_affine(plan[i]) && !contains(cell_set, i)) --i;
-    for (; i >= 0; --i) {
-      if (is_affine(plan[i]) && !contains(cell_set, i)) return false;
-    }
-    return true;
+    while (i >= 0 && contains(fine_set, i) && !contains(cell_set, i)) --i;
+    if (i >= 0 && !contains(cell_set, i)) return false;
+    return (fine_set & axes_below(i + 1)) == (cell_set & axes_below(i + 1));
   }
 
   Axes reduced_params() const {

@@ -1,6 +1,7 @@
 // Walk: cells and the line each is reduced along, cut into rank-2 tiles for the kernels.
 #pragma once
 
+#include "tensornorm/core/function_ref.hpp"
 #include "tensornorm/core/plan.hpp"
 
 namespace tensornorm {
@@ -81,8 +82,7 @@ class Walk {
   Index cell_param() const { return cells_.param; }
 
   // Calls visit(Tile) for the cells [k0, k1) of a group over the positions [p0, p1) of their lines, in order.
-  template <class Visit>
-  void visit(Index group, Index k0, Index k1, Index p0, Index p1, const Visit& visit) const {
+  void visit(Index group, Index k0, Index k1, Index p0, Index p1, FunctionRef<void(const Tile&)> visit) const {
     const Odometer base(groups_, group);
     Odometer sweep(sweeps_, p0 / run());
     for (Index p = p0; p < p1; sweep.next()) {
