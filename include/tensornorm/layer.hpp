@@ -32,8 +32,8 @@ class Layer {
   /// y = (x - mean) / sqrt(var + eps) * gamma + beta in the current mode, into y.
   /// x: a tensor, map, matrix or expression (evaluated once); y: a tensor of x's rank and layout with memory of its
   /// own, resized when it owns its memory and has other extents; it may be x itself, never overlap it otherwise.
-  /// Throws std::invalid_argument, with everything as it was, when shapes or parameter sizes disagree. Allocates
-  /// nothing once it has seen these extents. Not for two threads at once: see infer.
+  /// Throws std::invalid_argument when shapes or parameter sizes disagree, with everything as it was. Allocates nothing
+  /// while the number of statistics stays the same. Not for two threads at once: see infer.
   template <class X, class Y>
   void forward(const X& x, Y&& y) {
     forward(Eigen::DefaultDevice(), x, y);
@@ -257,8 +257,8 @@ void Layer<Derived, Scalar>::run_backward(const Device& device, const X& x, cons
 
   pass.x = in.data();
   pass.dy = gradient.data();
-  pass.dx = out.prepare();
   if (in.shape().count() == 0) {
+    out.prepare();
     dgamma_.setZero();
     dbeta_.setZero();
     return;
@@ -271,7 +271,11 @@ void Layer<Derived, Scalar>::run_backward(const Device& device, const X& x, cons
   pass.frozen = !pass_.batch;
   pass.dgamma = gamma_size_ > 0 ? dgamma_.data() : nullptr;
   pass.dbeta = beta_size_ > 0 ? dbeta_.data() : nullptr;
-  core::backward<Scalar>(core::runner_on(device), pass, workspace_);
+  const core::BackwardPass<Scalar> backward(pass.plan, pass.gamma != nullptr);
+  const auto size = static_cast<std::size_t>(backward.workspace_size(pass));
+  if (workspace_.size() < size) workspace_.resize(size);
+  pass.dx = out.prepare();
+  backward.run(core::runner_on(device), pass, workspace_.data());
 }
 
 // running = (1 - momentum) * running + momentum * batch, where a batch of several statistics per channel gives their

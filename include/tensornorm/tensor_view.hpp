@@ -94,7 +94,7 @@ inline Shape dense_shape(Shape shape, bool row_major) {
   Index stride = 1;
   for (int i = 0; i < shape.rank; ++i) {
     const auto d = static_cast<std::size_t>(row_major ? shape.rank - 1 - i : i);
-    shape.strides[d] = stride;
+    shape.strides[d] = shape.extents[d] == 1 ? 0 : stride;  // nobody takes it: layouts may differ in it
     stride *= shape.extents[d];
   }
   return shape;
@@ -195,8 +195,10 @@ class Output {
   // Refuses memory shared with an input unless it is the same tensor.
   void check_overlap(const Scalar* input, const char* name, const char* input_name) const {
     if (fits_ && y_.data() == input) return;
-    check(!overlap<Scalar>(y_.data(), static_cast<Index>(y_.size()), input, wanted_.count()), name, " and ", input_name,
-          " overlap: they start ", y_.data() - input, " elements apart but have ", y_.size(), " and ", wanted_.count());
+    if (overlap<Scalar>(y_.data(), static_cast<Index>(y_.size()), input, wanted_.count())) {
+      fail(name, " and ", input_name, " overlap: they start ", y_.data() - input, " elements apart but have ",
+           y_.size(), " and ", wanted_.count());
+    }
   }
 
   Scalar* prepare() {

@@ -1,6 +1,7 @@
 // The trailing axes LayerNorm and RMSNorm normalize over.
 #pragma once
 
+#include <limits>
 #include <vector>
 
 #include "tensornorm/check.hpp"
@@ -14,8 +15,12 @@ class TrailingAxes {
   explicit TrailingAxes(std::vector<Index> extents) : extents_(std::move(extents)) {
     check(!extents_.empty(), "a layer over ", extents_.size(), " axes: at least 1 is needed");
     check(extents_.size() < Axes::kCapacity, "a layer over ", extents_.size(), " axes: at most 15 are possible");
-    for (const Index extent : extents_)
+    Index count = 1;
+    for (const Index extent : extents_) {
       check(extent > 0, "a layer over an extent of ", extent, ": at least 1 is needed");
+      check(extent <= (std::numeric_limits<Index>::max)() / count, "a layer over ", *this, ": too many elements");
+      count *= extent;
+    }
   }
 
   const std::vector<Index>& extents() const { return extents_; }

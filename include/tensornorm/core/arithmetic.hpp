@@ -39,35 +39,37 @@ struct Deviations {
   }
 };
 
-// p = dy, q = x - hi: the sums of dbeta and dgamma, up to rstd.
+// p = dy, q = (x - hi) * rstd: the sums of dbeta and, up to lo, dgamma. rstd comes first: dy * (x - hi) may overflow.
 template <class S, class Stat>
 struct Gradients {
   using Scalar = S;
   Rows<S> x, dy;
-  Stat hi;
+  Stat hi, rstd;
 
   template <class V>
   struct Row {
     RowOf<Rows<S>, V> x, dy;
-    RowOf<Stat, V> hi;
+    RowOf<Stat, V> hi, rstd;
   };
   template <class Isa, class V>
   TENSORNORM_INLINE void begin(Index r, Row<V>& row) const {
     x.template begin<Isa>(r, row.x);
     dy.template begin<Isa>(r, row.dy);
     hi.template begin<Isa>(r, row.hi);
+    rstd.template begin<Isa>(r, row.rstd);
   }
   template <class V, class At>
   TENSORNORM_INLINE void factors(const Row<V>& row, const At& at, V& p, V& q) const {
-    V mean;
+    V mean, scale;
     row.dy.get(at, p);
     row.x.get(at, q);
     row.hi.get(at, mean);
-    q -= mean;
+    row.rstd.get(at, scale);
+    q = (q - mean) * scale;
   }
 };
 
-// p = dy * gamma, q = x - hi: the sums dx needs when gamma varies across a statistic.
+// p = dy * gamma, q = (x - hi) * rstd: the sums dx needs when gamma varies across a statistic.
 template <class S, class Stat, class Param>
 struct ScaledGradients {
   using Scalar = S;
@@ -93,31 +95,29 @@ struct ScaledGradients {
   }
 };
 
-// p = dy, q = xhat: the sums of dbeta and dgamma across statistics.
+// p = dy, q = xhat: the sums of dbeta and dgamma across statistics, each with its own lo.
 template <class S, class Stat>
 struct ParameterGradients {
   using Scalar = S;
   Gradients<S, Stat> gradients;
-  Stat rstd, lo_rstd;
+  Stat lo_rstd;
 
   template <class V>
   struct Row {
     RowOf<Gradients<S, Stat>, V> gradients;
-    RowOf<Stat, V> rstd, lo_rstd;
+    RowOf<Stat, V> lo_rstd;
   };
   template <class Isa, class V>
   TENSORNORM_INLINE void begin(Index r, Row<V>& row) const {
     gradients.template begin<Isa>(r, row.gradients);
-    rstd.template begin<Isa>(r, row.rstd);
     lo_rstd.template begin<Isa>(r, row.lo_rstd);
   }
   template <class V, class At>
   TENSORNORM_INLINE void factors(const Row<V>& row, const At& at, V& p, V& q) const {
-    V scale, shift;
+    V shift;
     gradients.factors(row.gradients, at, p, q);
-    row.rstd.get(at, scale);
     row.lo_rstd.get(at, shift);
-    q = q * scale - shift;
+    q -= shift;
   }
 };
 

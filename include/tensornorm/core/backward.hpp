@@ -4,8 +4,6 @@
 // not taken from x (RMSNorm) drops the first mean, frozen statistics drop both (Ioffe and Szegedy 2015, section 3).
 #pragma once
 
-#include <vector>
-
 #include "tensornorm/core/column.hpp"
 #include "tensornorm/core/map.hpp"
 #include "tensornorm/core/parallel.hpp"
@@ -45,10 +43,17 @@ class Backward {
  public:
   Backward(const BackwardArguments<Scalar>& arguments, const Traversal& traversal)
       : a_(arguments), t_(traversal), granule_(granule(t_.plan, t_.fine_set)),
-        cut_(t_.fine, (std::min)(granule_, t_.fine.cells()), 2 * sizeof(Scalar)) {}
+        cut_(t_.fine, (std::min)(granule_, t_.fine.cells()), 2 * sizeof(Scalar)),
+        params_(a_.gamma == nullptr ? 0 : kept_count(dual(t_.plan))) {}
 
-  void run(const Runner& runner, std::vector<double>& workspace) {
-    reserve(workspace);
+  // Doubles it needs: sums by cell, totals by statistic, totals by parameter, and a block's sums in parts.
+  Index workspace_size() const {
+    const Index parts = cut_.parts > 1 ? cut_.parts * cut_.block_cells : 0;
+    return 2 * (t_.fine_cells.count() + kept_count(t_.plan) + params_ + parts);
+  }
+
+  void run(const Runner& runner, double* workspace) {
+    share_out(workspace);
     const Index units = (std::min)(cut_.blocks, Cut::kUnits), elements = a_.plan.count();
     if (granule_ > t_.fine.cells()) {  // statistics reach across groups: all sums first
       run_blocks(runner, cut_.blocks, units, elements, [&](Index b, Index) { reduce_all(place(b)); });
@@ -80,14 +85,9 @@ class Backward {
     return {range, t_.fine_number(range.group, range.k0)};
   }
 
-  // Sums by cell, totals by statistic (from 0), totals by parameter, and a block's sums in parts.
-  void reserve(std::vector<double>& workspace) {
+  void share_out(double* workspace) {
     const Index cells = t_.fine_cells.count(), stats = kept_count(t_.plan);
-    params_ = a_.gamma == nullptr ? 0 : kept_count(dual(t_.plan));
-    const Index parts = cut_.parts > 1 ? cut_.parts * cut_.block_cells : 0;
-    const auto size = static_cast<std::size_t>(2 * (cells + stats + params_ + parts));
-    if (workspace.size() < size) workspace.resize(size);
-    sum_g_ = workspace.data();
+    sum_g_ = workspace;
     sum_gx_ = sum_g_ + cells;
     total_g_ = sum_gx_ + cells;
     total_gx_ = total_g_ + stats;
@@ -124,33 +124,37 @@ class Backward {
     reduce(block, 0, t_.fine.line(), sum_g_ + block.first, sum_gx_ + block.first);
   }
 
-  // Adds the sums of dy and dy * (x - hi) over positions [p0, p1) of a block's lines.
+  // Adds the sums of dy and dy * (x - hi) * rstd over positions [p0, p1) of a block's lines.
   void reduce(const Block& block, Index p0, Index p1, double* sum_g, double* sum_gx) const {
+    if (a_.frozen && params_ == 0) return;  // nobody reads them
     for (Index k = block.k0; k < block.k1; k += kCells) {
       const Index end = (std::min)(k + kCells, block.k1), at = k - block.k0;
-      T hi[kCells];
+      T hi[kCells], rstd[kCells];
       Odometer cell(t_.fine_cells, block.first + at);
-      for (Index i = 0; i < end - k; ++i, cell.next()) hi[i] = a_.hi[cell.stat()];
+      for (Index i = 0; i < end - k; ++i, cell.next()) {
+        hi[i] = a_.hi[cell.stat()];
+        rstd[i] = a_.rstd[cell.stat()];
+      }
       t_.fine.visit(block.group, k, end, p0, p1, [&](const Tile& tile) {
         const Rows<Scalar> x{a_.x + tile.offset, tile.stride}, dy{a_.dy + tile.offset, tile.stride};
         if (t_.fine.columns()) {
-          const Gradients<Scalar, PerColumn<T>> functor{x, dy, {hi}};
+          const Gradients<Scalar, PerColumn<T>> functor{x, dy, {hi}, {rstd}};
           column_reduce(functor, tile.rows, tile.cols, sum_g + at, sum_gx + at);
         } else {
-          const Gradients<Scalar, PerRow<T>> functor{x, dy, {hi}};
+          const Gradients<Scalar, PerRow<T>> functor{x, dy, {hi}, {rstd}};
           row_reduce(functor, tile.rows, tile.cols, sum_g + at, sum_gx + at);
         }
       });
     }
   }
 
-  // From dy * (x - hi) to dy * xhat, and the totals of the block's statistics.
+  // From dy * (x - hi) * rstd to dy * xhat, and the totals of the block's statistics.
   void finish(const Block& block) const {
     Odometer cell(t_.fine_cells, block.first);
     for (Index c = block.first; c < block.first + block.size(); ++c, cell.next()) {
       const Index stat = cell.stat();
-      const double lo = static_cast<double>(a_.lo[stat]), gamma = static_cast<double>(gamma_of(cell));
-      sum_gx_[c] = (sum_gx_[c] - lo * sum_g_[c]) * static_cast<double>(a_.rstd[stat]);
+      const double gamma = static_cast<double>(gamma_of(cell));
+      sum_gx_[c] -= static_cast<double>(a_.lo[stat]) * static_cast<double>(a_.rstd[stat]) * sum_g_[c];
       total_g_[stat] += gamma * sum_g_[c];
       total_gx_[stat] += gamma * sum_gx_[c];
     }
@@ -216,7 +220,7 @@ class Backward {
   const Traversal& t_;
   Index granule_;  // cells that make whole statistics
   Cut cut_;
-  Index params_ = 0;
+  Index params_;
   double *sum_g_ = nullptr, *sum_gx_ = nullptr, *total_g_ = nullptr, *total_gx_ = nullptr;
   double *param_g_ = nullptr, *param_gx_ = nullptr, *parts_ = nullptr;
 };

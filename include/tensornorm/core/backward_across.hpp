@@ -13,16 +13,15 @@ class BackwardAcross {
   BackwardAcross(const BackwardArguments<Scalar>& arguments, const Traversal& traversal)
       : a_(arguments), t_(traversal), cut_(t_.walk, 1, 2 * sizeof(Scalar)), params_(kept_count(dual(t_.plan))) {}
 
-  void run(const Runner& runner, std::vector<double>& workspace) {
-    const Index units = cut_.parts > 1 ? 1 : (std::min)(cut_.blocks, kUnits);
-    const auto size = static_cast<std::size_t>(2 * units * params_);
-    if (workspace.size() < size) workspace.resize(size);
-    std::fill_n(workspace.begin(), size, 0.0);
-    double* sums = workspace.data();
+  // Doubles it needs: every unit's sums for every parameter.
+  Index workspace_size() const { return 2 * units() * params_; }
+
+  void run(const Runner& runner, double* sums) {
+    std::fill_n(sums, workspace_size(), 0.0);
     if (cut_.parts > 1) {
       for (Index b = 0; b < cut_.blocks; ++b) run_in_parts(runner, b, sums);
     } else {
-      run_blocks(runner, cut_.blocks, units, a_.plan.count(), [&](Index b, Index unit) {
+      run_blocks(runner, cut_.blocks, units(), a_.plan.count(), [&](Index b, Index unit) {
         Block block(cut_.block(b));
         load(block);
         reduce(block, 0, 1, block.sum_g, block.sum_gx);
@@ -30,13 +29,13 @@ class BackwardAcross {
         map_block(block, 0, 1, sums + 2 * params_ * unit);
       });
     }
-    store_parameters(sums, units);
+    store_parameters(sums);
   }
 
  private:
   using T = ParamOf<Scalar>;
   static constexpr Index kCells = Cut::kBlockCells;
-  static constexpr Index kUnits = 16;  // each holds sums for every parameter
+  static constexpr Index kUnits = 16;  // few, as each holds sums for every parameter
 
   struct Block : CellRange {
     explicit Block(const CellRange& range) : CellRange(range) {}
@@ -44,6 +43,8 @@ class BackwardAcross {
     double sum_g[kCells], sum_gx[kCells];
     T hi[kCells], lo[kCells], rstd[kCells], lo_rstd[kCells], slope[kCells], shift[kCells];
   };
+
+  Index units() const { return cut_.parts > 1 ? 1 : (std::min)(cut_.blocks, kUnits); }
 
   void load(Block& block) const {
     std::fill_n(block.sum_g, block.size(), 0.0);
@@ -76,16 +77,18 @@ class BackwardAcross {
     runner(cut_.parts, elements, [&](Index part) { map_block(block, cut_.parts - 1 - part, cut_.parts, sums); });
   }
 
-  // Adds the sums of g and g * (x - hi), with g = dy * gamma.
+  // Adds the sums of g and g * (x - hi) * rstd, with g = dy * gamma.
   void reduce(const Block& block, Index part, Index parts, double* sum_g, double* sum_gx) const {
     visit(block, part, parts, [&](const Tile& tile, Index i, const LineParams& params) {
       T buffer[kCells];
       const PerRow<T> gamma = params.of(a_.gamma, buffer);
       if (t_.walk.columns()) {
-        const ScaledGradients<Scalar, PerColumn<T>, PerRow<T>> functor{{x(tile), dy(tile), {block.hi + i}}, gamma};
+        const ScaledGradients<Scalar, PerColumn<T>, PerRow<T>> functor{
+            {x(tile), dy(tile), {block.hi + i}, {block.rstd + i}}, gamma};
         column_reduce(functor, tile.rows, tile.cols, sum_g + i, sum_gx + i);
       } else {
-        const ScaledGradients<Scalar, PerRow<T>, PerColumn<T>> functor{{x(tile), dy(tile), {block.hi + i}}, {gamma.p}};
+        const ScaledGradients<Scalar, PerRow<T>, PerColumn<T>> functor{
+            {x(tile), dy(tile), {block.hi + i}, {block.rstd + i}}, {gamma.p}};
         row_reduce(functor, tile.rows, tile.cols, sum_g + i, sum_gx + i);
       }
     });
@@ -94,8 +97,8 @@ class BackwardAcross {
   void finish(Block& block) const {
     const double n = static_cast<double>(t_.walk.line());
     for (Index i = 0; i < block.size(); ++i) {
-      const double sum_gx =
-          (block.sum_gx[i] - static_cast<double>(block.lo[i]) * block.sum_g[i]) * static_cast<double>(block.rstd[i]);
+      const double lo_rstd = static_cast<double>(block.lo[i]) * static_cast<double>(block.rstd[i]);
+      const double sum_gx = block.sum_gx[i] - lo_rstd * block.sum_g[i];
       const InputCoefficients<T> c(block.lo[i], block.rstd[i], a_.centred ? block.sum_g[i] : 0, sum_gx, n);
       block.slope[i] = c.slope;
       block.shift[i] = c.shift;
@@ -138,10 +141,10 @@ class BackwardAcross {
   void reduce_dual(const Block& block, const Tile& tile, Index i, double* sum_g, double* sum_gx) const {
     const T *hi = block.hi + i, *rstd = block.rstd + i, *lo_rstd = block.lo_rstd + i;
     if (t_.walk.columns()) {
-      const ParameterGradients<Scalar, PerColumn<T>> functor{{x(tile), dy(tile), {hi}}, {rstd}, {lo_rstd}};
+      const ParameterGradients<Scalar, PerColumn<T>> functor{{x(tile), dy(tile), {hi}, {rstd}}, {lo_rstd}};
       row_reduce(functor, tile.rows, tile.cols, sum_g, sum_gx);
     } else {
-      const ParameterGradients<Scalar, PerRow<T>> functor{{x(tile), dy(tile), {hi}}, {rstd}, {lo_rstd}};
+      const ParameterGradients<Scalar, PerRow<T>> functor{{x(tile), dy(tile), {hi}, {rstd}}, {lo_rstd}};
       column_reduce(functor, tile.rows, tile.cols, sum_g, sum_gx);
     }
   }
@@ -153,10 +156,10 @@ class BackwardAcross {
   Rows<Scalar> x(const Tile& tile) const { return {a_.x + tile.offset, tile.stride}; }
   Rows<Scalar> dy(const Tile& tile) const { return {a_.dy + tile.offset, tile.stride}; }
 
-  void store_parameters(const double* sums, Index units) const {
+  void store_parameters(const double* sums) const {
     for (Index p = 0; p < params_; ++p) {
       double g = 0, gx = 0;
-      for (Index unit = 0; unit < units; ++unit) {
+      for (Index unit = 0; unit < units(); ++unit) {
         g += sums[2 * params_ * unit + p];
         gx += sums[2 * params_ * unit + params_ + p];
       }
@@ -171,17 +174,35 @@ class BackwardAcross {
   Index params_;
 };
 
-// dx, dgamma and dbeta by whichever of the two the plan asks for. `workspace` grows when it must and is kept.
+// dx, dgamma and dbeta, by whichever of the two the plan asks for.
 template <class Scalar>
-void backward(const Runner& runner, const BackwardArguments<Scalar>& arguments, std::vector<double>& workspace) {
-  const Traversal traversal(arguments.plan, arguments.gamma != nullptr);
-  const AxisSet free = select(traversal.plan, [](const Axis& a) { return !is_kept(a) && !is_affine(a); });
-  if (traversal.across && free == 0) {
-    BackwardAcross<Scalar>(arguments, traversal).run(runner, workspace);
-  } else {
-    Backward<Scalar>(arguments, traversal).run(runner, workspace);
+class BackwardPass {
+ public:
+  BackwardPass(const Axes& plan, bool affine) : traversal_(plan, affine) {}
+
+  // Doubles that run needs as its workspace.
+  Index workspace_size(const BackwardArguments<Scalar>& arguments) const {
+    return goes_across() ? BackwardAcross<Scalar>(arguments, traversal_).workspace_size()
+                         : Backward<Scalar>(arguments, traversal_).workspace_size();
   }
-}
+
+  void run(const Runner& runner, const BackwardArguments<Scalar>& arguments, double* workspace) const {
+    if (goes_across()) {
+      BackwardAcross<Scalar>(arguments, traversal_).run(runner, workspace);
+    } else {
+      Backward<Scalar>(arguments, traversal_).run(runner, workspace);
+    }
+  }
+
+ private:
+  // Where some axis is neither kept nor affine, cells with parameters of their own are few.
+  bool goes_across() const {
+    const auto is_free = [](const Axis& a) { return !is_kept(a) && !is_affine(a); };
+    return traversal_.across && select(traversal_.plan, is_free) == 0;
+  }
+
+  Traversal traversal_;
+};
 
 }  // namespace core
 }  // namespace tensornorm

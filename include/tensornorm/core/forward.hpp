@@ -111,6 +111,7 @@ class Forward {
     if (!a_.centred) return;
     const Index sample = (std::min)(t_.walk.line(), t_.walk.columns() ? kColumnSample : kRowSample);
     std::fill_n(block.sum_d, block.size(), 0.0);
+    std::fill_n(block.sum_d2, block.size(), 0.0);
     reduce(block, 0, sample, block.sum_d, block.sum_d2);
     for (Index i = 0; i < block.size(); ++i) {
       block.estimate[i] = static_cast<T>(block.sum_d[i] / static_cast<double>(sample));

@@ -15,24 +15,23 @@
 namespace tensornorm {
 namespace core {
 
-// What the compiler's own flags allow. The flags are part of the type, and so of every kernel's name: translation units
-// built with different flags never share a kernel.
-constexpr unsigned kBaselineFlags = 0
+// What the compiler's own flags allow. They are part of every kernel's name, so that translation units built with
+// different flags never share one: each would be compiled with its own unit's instructions.
+constexpr unsigned kFlags = 0
 #ifdef __AVX__
-                                    + 1
+                            + 1
 #endif
 #ifdef __FMA__
-                                    + 2
+                            + 2
 #endif
 #ifdef __AVX2__
-                                    + 4
+                            + 4
 #endif
 #ifdef __AVX512F__
-                                    + 8
+                            + 8
 #endif
     ;
 
-template <unsigned flags>
 struct Baseline {
   static constexpr int bytes = 16;
   static constexpr bool has_f16c = false;
@@ -44,26 +43,31 @@ struct Avx2 {
   static constexpr bool has_f16c = true;
 };
 
+template <unsigned flags, class Kernel>
+void run_baseline(const Kernel& kernel) {
+  kernel.template run<Baseline>();
+}
+
 #if TENSORNORM_HAS_AVX2
 inline bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
 
-template <class Kernel>
+template <unsigned flags, class Kernel>
 __attribute__((target("avx2,fma,f16c"))) void run_avx2(const Kernel& kernel) {
   kernel.template run<Avx2>();
 }
 #endif
 
-template <unsigned flags, class Kernel>
-void run_baseline(const Kernel& kernel) {
-  kernel.template run<Baseline<flags>>();
-}
-
+// Runs the kernel on the best instruction set of this machine; no other is compiled where the flags allow that one.
 template <class Kernel>
 void run(const Kernel& kernel) {
 #if TENSORNORM_HAS_AVX2
-  if (has_avx2()) return run_avx2(kernel);
+#if !defined(__AVX2__) || !defined(__FMA__) || !defined(__F16C__)
+  if (!has_avx2()) return run_baseline<kFlags>(kernel);
 #endif
-  run_baseline<kBaselineFlags>(kernel);
+  run_avx2<kFlags>(kernel);
+#else
+  run_baseline<kFlags>(kernel);
+#endif
 }
 
 }  // namespace core

@@ -27,8 +27,8 @@ inline Moments moments_about(double estimate, Index n, double sum_d, double sum_
   return {n, estimate, correction, m2 < 0 ? 0.0 : m2};
 }
 
-// True when the estimate lies more than two standard deviations from the mean, so that m2 lost digits to cancellation.
-inline bool is_far(const Moments& m) { return static_cast<double>(m.n) * m.correction * m.correction > 4 * m.m2; }
+// True when the estimate lies more than a standard deviation from the mean, so that m2 lost digits to cancellation.
+inline bool is_far(const Moments& m) { return static_cast<double>(m.n) * m.correction * m.correction > m.m2; }
 
 // The union of two disjoint sets (Chan, Golub and LeVeque 1979, formula 2.1); associative up to rounding.
 inline Moments merge(const Moments& a, const Moments& b) {
@@ -46,13 +46,16 @@ struct Statistic {
   T hi = 0, lo = 0, rstd = 0;
 };
 
-// 1 / sqrt(var + eps), and 0 where that sum is 0: a constant slice becomes beta. Double tensors take the root in long
-// double, so that it rounds once.
+// 1 / sqrt(var + eps), at most the largest T, and 0 where the sum is 0: a constant slice becomes beta. Double tensors
+// take the root in long double, so that it rounds once.
 template <class T>
 T reciprocal_std(double var, double eps) {
   using Wide = std::conditional_t<std::is_same<T, double>::value, long double, double>;
   const Wide sum = static_cast<Wide>(var) + static_cast<Wide>(eps);
-  return sum == 0 ? T(0) : static_cast<T>(1 / std::sqrt(sum));
+  if (sum == 0) return T(0);
+  const Wide result = 1 / std::sqrt(sum);
+  const T largest = (std::numeric_limits<T>::max)();
+  return result > static_cast<Wide>(largest) ? largest : static_cast<T>(result);
 }
 
 template <class T>
@@ -73,7 +76,8 @@ bool needs_exact_path(const Moments& m, double eps) {
   return m.var() < kTiny && eps < kTiny * 1e17;
 }
 
-// The same numbers taken one by one, in a type whose squares neither overflow nor underflow for any x of type T.
+// The same numbers taken one by one, in a type whose squares neither overflow nor underflow. The result holds any
+// float; of double, deviations up to about 1e150 and down to 1e-150.
 template <class T>
 class ExactMoments {
  public:
@@ -99,7 +103,7 @@ class ExactMoments {
     if (!centred) return {n, 0, 0, static_cast<double>(d2)};
     const Wide shift = d1 / static_cast<Wide>(n);
     return {n, estimate, static_cast<double>(mean - static_cast<Wide>(estimate) + shift),
-            static_cast<double>(d2 - d1 * shift)};
+            (std::max)(0.0, static_cast<double>(d2 - d1 * shift))};
   }
 };
 

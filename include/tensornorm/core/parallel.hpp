@@ -5,7 +5,6 @@
 #include <condition_variable>
 #include <memory>
 #include <mutex>
-#include <new>
 
 #include "tensornorm/core/axis.hpp"
 #include "tensornorm/core/function_ref.hpp"
@@ -60,7 +59,8 @@ inline void run_inline(Index units, const Unit& work) {
 inline void parallel_for(const Eigen::DefaultDevice&, Index units, Index, const Unit& work) { run_inline(units, work); }
 
 // The same on a device with a thread pool. Runs inline on a pool's own thread, on pools of one or none and for little
-// work. `work` does not throw; a pool that cannot take a task leaves its units to the caller.
+// work. Never throws: a pool that cannot take a task leaves its units to the caller.
+// @pre work does not throw
 template <class Device>
 void parallel_for(const Device& device, Index units, Index elements, const Unit& work) {
   auto* pool = device.getPool();
@@ -68,11 +68,13 @@ void parallel_for(const Device& device, Index units, Index elements, const Unit&
   if (threads < 2 || units < 2 || elements < kParallelElements || pool->CurrentThreadId() >= 0) {
     return run_inline(units, work);
   }
-  const auto loop = std::make_shared<ClaimLoop>(work, units);
+  std::shared_ptr<ClaimLoop> loop;
   try {
+    loop = std::make_shared<ClaimLoop>(work, units);
     for (Index i = 1; i < (std::min)(threads, units); ++i) pool->Schedule([loop] { loop->help(); });
-  } catch (const std::bad_alloc&) {
+  } catch (...) {  // no memory for a helper: those that came, and the caller, do it all
   }
+  if (loop == nullptr) return run_inline(units, work);
   loop->help();
   loop->wait();
 }

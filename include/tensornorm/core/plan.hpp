@@ -131,8 +131,8 @@ inline Index granule(const Axes& plan, AxisSet cells) {
 }
 
 // Cells finer than statistics: short inner runs become columns of their own, to be merged afterwards, where a reduced
-// axis outside makes the columns long enough to pay. Groups of channels last, and channels first in column-major order,
-// so take wide columns and not short rows.
+// axis outside makes the columns long enough to pay, and longer runs where every element has a parameter of its own.
+// Groups of channels last, and channels first in column-major order, so take wide columns and not short rows.
 // @post contains every kept axis; is the kept axes where refining does not pay
 inline AxisSet refined(const Axes& plan, Index short_run, Index most_cells) {
   const AxisSet kept = select(plan, is_kept);
@@ -143,7 +143,9 @@ inline AxisSet refined(const Axes& plan, Index short_run, Index most_cells) {
   Index run = 1;
   for (int i = plan.size() - 1; i >= first && is_kept(plan[i]) == is_kept(plan.back()); --i) run *= plan[i].extent;
   const AxisSet cells = kept | (axes_below(plan.size()) & ~axes_below(first));
-  return run < short_run && rows >= 2 * run && granule(plan, cells) <= most_cells ? cells : kept;
+  const bool pays =
+      run < short_run ? rows >= 2 * run : !plan.empty() && !is_kept(plan.back()) && is_affine(plan.back());
+  return pays && granule(plan, cells) <= most_cells ? cells : kept;
 }
 
 }  // namespace core

@@ -13,9 +13,13 @@ class LineParams {
   LineParams(const Axes& line, Index base, Index position, Index count)
       : line_(line), base_(base), position_(position), count_(count) {}
 
-  // True when they lie side by side in the order of the line.
-  static bool are_contiguous(const Axes& line) { return line.empty() || (line.size() == 1 && line.back().param == 1); }
-  bool are_contiguous() const { return are_contiguous(line_); }
+  // How many lie side by side in the order of the line before the next must be looked up; 0 where none do.
+  static Index contiguous_run(const Axes& line) {
+    if (line.empty()) return 1;
+    return line.back().param == 1 ? line.back().extent : 0;
+  }
+  // @pre the tile lies within one such run
+  bool are_contiguous() const { return contiguous_run(line_) > 0; }
 
   // Calls visit(i, p): the tile's parameter i is number p.
   template <class Visit>
@@ -37,7 +41,7 @@ class LineParams {
   // @pre are_contiguous()
   template <class T>
   T* first_of(T* params) const {
-    return params + base_ + position_;
+    return params + base_ + Odometer(line_, position_).param();
   }
 
  private:
@@ -60,6 +64,7 @@ struct Traversal {
   Walk walk, fine;
   Index granule, fineness;  // cells that stay together; fine cells in a cell
 
+  // Members in their order: each needs those above it.
   Traversal(const Axes& full_plan, bool affine)
       : plan(affine ? coalesce(full_plan) : without_param(full_plan)),
         cell_set(refined(plan, kShortRun, Cut::kBlockCells)), fine_set(cell_set | select(plan, is_affine)),
@@ -83,8 +88,9 @@ struct Traversal {
       if (is_kept(plan[i])) stats *= plan[i].extent;
     }
     inner = coalesce(inner);
+    T totals[Cut::kBlockCells];
     for (T* first = values; first < values + n; first += granule) {
-      T totals[Cut::kBlockCells] = {};
+      std::fill_n(totals, stats, T{});
       Odometer add(inner), spread(inner);
       for (Index i = 0; i < granule; ++i, add.next()) totals[add.stat()] = merge(totals[add.stat()], first[i]);
       for (Index i = 0; i < granule; ++i, spread.next()) first[i] = totals[spread.stat()];
@@ -109,11 +115,12 @@ struct Traversal {
   void visit_across(Index group, Index k0, Index k1, Index part, Index parts,
                     FunctionRef<void(const Tile&, Index i, const LineParams&)> visit) const {
     const Index p0 = part_begin(walk.line(), part, parts), p1 = part_begin(walk.line(), part + 1, parts);
-    const Index most = LineParams::are_contiguous(line_params) ? walk.line() : Cut::kBlockCells;
+    const Index run = LineParams::contiguous_run(line_params);
     const Index alike = walk.cell_param() == 0 ? k1 - k0 : 1;
     for (Index k = k0; k < k1; k += alike) {
-      for (Index p = p0; p < p1; p += most) {
-        walk.visit(group, k, k + alike, p, (std::min)(p + most, p1), [&](const Tile& tile) {
+      for (Index p = p0, end = p0; p < p1; p = end) {
+        end = (std::min)(run > 0 ? (p / run + 1) * run : p + Cut::kBlockCells, p1);
+        walk.visit(group, k, k + alike, p, end, [&](const Tile& tile) {
           const Index base = tile.param + k * walk.cell_param();
           visit(tile, k - k0, LineParams(line_params, base, tile.position, tile.count));
         });
@@ -122,6 +129,12 @@ struct Traversal {
   }
 
  private:
+  // Finer than statistics only where that gives every parameter's elements cells of their own.
+  AxisSet chosen_cells() const {
+    const AxisSet finer = refined(plan, kShortRun, Cut::kBlockCells);
+    return (select(plan, is_affine) & ~finer) == 0 ? finer : select(plan, is_kept);
+  }
+
   // From inside: a run of one parameter that fills vectors, reduced axes with parameters, then cells alone have any.
   // So the fine cells of a cell are neighbours.
   bool fine_rows_are_long() const {

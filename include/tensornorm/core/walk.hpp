@@ -10,6 +10,7 @@ namespace core {
 // Counts through axes from outer to inner, from any position.
 class Odometer {
  public:
+  explicit Odometer(Axes&&, Index = 0) = delete;  // keeps a reference
   explicit Odometer(const Axes& axes, Index first = 0) : axes_(axes) {
     for (int i = axes_.size() - 1; i >= 0 && first > 0; --i) {
       const Index at = first % axes_[i].extent;
@@ -124,7 +125,7 @@ struct Cut {
 
   Index group_cells, block_cells, blocks_per_group, blocks, parts;
 
-  // `granule` neighbouring cells stay together; `grain` divides every part's bounds.
+  // `granule` neighbouring cells stay together.
   Cut(const Walk& walk, Index granule, Index bytes_per_element) : group_cells(walk.cells()) {
     const Index cell_bytes = (std::max<Index>)(walk.line() * bytes_per_element, 1);
     Index cells = (std::max<Index>)(kBlockBytes / cell_bytes, walk.columns() ? kStrip : 1);
