@@ -1,0 +1,199 @@
+// infer never allocates, from the first call on; forward and backward into existing tensors allocate nothing once warm.
+// Counted is malloc and its family, which Eigen uses, and with it operator new.
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <cerrno>
+#include <cstdlib>
+#include <memory>
+
+#include "every_layer.hpp"
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define MALLOC_IS_TAKEN
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
+#define MALLOC_IS_TAKEN
+#endif
+#endif
+
+#if defined(__GLIBC__) && !defined(MALLOC_IS_TAKEN)
+#define COUNTS_ALLOCATIONS 1
+#else
+#define COUNTS_ALLOCATIONS 0
+#endif
+
+namespace {
+std::atomic<long> allocations{0};
+std::atomic<long> releases{0};
+}  // namespace
+
+#if COUNTS_ALLOCATIONS
+extern "C" {
+void* __libc_malloc(std::size_t size);
+void* __libc_calloc(std::size_t count, std::size_t size);
+void* __libc_realloc(void* old, std::size_t size);
+void* __libc_memalign(std::size_t alignment, std::size_t size);
+void __libc_free(void* p);
+
+void* malloc(std::size_t size) noexcept {
+  ++allocations;
+  return __libc_malloc(size);
+}
+void* calloc(std::size_t count, std::size_t size) noexcept {
+  ++allocations;
+  return __libc_calloc(count, size);
+}
+void* realloc(void* old, std::size_t size) noexcept {
+  ++allocations;
+  return __libc_realloc(old, size);
+}
+void* memalign(std::size_t alignment, std::size_t size) noexcept {
+  ++allocations;
+  return __libc_memalign(alignment, size);
+}
+void* aligned_alloc(std::size_t alignment, std::size_t size) noexcept { return memalign(alignment, size); }
+int posix_memalign(void** result, std::size_t alignment, std::size_t size) noexcept {
+  *result = memalign(alignment, size);
+  return *result ? 0 : ENOMEM;
+}
+void free(void* p) noexcept {
+  if (p != nullptr) ++releases;
+  __libc_free(p);
+}
+}
+#endif
+
+namespace tensornorm_test {
+namespace {
+
+using namespace tensornorm;
+
+class Allocation : public testing::Test {
+  void SetUp() override {
+    if (!COUNTS_ALLOCATIONS) GTEST_SKIP() << "malloc cannot be counted here";
+  }
+};
+
+template <class Action>
+void expect_none(const std::string& what, Action action) {
+  const long before = allocations, freed_before = releases;
+  action();
+  const long after = allocations, freed_after = releases;
+  EXPECT_EQ(after - before, 0) << what << " allocates";
+  EXPECT_EQ(freed_after - freed_before, 0) << what << " frees";
+}
+
+const volatile void* volatile sink;  // keeps the compiler from leaving an allocation out
+
+TEST_F(Allocation, IsCounted) {
+  const auto counted = [](auto action) {
+    const long before = allocations;
+    action();
+    return allocations > before;
+  };
+  EXPECT_FALSE(counted([] {}));
+  EXPECT_TRUE(counted([] { sink = std::vector<int>(100).data(); }));
+  EXPECT_TRUE(counted([] { sink = std::make_unique<double>(1).get(); }));
+  EXPECT_TRUE(counted([] { sink = Eigen::ArrayXf(100).data(); }));
+  EXPECT_TRUE(counted([] { sink = Eigen::Tensor<float, 2>(10, 10).data(); }));
+}
+
+template <int Rank, int Layout, class Scalar = float>
+void allocates_nothing(const Extents& extents, int channel_axis) {
+  using T = Guarded<Scalar, Rank, Layout>;
+  const Index n = count(extents);
+  T x(extents, normal(n, 1)), dy(extents, normal(n, 2)), y(extents), dx(extents);
+  const auto xm = x.map(), dym = dy.map();
+  auto ym = y.map(), dxm = dx.map();
+  const Eigen::Tensor<Scalar, Rank, Layout> owned_x = xm;
+  Eigen::Tensor<Scalar, Rank, Layout> owned_y = xm;
+  const Eigen::DefaultDevice device;
+  for_each_layer<Scalar>(extents, channel_axis, [&](const Kind& kind, auto layer) {
+    const std::string name = kind.name + " " + layout_name(Layout);
+    expect_none(name + ", the first infer", [&] { layer.infer(xm, ym); });
+    expect_none(name + ", infer on a device", [&] { layer.infer(device, xm, ym); });
+    expect_none(name + ", infer of tensors", [&] { layer.infer(owned_x, owned_y); });
+    layer.eval();
+    expect_none(name + ", infer in eval mode", [&] { layer.infer(xm, ym); });
+    for (const bool training : {true, false}) {
+      const std::string mode = training ? " in train mode" : " in eval mode";
+      training ? layer.train() : layer.eval();
+      layer.forward(xm, ym);
+      layer.backward(xm, dym, dxm);
+      expect_none(name + ", forward" + mode, [&] { layer.forward(xm, ym); });
+      expect_none(name + ", backward" + mode, [&] { layer.backward(xm, dym, dxm); });
+      expect_none(name + ", a step on a device" + mode, [&] {
+        layer.forward(device, xm, ym);
+        layer.backward(device, xm, dym, dxm);
+      });
+      expect_none(name + ", a step of tensors" + mode, [&] {
+        layer.forward(owned_x, owned_y);
+        layer.backward(owned_x, owned_y, owned_y);
+      });
+      expect_none(name + ", a step in place" + mode, [&] {
+        layer.forward(dxm, dxm);
+        layer.backward(dxm, ym, ym);
+      });
+    }
+  });
+}
+
+TEST_F(Allocation, SmallAndOddTensors) {
+  allocates_nothing<2, kRow>({5, 3}, 1);
+  allocates_nothing<2, kCol>({5, 3}, 1);
+  allocates_nothing<3, kRow>({2, 4, 9}, 1);
+  allocates_nothing<3, kCol>({2, 4, 9}, 1);
+  allocates_nothing<3, kRow>({2, 9, 4}, 2);
+  allocates_nothing<4, kCol>({3, 5, 7, 6}, 2);
+}
+TEST_F(Allocation, Images) { allocates_nothing<4, kRow>({4, 64, 31, 33}, 1); }
+TEST_F(Allocation, ImagesChannelsLast) { allocates_nothing<4, kRow>({4, 31, 33, 64}, -1); }
+TEST_F(Allocation, ImagesColMajor) { allocates_nothing<4, kCol>({4, 64, 31, 33}, 1); }
+TEST_F(Allocation, ImagesChannelsLastColMajor) { allocates_nothing<4, kCol>({33, 4, 31, 64}, -1); }
+TEST_F(Allocation, ManyChannels) { allocates_nothing<2, kRow>({3, 100003}, 1); }
+TEST_F(Allocation, ManyChannelsColMajor) { allocates_nothing<2, kCol>({3, 100003}, 1); }
+TEST_F(Allocation, ManyChannelsLast) { allocates_nothing<3, kRow>({2, 3, 50001}, 2); }
+TEST_F(Allocation, ManyRows) { allocates_nothing<2, kRow>({100003, 3}, 1); }
+TEST_F(Allocation, ManyRowsColMajor) { allocates_nothing<2, kCol>({100003, 3}, 1); }
+TEST_F(Allocation, OneHugeSample) { allocates_nothing<3, kRow>({1, 3, 200001}, 1); }
+TEST_F(Allocation, OneHugeSampleChannelsLast) { allocates_nothing<3, kRow>({1, 200001, 3}, 2); }
+TEST_F(Allocation, Doubles) { allocates_nothing<4, kRow, double>({4, 31, 33, 32}, -1); }
+TEST_F(Allocation, Halves) { allocates_nothing<4, kRow, Eigen::half>({4, 32, 31, 33}, 1); }
+TEST_F(Allocation, BFloat16) { allocates_nothing<4, kCol, Eigen::bfloat16>({4, 32, 31, 33}, 1); }
+
+// Statistics of x in infer have nowhere to go but the stack.
+TEST_F(Allocation, InferWithoutRunningStatistics) {
+  const auto infers = [](const Extents& extents, int axis) {
+    Guarded<float, 3, kRow> x(extents, normal(count(extents), 1)), y(extents);
+    const auto xm = x.map();
+    auto ym = y.map();
+    BatchNormOptions bn;
+    InstanceNormOptions in;
+    bn.channel_axis = in.channel_axis = axis;
+    bn.track_running_stats = false;
+    const Index c = extents[std::size_t(axis)];
+    const BatchNorm<float> batch(c, bn);
+    const InstanceNorm<float> instance(c, in);
+    expect_none("BatchNorm of " + text(extents) + ", infer by batch statistics", [&] { batch.infer(xm, ym); });
+    expect_none("InstanceNorm of " + text(extents) + ", infer", [&] { instance.infer(xm, ym); });
+  };
+  infers({4, 6, 35}, 1);
+  infers({4, 35, 6}, 2);
+  infers({4, 35, 5001}, 2);
+  infers({4, 5001, 35}, 1);
+  infers({2, 3, 100003}, 2);
+}
+
+TEST_F(Allocation, EmptyTensors) {
+  const Extents extents{0, 4, 5};
+  Guarded<float, 3, kRow> x(extents), y(extents);
+  const auto xm = x.map();
+  auto ym = y.map();
+  for_each_layer<float>(extents, 1, [&](const Kind& kind, const auto& layer) {
+    expect_none(kind.name + ", infer", [&] { layer.infer(xm, ym); });
+  });
+}
+
+}  // namespace
+}  // namespace tensornorm_test

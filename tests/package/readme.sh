@@ -1,0 +1,33 @@
+#!/bin/sh
+# Every ```cpp block of README.md that has a main() compiles, and prints the ```text block that follows it, if one does
+# before the next program. The first is examples/quickstart.cpp, and README's own compile line builds it.
+# From the environment: SOURCE, the checkout; WORK, a folder to use; CXX, CXXFLAGS; EIGEN, Eigen's include folder.
+set -eu
+rm -rf "$WORK"
+mkdir -p "$WORK"
+cd "$WORK"
+ln -s "$SOURCE/include" "$SOURCE/examples" .
+
+awk '
+  !/^```/ { block = block $0 "\n"; next }
+  kind == "" { kind = $0; block = ""; next }
+  kind == "```cpp" { program = block ~ /int main\(/ ? ++count ".cpp" : ""; if (program) printf "%s", block > program }
+  kind == "```text" && program { printf "%s", block > (count ".txt"); program = "" }
+  { kind = "" }
+' "$SOURCE/README.md"
+
+cmp 1.cpp examples/quickstart.cpp
+for program in [0-9]*.cpp; do
+  name=${program%.cpp}
+  echo "README.md, program $name"
+  # shellcheck disable=SC2086  # flags
+  "$CXX" $CXXFLAGS -std=c++17 -I include -isystem "$EIGEN" "$program" -o "$name" -pthread
+  "./$name" >"$name.out"
+  [ ! -f "$name.txt" ] || diff "$name.txt" "$name.out"
+done
+
+compile=$(grep -E -m 1 '^(g|c|clang)\+\+ ' "$SOURCE/README.md")
+echo "README.md: $compile"
+cp 1.cpp quickstart.cpp
+eval "$compile"
+./quickstart | diff 1.txt -
