@@ -131,5 +131,31 @@ TEST(HardNumbers, HalfRowsOfLargeVariance) {
   for (const double v : y.values()) EXPECT_EQ(std::abs(v), 1);
 }
 
+// dy * (x - mean) leaves float's range where dx and dgamma do not.
+TEST(HardNumbers, LargeGradientsOfLargeInputs) {
+  for (const double scale : {1e33, 1e-30}) {
+    Eigen::Tensor<double, 2, kRow> x(3, 40), dy(3, 40), y(3, 40), dx(3, 40);
+    for (Index i = 0; i < x.size(); ++i) {
+      x.data()[i] = float(scale * std::sin(double(i * i)));
+      dy.data()[i] = float((scale > 1 ? 1e8 : 1e-20) * std::cos(double(i * 5)));
+    }
+    const Eigen::Tensor<float, 2, kRow> xf = x.cast<float>(), dyf = dy.cast<float>();
+    Eigen::Tensor<float, 2, kRow> yf(3, 40), dxf(3, 40);
+    LayerNormOptions options;
+    options.eps = 0;
+    LayerNorm<double> reference({40}, options);
+    LayerNorm<float> layer({40}, options);
+    reference.forward(x, y);
+    reference.backward(x, dy, dx);
+    layer.forward(xf, yf);
+    layer.backward(xf, dyf, dxf);
+    const double dy_scale = scale > 1 ? 1e8 : 1e-20;
+    for (Index i = 0; i < x.size(); ++i) {
+      EXPECT_NEAR(double(dxf.data()[i]), dx.data()[i], 1e-5 * dy_scale / scale) << i << " of scale " << scale;
+    }
+    for (Index p = 0; p < 40; ++p) EXPECT_NEAR(double(layer.dgamma()[p]), reference.dgamma()[p], 1e-5 * dy_scale);
+  }
+}
+
 }  // namespace
 }  // namespace tensornorm_test

@@ -120,4 +120,15 @@ TEST(ExactMoments, SurviveWhatFloatSquaresDoNot) {
   }
 }
 
+TEST(ExactMoments, KeepNaNAndInfinity) {
+  for (const float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
+    const auto each = [&](const auto& take) {
+      for (const float v : {1.0f, bad, 2.0f}) take(v);
+    };
+    const Moments m = ExactMoments<float>::of(each, true);
+    EXPECT_TRUE(std::isnan(m.m2));
+    EXPECT_TRUE(std::isnan(finish<float>(m, 1e-5).rstd));
+  }
+}
+
 }  // namespace

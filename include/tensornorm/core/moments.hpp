@@ -103,7 +103,7 @@ class ExactMoments {
     if (!centred) return {n, 0, 0, static_cast<double>(d2)};
     const Wide shift = d1 / static_cast<Wide>(n);
     return {n, estimate, static_cast<double>(mean - static_cast<Wide>(estimate) + shift),
-            (std::max)(0.0, static_cast<double>(d2 - d1 * shift))};
+            (std::max)(static_cast<double>(d2 - d1 * shift), 0.0)};
   }
 };
 
