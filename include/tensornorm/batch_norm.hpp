@@ -10,19 +10,21 @@ struct BatchNormOptions {
   std::optional<double> momentum = 0.1;  // weight of the new batch; nullopt: the cumulative average
   bool affine = true;
   bool track_running_stats = true;
-  Index channel_axis = 1;  // negative: from the end
-  bool unbiased_running_var = true;
+  Index channel_axis = 1;            // negative: from the end
+  bool unbiased_running_var = true;  // divides by n - 1; false: by n, as the variance that normalizes
 };
 
 /// Batch normalization: y = (x - mean) / sqrt(var + eps) * gamma + beta, with mean and biased variance of each channel.
 ///
 /// x: rank 2 or more, `channels` long along channel_axis; (N, C), (N, C, H, W), channels last, any layout. gamma, beta,
 /// running_mean, running_var, mean, rstd: (channels). In train mode a batch needs more than one value per channel; the
-/// running statistics move by momentum, with the unbiased variance. In eval mode they replace the batch's.
-/// Edges: an empty x gives an empty y and changes no state; var + eps = 0 gives y = beta; NaN and Inf stay in their
-/// channel (and, in train mode, in its running statistics); a running variance too large for Param becomes +inf.
-/// Precision: statistics in double, the mean kept as two Params: no offset of x costs digits of y.
-/// Source: Ioffe and Szegedy 2015, algorithms 1 and 2; momentum and running variance as PyTorch's BatchNorm.
+/// running statistics move by momentum (0 leaves them, 1 replaces them, NaN or not), with the unbiased variance. In
+/// eval mode they replace the batch's. Edges: an empty x gives an empty y and changes no state; var + eps = 0 gives y =
+/// beta; NaN and Inf stay in their channel (and, in train mode, in its running statistics); a running variance too
+/// large for Param becomes +inf. Precision: statistics in double, the mean kept as two Params: no offset of x costs
+/// digits of y. The constructor throws std::invalid_argument on channels < 1, an eps below 0 or not finite, a momentum
+/// outside [0, 1]. Source: Ioffe and Szegedy 2015, algorithms 1 and 2; momentum and running variance as PyTorch's
+/// BatchNorm.
 template <class Scalar>
 class BatchNorm : public RunningLayer<BatchNorm<Scalar>, Scalar> {
   using Base = RunningLayer<BatchNorm<Scalar>, Scalar>;

@@ -18,7 +18,8 @@ struct GroupNormOptions {
 /// mean, rstd: (N * groups). Train and eval mode compute the same. One element to a group gives y = beta.
 /// Edges: an empty x gives an empty y; var + eps = 0 gives y = beta; NaN and Inf stay in their group.
 /// Precision: statistics in double, the mean kept as two Params: no offset of x costs digits of y.
-/// Source: Wu and He 2018, equations 1 to 7.
+/// The constructor throws std::invalid_argument when groups do not divide channels, either is below 1, eps is below 0
+/// or not finite, or channel_axis is 0. Source: Wu and He 2018, equations 1 to 7.
 template <class Scalar>
 class GroupNorm : public CentredLayer<GroupNorm<Scalar>, Scalar> {
   using Base = CentredLayer<GroupNorm<Scalar>, Scalar>;

@@ -10,8 +10,8 @@ struct InstanceNormOptions {
   std::optional<double> momentum = 0.1;  // weight of the new batch; nullopt: the cumulative average
   bool affine = false;
   bool track_running_stats = false;
-  Index channel_axis = 1;  // negative: from the end; never the batch, axis 0
-  bool unbiased_running_var = true;
+  Index channel_axis = 1;            // negative: from the end; never the batch, axis 0
+  bool unbiased_running_var = true;  // divides by n - 1; false: by n, as the variance that normalizes
 };
 
 /// Instance normalization: BatchNorm's formula with the mean and variance of each channel of each sample.
@@ -21,6 +21,7 @@ struct InstanceNormOptions {
 /// Statistics need more than one spatial element. Tracked running statistics move by momentum towards the mean over N
 /// of the samples' means and unbiased variances, and replace the samples' own in eval mode.
 /// Edges, precision: as BatchNorm, by instance.
+/// The constructor throws as BatchNorm's does, and on channel_axis 0.
 /// Source: Ulyanov, Vedaldi and Lempitsky 2016, equation 4; running statistics as PyTorch's InstanceNorm.
 template <class Scalar>
 class InstanceNorm : public RunningLayer<InstanceNorm<Scalar>, Scalar> {

@@ -2,7 +2,6 @@
 // axes its parameters vary, and documents what follows from it.
 #pragma once
 
-#include <cstdint>
 #include <optional>
 #include <vector>
 
@@ -10,6 +9,7 @@
 #include "tensornorm/core/backward.hpp"
 #include "tensornorm/core/backward_across.hpp"
 #include "tensornorm/core/forward.hpp"
+#include "tensornorm/core/running.hpp"
 
 namespace tensornorm {
 
@@ -30,10 +30,11 @@ class Layer {
                 "tensornorm: a layer's scalar is float, double, Eigen::half or Eigen::bfloat16");
 
   /// y = (x - mean) / sqrt(var + eps) * gamma + beta in the current mode, into y.
-  /// x: a tensor, map, matrix or expression (evaluated once); y: a tensor of x's rank and layout with memory of its
-  /// own, resized when it owns its memory and has other extents; it may be x itself, never overlap it otherwise.
-  /// Throws std::invalid_argument when shapes or parameter sizes disagree, with everything as it was. Allocates nothing
-  /// while the number of statistics stays the same. Not for two threads at once: see infer.
+  /// x: a tensor, map, matrix or expression (expressions and blocks with gaps are copied once); y: a tensor of x's rank
+  /// and layout with memory of its own, resized when it owns its memory and has other extents; it may be x itself,
+  /// never overlap it otherwise. Throws std::invalid_argument when shapes or parameter sizes disagree, and
+  /// std::bad_alloc, with the layer and y as they were. Allocates nothing while the number of statistics stays the
+  /// same. Not for two threads at once: see infer.
   template <class X, class Y>
   void forward(const X& x, Y&& y) {
     forward(Eigen::DefaultDevice(), x, y);
@@ -56,8 +57,9 @@ class Layer {
     return y;
   }
 
-  /// y as forward in eval mode gives it, without changing the layer: one layer may serve many threads at once.
-  /// Never allocates or locks (but for evaluating an expression, resizing y, and a pool's own scheduling).
+  /// y as forward in eval mode gives it, without changing the layer: one layer may serve many threads at once. Takes
+  /// and throws what forward does. Never allocates or locks, but to copy an expression or a block with gaps, to resize
+  /// y, and for a pool's own scheduling.
   template <class X, class Y>
   void infer(const X& x, Y&& y) const {
     infer(Eigen::DefaultDevice(), x, y);
@@ -67,9 +69,12 @@ class Layer {
     if constexpr (core::CheckedCall<Scalar, X, Y>::ok) run_infer(device, x, y);
   }
 
-  /// dx, and the gradients of the parameters (overwritten, not accumulated), from x and the gradient dy of y. Comes
-  /// after a forward pass of the same extents, layout and mode, with the same x; dx may be x or dy. In eval mode with
-  /// running statistics these are constants: dx = dy * gamma * rstd.
+  /// dx, and the gradients of the parameters (overwritten, not accumulated), from x and the gradient dy of y:
+  /// with g = dy * gamma, dx = rstd * (g - mean(g) - xhat * mean(g * xhat)), dgamma = sum(dy * xhat), dbeta = sum(dy).
+  /// In eval mode with running statistics these are constants: dx = dy * gamma * rstd.
+  /// Comes after a forward pass of the same extents, layout and mode, with the x that pass read (after a forward in
+  /// place, a copy of it); x and dy as forward takes x, dx as it takes y: it may be x or dy. An empty x gives dgamma =
+  /// dbeta = 0. Throws as forward does, and without such a pass. Allocates nothing once warm. One thread at a time.
   template <class X, class DY, class DX>
   void backward(const X& x, const DY& dy, DX&& dx) {
     backward(Eigen::DefaultDevice(), x, dy, dx);
@@ -97,17 +102,6 @@ class Layer {
   using Shape = core::Shape;
   using Axes = core::Axes;
 
-  // Running statistics and how they move. Layers without any leave `channels` 0.
-  struct Running {
-    Index channels = 0;
-    std::optional<double> momentum;
-    bool unbiased = true;
-    Array mean, var;
-    std::int64_t num_batches_tracked = 0;
-
-    bool tracked() const { return channels > 0; }
-  };
-
   Layer(double eps, bool centred, Index gamma_size, Index beta_size)
       : gamma_(Array::Ones(gamma_size)), dgamma_(Array::Zero(gamma_size)), beta_(Array::Zero(beta_size)),
         dbeta_(Array::Zero(beta_size)), gamma_size_(gamma_size), beta_size_(beta_size), eps_(eps), centred_(centred) {
@@ -123,7 +117,7 @@ class Layer {
   void check_statistics(const Shape&) const {}
 
   Array gamma_, dgamma_, beta_, dbeta_, mean_, rstd_;
-  Running running_;
+  core::RunningStatistics<Param> running_;
 
  private:
   // The forward pass that backward follows.
@@ -145,7 +139,6 @@ class Layer {
   Axes checked_plan(const Shape& x, bool batch) const;
   void check_pass(const Shape& x, const Shape& dy) const;
   core::ForwardArguments<Scalar> arguments(const Axes& plan, const Scalar* x, Scalar* y, bool batch) const;
-  void update_running();
 
   Index gamma_size_, beta_size_;
   double eps_;
@@ -214,7 +207,7 @@ void Layer<Derived, Scalar>::run_forward(const Device& device, const X& x, Y& y)
   auto pass = arguments(plan, in.data(), y_data, batch);
   pass.saved = {mean_.data(), lo_.data(), rstd_.data(), tracks ? moments_.data() : nullptr};
   core::Forward<Scalar>(pass).run(core::runner_on(device));
-  if (tracks) update_running();
+  if (tracks) running_.update(moments_);
 }
 
 template <class Derived, class Scalar>
@@ -276,31 +269,6 @@ void Layer<Derived, Scalar>::run_backward(const Device& device, const X& x, cons
   if (workspace_.size() < size) workspace_.resize(size);
   pass.dx = out.prepare();
   backward.run(core::runner_on(device), pass, workspace_.data());
-}
-
-// running = (1 - momentum) * running + momentum * batch, where a batch of several statistics per channel gives their
-// mean (InstanceNorm over its instances). Momentum 0 leaves a running value alone and 1 replaces it, NaN or not.
-template <class Derived, class Scalar>
-void Layer<Derived, Scalar>::update_running() {
-  const double count = static_cast<double>(++running_.num_batches_tracked);
-  const double momentum = running_.momentum ? *running_.momentum : 1 / count;
-  if (momentum == 0) return;
-  const auto blend = [momentum](Param& running, double batch) {
-    const double kept = momentum == 1 ? 0 : (1 - momentum) * static_cast<double>(running);
-    running = static_cast<Param>(kept + momentum * batch);
-  };
-  const auto channels = static_cast<std::size_t>(running_.channels);
-  for (std::size_t c = 0; c < channels; ++c) {
-    double mean = 0, var = 0;
-    for (std::size_t i = c; i < moments_.size(); i += channels) {
-      const core::Moments& m = moments_[i];
-      mean += m.mean();
-      var += m.m2 / static_cast<double>(running_.unbiased ? m.n - 1 : m.n);
-    }
-    const double instances = static_cast<double>(moments_.size() / channels);
-    blend(running_.mean[static_cast<Index>(c)], mean / instances);
-    blend(running_.var[static_cast<Index>(c)], var / instances);
-  }
 }
 
 }  // namespace tensornorm

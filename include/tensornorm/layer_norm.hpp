@@ -20,6 +20,7 @@ struct LayerNormOptions {
 /// compute the same. One element gives y = beta.
 /// Edges: an empty x gives an empty y; var + eps = 0 gives y = beta; NaN and Inf stay in their row.
 /// Precision: statistics in double, the mean kept as two Params: no offset of x costs digits of y.
+/// The constructor throws std::invalid_argument without extents, on one below 1, on an eps below 0 or not finite.
 /// Source: Ba, Kiros and Hinton 2016, equation 4, over the axes PyTorch's LayerNorm takes.
 template <class Scalar>
 class LayerNorm : public CentredLayer<LayerNorm<Scalar>, Scalar> {

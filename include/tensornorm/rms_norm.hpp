@@ -17,7 +17,9 @@ struct RMSNormOptions {
 /// x: (..., extents), rank as many as the extents or more, any layout. gamma: the extents, flattened in row-major order
 /// whatever the layout of x; rstd: 1 / sqrt(mean(x^2) + eps) for each index of the leading axes, row-major. Train and
 /// eval mode compute the same.
+/// Precision: the mean square in double; dx and dgamma are summed in double.
 /// Edges: an empty x gives an empty y; mean(x^2) + eps = 0 gives y = 0; NaN and Inf stay in their row.
+/// The constructor throws std::invalid_argument without extents, on one below 1, on an eps below 0 or not finite.
 /// Source: Zhang and Sennrich 2019, equation 4, with eps as PyTorch's RMSNorm.
 template <class Scalar>
 class RMSNorm : public Layer<RMSNorm<Scalar>, Scalar> {

@@ -15,7 +15,7 @@ class RunningLayer : public CentredLayer<Derived, Scalar> {
   const Array& running_mean() const { return this->running_.mean; }
   Array& running_var() { return this->running_.var; }
   const Array& running_var() const { return this->running_.var; }
-  /// Forward passes in train mode so far that moved the running statistics.
+  /// Forward passes in train mode so far, empty ones left out.
   std::int64_t& num_batches_tracked() { return this->running_.num_batches_tracked; }
   std::int64_t num_batches_tracked() const { return this->running_.num_batches_tracked; }
 

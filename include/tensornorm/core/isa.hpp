@@ -15,8 +15,8 @@
 namespace tensornorm {
 namespace core {
 
-// What the compiler's own flags allow. They are part of every kernel's name, so that translation units built with
-// different flags never share one: each would be compiled with its own unit's instructions.
+// What the compiler's own flags allow: part of every kernel's name, since a kernel is compiled with its unit's
+// instructions besides its own.
 constexpr unsigned kFlags = 0
 #ifdef __AVX__
                             + 1
