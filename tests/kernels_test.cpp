@@ -3,6 +3,7 @@
 
 #include <cstring>
 #include <random>
+#include <string>
 #include <vector>
 
 #include "tensornorm/core/arithmetic.hpp"
@@ -18,7 +19,13 @@ using namespace tensornorm::core;
 template <class Scalar>
 class Kernels : public testing::Test {};
 using Scalars = testing::Types<float, double, Eigen::half, Eigen::bfloat16>;
-TYPED_TEST_SUITE(Kernels, Scalars);
+struct ScalarNumber {
+  template <class Scalar>
+  static std::string GetName(int i) {
+    return std::to_string(i);
+  }
+};
+TYPED_TEST_SUITE(Kernels, Scalars, ScalarNumber);
 
 const std::vector<Index> kLengths = {1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 65, 127, 512, 515, 1031};
 const std::vector<Index> kRows = {1, 2, 15, 16, 17, 33};

@@ -163,7 +163,8 @@ TEST(Refined, NeverDividesAStatisticBetweenGranules) {
       EXPECT_LE(together, 256);
       Axes both = number_cells(plan, cells);  // stat: the cell; param: the statistic
       for (int i = 0; i < plan.size(); ++i) both[i].param = plan[i].stat;
-      std::vector<Index> statistic_of(plan.count(), -1), granule_of(plan.count(), -1);
+      const auto elements = static_cast<std::size_t>(plan.count());
+      std::vector<Index> statistic_of(elements, -1), granule_of(elements, -1);
       for (const auto& [x, cell, stat] : offsets(both)) {
         auto& known = statistic_of[static_cast<std::size_t>(cell)];
         EXPECT_TRUE(known == -1 || known == stat);
