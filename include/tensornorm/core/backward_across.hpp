@@ -186,13 +186,7 @@ class BackwardPass {
                          : Backward<Scalar>(arguments, traversal_).workspace_size();
   }
 
-  void run(const Runner& runner, const BackwardArguments<Scalar>& arguments, double* workspace) const {
-    if (goes_across()) {
-      BackwardAcross<Scalar>(arguments, traversal_).run(runner, workspace);
-    } else {
-      Backward<Scalar>(arguments, traversal_).run(runner, workspace);
-    }
-  }
+  void run(const Runner& runner, const BackwardArguments<Scalar>& arguments, double* workspace) const;
 
  private:
   // Where some axis is neither kept nor affine, cells with parameters of their own are few.
@@ -203,6 +197,16 @@ class BackwardPass {
 
   Traversal traversal_;
 };
+
+template <class Scalar>
+void BackwardPass<Scalar>::run(const Runner& runner, const BackwardArguments<Scalar>& arguments,
+                               double* workspace) const {
+  if (goes_across()) {
+    BackwardAcross<Scalar>(arguments, traversal_).run(runner, workspace);
+  } else {
+    Backward<Scalar>(arguments, traversal_).run(runner, workspace);
+  }
+}
 
 }  // namespace core
 }  // namespace tensornorm

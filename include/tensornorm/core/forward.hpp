@@ -38,18 +38,7 @@ class Forward {
   explicit Forward(const ForwardArguments<Scalar>& arguments)
       : a_(arguments), t_(a_.plan, a_.gamma != nullptr), cut_(t_.walk, t_.granule, sizeof(Scalar)) {}
 
-  void run(const Runner& runner) const {
-    if (cut_.parts > 1) {
-      for (Index b = 0; b < cut_.blocks; ++b) run_in_parts(runner, b);
-      return;
-    }
-    const Index units = (std::min)(cut_.blocks, Cut::kUnits);
-    run_blocks(runner, cut_.blocks, units, a_.plan.count(), [&](Index b, Index) {
-      Block block(cut_.block(b));
-      find_statistics(block, [&] { reduce(block, 0, t_.walk.line(), block.sum_d, block.sum_d2); });
-      normalize(block, 0, 1);
-    });
-  }
+  void run(const Runner& runner) const;
 
  private:
   using T = ParamOf<Scalar>;
@@ -250,6 +239,20 @@ class Forward {
   Traversal t_;
   Cut cut_;
 };
+
+template <class Scalar>
+void Forward<Scalar>::run(const Runner& runner) const {
+  if (cut_.parts > 1) {
+    for (Index b = 0; b < cut_.blocks; ++b) run_in_parts(runner, b);
+    return;
+  }
+  const Index units = (std::min)(cut_.blocks, Cut::kUnits);
+  run_blocks(runner, cut_.blocks, units, a_.plan.count(), [&](Index b, Index) {
+    Block block(cut_.block(b));
+    find_statistics(block, [&] { reduce(block, 0, t_.walk.line(), block.sum_d, block.sum_d2); });
+    normalize(block, 0, 1);
+  });
+}
 
 }  // namespace core
 }  // namespace tensornorm

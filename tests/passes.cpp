@@ -1,0 +1,2 @@
+#define TENSORNORM_TEST_PASSES template
+#include "passes.hpp"
