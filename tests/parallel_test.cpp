@@ -65,9 +65,9 @@ TEST(ParallelFor, RunsInlineOnAPoolsOwnThreadAndForLittleWork) {
 
 // A pool that is busy for good must not keep the caller waiting: it does the work alone, and late helpers find none.
 TEST(ParallelFor, DoesNotWaitForHelpersThatNeverStart) {
+  std::atomic<bool> release{false};  // before the pool: its threads read it until they end
   Eigen::ThreadPool pool(2);
   Eigen::ThreadPoolDevice device(&pool, 2);
-  std::atomic<bool> release{false};
   for (int i = 0; i < 2; ++i) {
     pool.Schedule([&] {
       while (!release) std::this_thread::sleep_for(std::chrono::milliseconds(1));
