@@ -45,7 +45,7 @@ double as_double(T v) {
   return static_cast<double>(static_cast<ParamOf<T>>(v));
 }
 
-// sum of d and d * d, d = x - e, along rows or columns.
+// sum of d and d * d, d = e - x, along rows or columns.
 TYPED_TEST(Kernels, ReduceLikePlainLoops) {
   using S = TypeParam;
   using T = ParamOf<S>;
@@ -62,7 +62,7 @@ TYPED_TEST(Kernels, ReduceLikePlainLoops) {
       for (Index r = 0; r < rows; ++r) {
         for (Index c = 0; c < cols; ++c) {
           const auto row = static_cast<std::size_t>(r), column = static_cast<std::size_t>(c);
-          const double v = as_double(first[r * stride + c]), dr = v - as_double(e[row]), dc = v - as_double(e[column]);
+          const double v = as_double(first[r * stride + c]), dr = as_double(e[row]) - v, dc = as_double(e[column]) - v;
           want_row[row] += dr;
           want_row[row + static_cast<std::size_t>(rows)] += dr * dr;
           want_column[column] += dc;
@@ -70,9 +70,9 @@ TYPED_TEST(Kernels, ReduceLikePlainLoops) {
         }
       }
       const Rows<S> operand{first, stride};
-      row_reduce(Deviations<S, PerRow<T>>{operand, {e.data()}}, rows, cols, by_row.data(), by_row.data() + rows);
-      column_reduce(Deviations<S, PerColumn<T>>{operand, {e.data()}}, rows, cols, by_column.data(),
-                    by_column.data() + cols);
+      const Tile tile{0, rows, cols, stride, 0, 0, 0, 0};
+      row_reduce(Deviations<S, PerRow<T>>{operand, {e.data()}}, tile, by_row.data(), by_row.data() + rows);
+      column_reduce(Deviations<S, PerColumn<T>>{operand, {e.data()}}, tile, by_column.data(), by_column.data() + cols);
       for (std::size_t i = 0; i < by_row.size(); ++i) {
         ASSERT_NEAR(by_row[i], want_row[i], tolerance * (1 + std::abs(want_row[i]))) << rows << " x " << cols;
       }
@@ -93,12 +93,15 @@ TYPED_TEST(Kernels, MapLikePlainLoopsAndWriteNothingElse) {
       const auto hi = random_numbers<T>(cols, 4), scale = random_numbers<T>(cols, 5),
                  shift = random_numbers<T>(cols, 6);
       const Rows<S> operand{x.data(), stride};
-      const Normalize<S, PerColumn<T>> functor{operand, {hi.data()}, {scale.data()}, {shift.data()}};
+      const Xhat<S, PerColumn<T>> xhat{operand, {hi.data()}, {scale.data()}, {shift.data()}};
+      const Normalize<S, PerColumn<T>, PerRow<T>> functor{xhat, every_row(kOne<T>), every_row(kZero<T>)};
       const S sentinel = static_cast<S>(77);
       std::vector<S> y(static_cast<std::size_t>(rows * stride) + 2, sentinel), in_place = x;
-      map(functor, rows, cols, y.data() + 1, stride);
-      map(Normalize<S, PerColumn<T>>{{in_place.data(), stride}, functor.hi, functor.scale, functor.shift}, rows, cols,
-          in_place.data(), stride);
+      const Tile tile{0, rows, cols, stride, 0, 0, 0, 0};
+      map(functor, tile, y.data() + 1);
+      auto here = functor;
+      here.xhat.x.p = in_place.data();
+      map(here, tile, in_place.data());
       ASSERT_EQ(as_double(y.front()), 77) << cols;
       ASSERT_EQ(as_double(y.back()), 77) << cols;
       for (Index i = 0; i < rows * stride; ++i) {
@@ -107,7 +110,7 @@ TYPED_TEST(Kernels, MapLikePlainLoopsAndWriteNothingElse) {
           ASSERT_EQ(as_double(y[at + 1]), 77) << cols;
           continue;
         }
-        const double want = (as_double(x[at]) - as_double(hi[c])) * as_double(scale[c]) + as_double(shift[c]);
+        const double want = (as_double(hi[c]) - as_double(x[at])) * as_double(scale[c]) + as_double(shift[c]);
         const double ulp = std::is_same<S, double>::value        ? 1e-15
                            : std::is_same<S, float>::value       ? 4e-7
                            : std::is_same<S, Eigen::half>::value ? 1e-3
@@ -127,12 +130,13 @@ TYPED_TEST(Kernels, RowSumsHaveTheSameBitsAtAnyAlignment) {
   for (const Index cols : kLengths) {
     const auto x = random_numbers<S>(cols, 8);
     double want[2] = {};
-    row_reduce(Deviations<S, PerRow<T>>{{x.data(), cols}, {&zero}}, 1, cols, want, want + 1);
+    const Tile tile{0, 1, cols, cols, 0, 0, 0, 0};
+    row_reduce(Deviations<S, PerRow<T>>{{x.data(), cols}, {&zero}}, tile, want, want + 1);
     for (Index shift = 1; shift < 9; ++shift) {
       std::vector<S> moved(static_cast<std::size_t>(cols + shift), static_cast<S>(NAN));
       std::copy(x.begin(), x.end(), moved.begin() + shift);
       double sums[2] = {};
-      row_reduce(Deviations<S, PerRow<T>>{{moved.data() + shift, cols}, {&zero}}, 1, cols, sums, sums + 1);
+      row_reduce(Deviations<S, PerRow<T>>{{moved.data() + shift, cols}, {&zero}}, tile, sums, sums + 1);
       ASSERT_EQ(std::memcmp(sums, want, sizeof want), 0) << cols << " at " << shift;
     }
   }
@@ -146,8 +150,10 @@ void expect_round_trip() {
     const auto bits = static_cast<std::uint16_t>(i);
     std::memcpy(static_cast<void*>(&x[i]), &bits, 2);
   }
-  const float zero = 0, one = 1;
-  map(Normalize<S, PerRow<float>>{{x.data(), 65536}, {&zero, 0}, {&one, 0}, {&zero, 0}}, 1, 65536, y.data(), 65536);
+  const float zero = 0, minus_one = -1;
+  const Xhat<S, PerRow<float>> same{{x.data(), 65536}, {&zero, 0}, {&minus_one, 0}, {&zero, 0}};
+  map(Normalize<S, PerRow<float>, PerColumnOrAll<float>>{same, every_column(kOne<float>), every_column(kZero<float>)},
+      Tile{0, 1, 65536, 65536, 0, 0, 0, 0}, y.data());
   for (std::size_t i = 0; i < 65536; ++i) {
     const float v = static_cast<float>(x[i]), w = static_cast<float>(y[i]);
     ASSERT_TRUE(v == w || (std::isnan(v) && std::isnan(w))) << i;
@@ -170,8 +176,11 @@ void expect_eigen_rounding() {
   }
   std::vector<S> one(4096, static_cast<S>(1.0f)), y(4096);
   const std::vector<float> zeros(4096, 0.0f);
-  map(Normalize<S, PerColumn<float>>{{one.data(), 4096}, {zeros.data()}, {scale.data()}, {zeros.data()}}, 1, 4096,
-      y.data(), 4096);
+  for (float& v : scale) v = -v;
+  const Xhat<S, PerColumn<float>> scaled{{one.data(), 4096}, {zeros.data()}, {scale.data()}, {zeros.data()}};
+  map(Normalize<S, PerColumn<float>, PerRow<float>>{scaled, every_row(kOne<float>), every_row(kMinusZero<float>)},
+      Tile{0, 1, 4096, 4096, 0, 0, 0, 0}, y.data());
+  for (float& v : scale) v = -v;
   for (std::size_t i = 0; i < 4096; ++i) {
     const float want = static_cast<float>(static_cast<S>(scale[i])), got = static_cast<float>(y[i]);
     ASSERT_TRUE(got == want || (std::isnan(got) && std::isnan(want))) << scale[i] << " became " << got;

@@ -100,7 +100,7 @@ TEST(Traversal, FineCellsKnowTheStatisticAndParameterOfTheirElements) {
     const std::vector<Index> owner = cell_of(t.plan, t.cell_set);
     for (Index group = 0; group < t.fine.groups(); ++group) {
       for (Index c = 0; c < t.fine.cells(); ++c) {
-        const Odometer cell(t.fine_cells, t.fine_number(group, c));
+        const Odometer cell(t.fine_saved, t.fine_number(group, c));
         t.fine.visit(group, c, c + 1, 0, t.fine.line(), [&](const Tile& tile) {
           for (Index r = 0; r < tile.rows; ++r) {
             for (Index col = 0; col < tile.cols; ++col) {
@@ -120,18 +120,6 @@ TEST(Traversal, FineCellsKnowTheStatisticAndParameterOfTheirElements) {
   }
   EXPECT_GT(across, 50);
   EXPECT_GT(fine, 50);
-}
-
-TEST(Traversal, FoldMergesEachStatisticAndOnlyIt) {
-  // Two samples of 40 positions, 3 groups of 4 channels last: cells are channels, folded four by four.
-  Axes plan;
-  for (const Axis& a : {Axis{2, 480, 3, 0}, Axis{40, 12, 0, 0}, Axis{3, 4, 1, 4}, Axis{4, 1, 0, 1}}) plan.push_back(a);
-  const Traversal t(plan, true);
-  ASSERT_EQ(t.granule, 4);
-  std::vector<int> values(12);
-  for (int i = 0; i < 12; ++i) values[static_cast<std::size_t>(i)] = 1 << i;
-  t.fold(values.data(), 12, [](int a, int b) { return a + b; });
-  for (std::size_t i = 0; i < 12; ++i) EXPECT_EQ(values[i], 15 << (i / 4 * 4));
 }
 
 TEST(Cut, PartsCoverTheLine) {

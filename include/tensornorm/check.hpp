@@ -35,8 +35,6 @@ inline std::ostream& operator<<(std::ostream& out, const Shape& shape) {
   return out;
 }
 
-inline bool same_extents(const Shape& a, const Shape& b) { return a.rank == b.rank && a.extents == b.extents; }
-
 // The channel axis of x counted from 0. @throws std::invalid_argument when x has no such axis, at `first` or behind it,
 // or another number of channels
 inline int channel_axis(const Shape& x, Index wanted, Index channels, int first) {

@@ -9,6 +9,7 @@
 #include "tensornorm/core/backward.hpp"
 #include "tensornorm/core/backward_across.hpp"
 #include "tensornorm/core/forward.hpp"
+#include "tensornorm/core/plan_cache.hpp"
 #include "tensornorm/core/running.hpp"
 
 namespace tensornorm {
@@ -85,8 +86,8 @@ class Layer {
   }
 
   /// Batch statistics, or running statistics where the layer tracks them.
-  void train() { training_ = true; }
-  void eval() { training_ = false; }
+  void train() { set_training(true); }
+  void eval() { set_training(false); }
   bool training() const { return training_; }
 
   /// The learnable scale; of size 0 without affine.
@@ -126,6 +127,12 @@ class Layer {
     bool done = false, training = false, batch = false;
   };
 
+  // A new phase may come with another shape for infer to keep a plan of.
+  void set_training(bool training) {
+    training_ = training;
+    infer_plan_.clear();
+  }
+
   const Derived& derived() const { return static_cast<const Derived&>(*this); }
   bool uses_batch() const { return training_ || !running_.tracked(); }
 
@@ -136,9 +143,21 @@ class Layer {
   template <class Device, class X, class DY, class DX>
   void run_backward(const Device& device, const X& x, const DY& dy, DX& dx);
 
-  Axes checked_plan(const Shape& x, bool batch) const;
+  // What these are made of, whatever the tensors' types.
+  using Traversal = core::Traversal;
+  using PlanKey = core::PlanKey;
+  const Traversal* keep_plan(const PlanKey& key);
+  void check_parameters() const;
+  Axes checked_plan(const PlanKey& key) const;
   void check_pass(const Shape& x, const Shape& dy) const;
-  core::ForwardArguments<Scalar> arguments(const Axes& plan, const Scalar* x, Scalar* y, bool batch) const;
+  void forward_dense(const core::Runner& runner, const Traversal& traversal, const Scalar* x, Scalar* y, bool batch);
+  void infer_dense(const core::Runner& runner, const Traversal& traversal, const Scalar* x, Scalar* y,
+                   bool batch) const;
+  void infer_newly(const core::Runner& runner, const PlanKey& key, const Scalar* x, Scalar* y) const;
+  void backward_dense(const core::Runner& runner, const Traversal& traversal,
+                      core::BackwardArguments<Scalar> arguments);
+  core::ForwardArguments<Scalar> arguments(const Scalar* x, Scalar* y, bool batch) const;
+  core::BackwardArguments<Scalar> backward_arguments(const Scalar* x, const Scalar* dy);
 
   Index gamma_size_, beta_size_;
   double eps_;
@@ -147,29 +166,48 @@ class Layer {
   std::vector<core::Moments> moments_;  // of the last forward that tracks
   std::vector<double> workspace_;
   Pass pass_;
+  core::PlanCache plan_, infer_plan_;  // of forward and backward; of infer
 };
 
 template <class Derived, class Scalar>
-core::Axes Layer<Derived, Scalar>::checked_plan(const Shape& x, bool batch) const {
+void Layer<Derived, Scalar>::check_parameters() const {
   const auto check_size = [](const Array& array, Index size, const char* name) {
     core::check(array.size() == size, name, " has ", array.size(), " values but the layer needs ", size);
   };
-  const Axes plan = batch ? derived().plan(x) : derived().frozen_plan(x);
   check_size(gamma_, gamma_size_, "gamma");
   check_size(beta_, beta_size_, "beta");
   check_size(dgamma_, gamma_size_, "dgamma");
   check_size(dbeta_, beta_size_, "dbeta");
   check_size(running_.mean, running_.channels, "running_mean");
   check_size(running_.var, running_.channels, "running_var");
-  if (batch && x.count() > 0) derived().check_statistics(x);
+}
+
+// The layer's axes for x; throws when x has not the shape it takes, or too little data.
+template <class Derived, class Scalar>
+core::Axes Layer<Derived, Scalar>::checked_plan(const PlanKey& key) const {
+  const Axes plan = key.batch ? derived().plan(key.shape) : derived().frozen_plan(key.shape);
+  check_parameters();
+  if (key.batch && key.shape.count() > 0) derived().check_statistics(key.shape);
   return plan;
 }
 
+// The traversal of x, from now on in plan_; null for an empty x.
 template <class Derived, class Scalar>
-core::ForwardArguments<Scalar> Layer<Derived, Scalar>::arguments(const Axes& plan, const Scalar* x, Scalar* y,
-                                                                 bool batch) const {
+const core::Traversal* Layer<Derived, Scalar>::keep_plan(const PlanKey& key) {
+  if (const Traversal* const known = plan_.find(key)) {
+    check_parameters();
+    return known;
+  }
+  const Axes plan = checked_plan(key);
+  if (key.shape.count() == 0) return nullptr;
+  plan_.clear();
+  plan_.offer(key, Traversal(plan, gamma_size_ > 0));
+  return plan_.find(key);
+}
+
+template <class Derived, class Scalar>
+core::ForwardArguments<Scalar> Layer<Derived, Scalar>::arguments(const Scalar* x, Scalar* y, bool batch) const {
   core::ForwardArguments<Scalar> result;
-  result.plan = plan;
   result.x = x;
   result.y = y;
   result.gamma = gamma_size_ > 0 ? gamma_.data() : nullptr;
@@ -182,19 +220,35 @@ core::ForwardArguments<Scalar> Layer<Derived, Scalar>::arguments(const Axes& pla
 }
 
 template <class Derived, class Scalar>
+core::BackwardArguments<Scalar> Layer<Derived, Scalar>::backward_arguments(const Scalar* x, const Scalar* dy) {
+  core::BackwardArguments<Scalar> result;
+  result.x = x;
+  result.dy = dy;
+  result.gamma = gamma_size_ > 0 ? gamma_.data() : nullptr;
+  result.hi = mean_.data();
+  result.lo = lo_.data();
+  result.rstd = rstd_.data();
+  result.centred = centred_;
+  result.frozen = !pass_.batch;
+  result.dgamma = gamma_size_ > 0 ? dgamma_.data() : nullptr;
+  result.dbeta = beta_size_ > 0 ? dbeta_.data() : nullptr;
+  return result;
+}
+
+template <class Derived, class Scalar>
 template <class Device, class X, class Y>
 void Layer<Derived, Scalar>::run_forward(const Device& device, const X& x, Y& y) {
   const core::Input<X> in(x);
-  const bool batch = uses_batch(), tracks = training_ && running_.tracked();
-  const Axes plan = checked_plan(in.shape(), batch);
+  const bool batch = uses_batch();
+  const Traversal* const traversal = keep_plan({in.shape(), batch});
   core::Output<Y> out(y, "y", in.shape());
   out.check_overlap(in.data(), "y", "x");
 
   // Everything that can fail comes before anything that changes.
-  const Index stats = in.shape().count() == 0 ? 0 : core::kept_count(plan);
+  const Index stats = traversal == nullptr ? 0 : traversal->statistics.count();
   const bool resized = mean_.size() != stats;
   Array mean(resized ? stats : 0), lo(resized ? stats : 0), rstd(resized ? stats : 0);
-  if (tracks) moments_.resize(static_cast<std::size_t>(stats));
+  if (training_ && running_.tracked()) moments_.resize(static_cast<std::size_t>(stats));
   Scalar* const y_data = out.prepare();
   if (resized) {
     mean_.swap(mean);
@@ -202,11 +256,16 @@ void Layer<Derived, Scalar>::run_forward(const Device& device, const X& x, Y& y)
     rstd_.swap(rstd);
   }
   pass_ = {in.shape(), true, training_, batch};
-  if (stats == 0) return;
+  if (traversal != nullptr) forward_dense(core::runner_on(device), *traversal, in.data(), y_data, batch);
+}
 
-  auto pass = arguments(plan, in.data(), y_data, batch);
+template <class Derived, class Scalar>
+void Layer<Derived, Scalar>::forward_dense(const core::Runner& runner, const Traversal& traversal, const Scalar* x,
+                                           Scalar* y, bool batch) {
+  const bool tracks = training_ && running_.tracked();
+  auto pass = arguments(x, y, batch);
   pass.saved = {mean_.data(), lo_.data(), rstd_.data(), tracks ? moments_.data() : nullptr};
-  core::Forward<Scalar>(pass).run(core::runner_on(device));
+  core::Forward<Scalar>(pass, traversal).run(runner);
   if (tracks) running_.update(moments_);
 }
 
@@ -214,13 +273,29 @@ template <class Derived, class Scalar>
 template <class Device, class X, class Y>
 void Layer<Derived, Scalar>::run_infer(const Device& device, const X& x, Y& y) const {
   const core::Input<X> in(x);
-  const bool batch = !running_.tracked();
-  const Axes plan = checked_plan(in.shape(), batch);
+  const PlanKey key{in.shape(), !running_.tracked()};
+  const Traversal* const known = infer_plan_.find(key);
+  known != nullptr ? check_parameters() : void(checked_plan(key));
   core::Output<Y> out(y, "y", in.shape());
   out.check_overlap(in.data(), "y", "x");
   Scalar* const y_data = out.prepare();
-  if (in.shape().count() > 0)
-    core::Forward<Scalar>(arguments(plan, in.data(), y_data, batch)).run(core::runner_on(device));
+  if (known != nullptr) return infer_dense(core::runner_on(device), *known, in.data(), y_data, key.batch);
+  if (in.shape().count() > 0) infer_newly(core::runner_on(device), key, in.data(), y_data);
+}
+
+template <class Derived, class Scalar>
+void Layer<Derived, Scalar>::infer_dense(const core::Runner& runner, const Traversal& traversal, const Scalar* x,
+                                         Scalar* y, bool batch) const {
+  core::Forward<Scalar>(arguments(x, y, batch), traversal).run(runner);
+}
+
+// A shape that infer_plan_ does not hold.
+template <class Derived, class Scalar>
+void Layer<Derived, Scalar>::infer_newly(const core::Runner& runner, const PlanKey& key, const Scalar* x,
+                                         Scalar* y) const {
+  const Traversal traversal(checked_plan(key), gamma_size_ > 0);
+  infer_plan_.offer(key, traversal);
+  infer_dense(runner, traversal, x, y, key.batch);
 }
 
 template <class Derived, class Scalar>
@@ -242,33 +317,27 @@ void Layer<Derived, Scalar>::run_backward(const Device& device, const X& x, cons
   const core::Input<X> in(x);
   const core::Input<DY> gradient(dy);
   check_pass(in.shape(), gradient.shape());
-  core::BackwardArguments<Scalar> pass;
-  pass.plan = checked_plan(in.shape(), pass_.batch);
+  const Traversal* const traversal = keep_plan({in.shape(), pass_.batch});
   core::Output<DX> out(dx, "dx", in.shape());
   out.check_overlap(in.data(), "dx", "x");
   out.check_overlap(gradient.data(), "dx", "dy");
-
-  pass.x = in.data();
-  pass.dy = gradient.data();
-  if (in.shape().count() == 0) {
+  if (traversal == nullptr) {
     out.prepare();
     dgamma_.setZero();
     dbeta_.setZero();
     return;
   }
-  pass.gamma = gamma_size_ > 0 ? gamma_.data() : nullptr;
-  pass.hi = mean_.data();
-  pass.lo = lo_.data();
-  pass.rstd = rstd_.data();
-  pass.centred = centred_;
-  pass.frozen = !pass_.batch;
-  pass.dgamma = gamma_size_ > 0 ? dgamma_.data() : nullptr;
-  pass.dbeta = beta_size_ > 0 ? dbeta_.data() : nullptr;
-  const core::BackwardPass<Scalar> backward(pass.plan, pass.gamma != nullptr);
-  const auto size = static_cast<std::size_t>(backward.workspace_size(pass));
+  core::BackwardArguments<Scalar> pass = backward_arguments(in.data(), gradient.data());
+  const auto size = static_cast<std::size_t>(core::BackwardPass<Scalar>(pass, *traversal).workspace_size());
   if (workspace_.size() < size) workspace_.resize(size);
   pass.dx = out.prepare();
-  backward.run(core::runner_on(device), pass, workspace_.data());
+  backward_dense(core::runner_on(device), *traversal, pass);
+}
+
+template <class Derived, class Scalar>
+void Layer<Derived, Scalar>::backward_dense(const core::Runner& runner, const Traversal& traversal,
+                                            core::BackwardArguments<Scalar> arguments) {
+  core::BackwardPass<Scalar>(arguments, traversal).run(runner, workspace_.data());
 }
 
 }  // namespace tensornorm

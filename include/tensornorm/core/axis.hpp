@@ -34,6 +34,14 @@ class Axes {
  public:
   static constexpr int kCapacity = 16;
 
+  Axes() = default;
+  Axes(const Axes& other) : size_(other.size_) { std::copy(other.begin(), other.end(), begin()); }
+  Axes& operator=(const Axes& other) {
+    size_ = other.size_;
+    std::copy(other.begin(), other.end(), begin());
+    return *this;
+  }
+
   int size() const { return size_; }
   bool empty() const { return size_ == 0; }
   const Axis& operator[](int i) const { return axes_[static_cast<std::size_t>(i)]; }
@@ -55,7 +63,7 @@ class Axes {
   }
 
  private:
-  std::array<Axis, kCapacity> axes_{};
+  std::array<Axis, kCapacity> axes_;  // the first size_ of them are copied and read
   int size_ = 0;
 };
 

@@ -4,6 +4,7 @@
 // not taken from x (RMSNorm) drops the first mean, frozen statistics drop both (Ioffe and Szegedy 2015, section 3).
 #pragma once
 
+#include "tensornorm/core/arithmetic.hpp"
 #include "tensornorm/core/column.hpp"
 #include "tensornorm/core/map.hpp"
 #include "tensornorm/core/parallel.hpp"
@@ -16,7 +17,6 @@ namespace core {
 template <class Scalar>
 struct BackwardArguments {
   using T = ParamOf<Scalar>;
-  Axes plan;
   const Scalar *x, *dy;
   Scalar* dx;  // x or dy themselves, or disjoint from both
   const T* gamma = nullptr;
@@ -25,11 +25,17 @@ struct BackwardArguments {
   T *dgamma = nullptr, *dbeta = nullptr;  // null: not wanted
 };
 
-// What dx needs of a cell, from its statistic and the sums of g and g * xhat over that statistic's n elements.
+template <class Scalar>
+bool is_in_place(const BackwardArguments<Scalar>& a) {
+  return a.dx == a.x || a.dx == a.dy;
+}
+
+// What dx needs of a statistic, from the sums of g and g * xhat over its n elements.
 template <class T>
 struct InputCoefficients {
-  T slope, shift;
+  T slope = 0, shift = 0;
 
+  InputCoefficients() = default;
   InputCoefficients(T lo, T rstd, double sum_g, double sum_gx, double n) {
     const double r = static_cast<double>(rstd), s = -r * (sum_gx / n);
     slope = static_cast<T>(s);
@@ -37,34 +43,35 @@ struct InputCoefficients {
   }
 };
 
-// Where some axis is neither kept nor affine: both kinds of sums come from one reduction to fine cells.
+// Where some axis is neither kept nor affine: both kinds of sums come from one reduction to fine cells. A share is what
+// one statistic gives one parameter.
 template <class Scalar>
 class Backward {
  public:
   Backward(const BackwardArguments<Scalar>& arguments, const Traversal& traversal)
       : a_(arguments), t_(traversal), granule_(granule(t_.plan, t_.fine_set)),
-        cut_(t_.fine, (std::min)(granule_, t_.fine.cells()), 2 * sizeof(Scalar)),
-        params_(a_.gamma == nullptr ? 0 : kept_count(dual(t_.plan))) {}
+        cut_(t_.fine, (std::min)(granule_, t_.fine.cells()), 2 * sizeof(Scalar), has_sums() ? 1 : Cut::kBlockCells),
+        shares_(t_.shares.count()), stats_(t_.statistics.count()),
+        params_(a_.gamma == nullptr ? 0 : kept_count(dual(t_.plan))),
+        streams_(outgrows_cache(3 * t_.plan.count() * static_cast<Index>(sizeof(Scalar)))) {}
 
-  // Doubles it needs: sums by cell, totals by statistic, totals by parameter, and a block's sums in parts.
+  // Doubles it needs: sums by share, by statistic and by parameter, and a block's sums in parts.
   Index workspace_size() const {
     const Index parts = cut_.parts > 1 ? cut_.parts * cut_.block_cells : 0;
-    return 2 * (t_.fine_cells.count() + kept_count(t_.plan) + params_ + parts);
+    return 2 * (shares_ + stats_ + params_ + parts);
   }
 
   void run(const Runner& runner, double* workspace) {
     share_out(workspace);
-    const Index units = (std::min)(cut_.blocks, Cut::kUnits), elements = a_.plan.count();
     if (granule_ > t_.fine.cells()) {  // statistics reach across groups: all sums first
-      run_blocks(runner, cut_.blocks, units, elements, [&](Index b, Index) { reduce_all(place(b)); });
+      over_blocks(runner, [&](const Block& block) { reduce_block(block); });
       for (Index b = 0; b < cut_.blocks; ++b) finish(place(b));
-      run_blocks(runner, cut_.blocks, units, elements, [&](Index b, Index) { map_block(place(b), 0, 1); });
+      over_blocks(runner, [&](const Block& block) { map_block(block, 0, 1); });
     } else if (cut_.parts > 1) {
       for (Index b = 0; b < cut_.blocks; ++b) run_in_parts(runner, place(b));
     } else {
-      run_blocks(runner, cut_.blocks, units, elements, [&](Index b, Index) {
-        const Block block = place(b);
-        reduce_all(block);
+      over_blocks(runner, [&](const Block& block) {
+        reduce_block(block);
         finish(block);
         map_block(block, 0, 1);
       });
@@ -77,142 +84,200 @@ class Backward {
   static constexpr Index kCells = Cut::kBlockCells;
 
   struct Block : CellRange {
-    Index first;  // number of cell k0
+    Index index, cell, share, shares;  // its own number, those of its first cell and share, and how many shares
   };
 
   Block place(Index b) const {
     const CellRange range = cut_.block(b);
-    return {range, t_.fine_number(range.group, range.k0)};
+    const Index cell = t_.fine_number(range.group, range.k0);
+    return {range, b, cell, Odometer(t_.share_of, cell).stat(), range.size() * shares_ / t_.fine_cells.count()};
+  }
+
+  void over_blocks(const Runner& runner, FunctionRef<void(const Block&)> work) const {
+    const Index units = (std::min)(cut_.blocks, Cut::kUnits);
+    runner(units, t_.plan.count(), [&](Index unit) {
+      for (Index b = part_begin(cut_.blocks, unit, units); b < part_begin(cut_.blocks, unit + 1, units); ++b) {
+        work(place(b));
+      }
+      if (streams_) finish_streaming();
+    });
   }
 
   void share_out(double* workspace) {
-    const Index cells = t_.fine_cells.count(), stats = kept_count(t_.plan);
-    sum_g_ = workspace;
-    sum_gx_ = sum_g_ + cells;
-    total_g_ = sum_gx_ + cells;
-    total_gx_ = total_g_ + stats;
-    param_g_ = total_gx_ + stats;
+    share_g_ = workspace;
+    share_gx_ = share_g_ + shares_;
+    stat_g_ = share_gx_ + shares_;
+    stat_gx_ = stat_g_ + stats_;
+    param_g_ = stat_gx_ + stats_;
     param_gx_ = param_g_ + params_;
     parts_ = param_gx_ + params_;
-    std::fill_n(total_g_, 2 * stats, 0.0);
+    std::fill_n(workspace, 2 * (shares_ + stats_ + params_), 0.0);
   }
+
+  // ---- sums
+
+  bool has_sums() const { return !a_.frozen || a_.gamma != nullptr; }  // else nobody reads them
 
   void run_in_parts(const Runner& runner, const Block& block) {
-    const Index n = block.size(), elements = n * t_.fine.line();
-    runner(cut_.parts, elements, [&](Index part) {
-      double* sums = parts_ + 2 * n * part;
-      std::fill_n(sums, 2 * n, 0.0);
-      reduce(block, part_begin(t_.fine.line(), part, cut_.parts), part_begin(t_.fine.line(), part + 1, cut_.parts),
-             sums, sums + n);
-    });
-    for (Index i = 0; i < n; ++i) {
-      double g = 0, gx = 0;
+    const Index n = block.size(), line = t_.fine.line(), elements = n * line;
+    if (has_sums()) {
+      runner(cut_.parts, elements, [&](Index part) {
+        double* const sums = parts_ + 2 * n * part;
+        std::fill_n(sums, 2 * n, 0.0);
+        const Index p0 = part_begin(line, part, cut_.parts), p1 = part_begin(line, part + 1, cut_.parts);
+        for (Index i = 0; i < n; i += kCells) {
+          reduce(block, i, (std::min)(i + kCells, n), p0, p1, sums + i, sums + n + i);
+        }
+      });
       for (Index part = 0; part < cut_.parts; ++part) {
-        g += parts_[2 * n * part + i];
-        gx += parts_[2 * n * part + n + i];
+        add_shares(block.cell, n, parts_ + 2 * n * part, parts_ + 2 * n * part + n);
       }
-      sum_g_[block.first + i] = g;
-      sum_gx_[block.first + i] = gx;
     }
     finish(block);
-    runner(cut_.parts, elements, [&](Index part) { map_block(block, cut_.parts - 1 - part, cut_.parts); });
+    runner(cut_.parts, elements, [&](Index part) {
+      map_block(block, cut_.parts - 1 - part, cut_.parts);
+      if (streams_) finish_streaming();
+    });
   }
 
-  void reduce_all(const Block& block) const {
-    std::fill_n(sum_g_ + block.first, block.size(), 0.0);
-    std::fill_n(sum_gx_ + block.first, block.size(), 0.0);
-    reduce(block, 0, t_.fine.line(), sum_g_ + block.first, sum_gx_ + block.first);
-  }
-
-  // Adds the sums of dy and dy * (x - hi) * rstd over positions [p0, p1) of a block's lines.
-  void reduce(const Block& block, Index p0, Index p1, double* sum_g, double* sum_gx) const {
-    if (a_.frozen && params_ == 0) return;  // nobody reads them
-    for (Index k = block.k0; k < block.k1; k += kCells) {
-      const Index end = (std::min)(k + kCells, block.k1), at = k - block.k0;
-      T hi[kCells], rstd[kCells];
-      Odometer cell(t_.fine_cells, block.first + at);
-      for (Index i = 0; i < end - k; ++i, cell.next()) {
-        hi[i] = a_.hi[cell.stat()];
-        rstd[i] = a_.rstd[cell.stat()];
-      }
-      t_.fine.visit(block.group, k, end, p0, p1, [&](const Tile& tile) {
-        const Rows<Scalar> x{a_.x + tile.offset, tile.stride}, dy{a_.dy + tile.offset, tile.stride};
-        if (t_.fine.columns()) {
-          const Gradients<Scalar, PerColumn<T>> functor{x, dy, {hi}, {rstd}};
-          column_reduce(functor, tile.rows, tile.cols, sum_g + at, sum_gx + at);
-        } else {
-          const Gradients<Scalar, PerRow<T>> functor{x, dy, {hi}, {rstd}};
-          row_reduce(functor, tile.rows, tile.cols, sum_g + at, sum_gx + at);
-        }
-      });
+  void reduce_block(const Block& block) const {
+    if (!has_sums()) return;
+    for (Index i = 0; i < block.size(); i += kCells) {
+      const Index end = (std::min)(i + kCells, block.size());
+      alignas(kLine) PerCell<double> g, gx;
+      std::fill_n(g, end - i, 0.0);
+      std::fill_n(gx, end - i, 0.0);
+      reduce(block, i, end, 0, t_.fine.line(), g, gx);
+      add_shares(block.cell + i, end - i, g, gx);
     }
   }
 
-  // From dy * (x - hi) * rstd to dy * xhat, and the totals of the block's statistics.
+  // Adds the sums of dy and dy * xhat over positions [p0, p1) of the lines of a block's cells [i, end).
+  void reduce(const Block& block, Index i, Index end, Index p0, Index p1, double* sum_g, double* sum_gx) const {
+    alignas(kLine) PerCell<T> hi, scale, shift;
+    for_each_run(t_.fine_saved, block.cell + i, end - i, [&](const Run& run) {
+      for (Index k = 0, stat = run.stat; k < run.n; ++k, stat += run.stat_stride) {
+        const Index at = run.first + k;
+        hi[at] = a_.hi[stat];
+        scale[at] = -a_.rstd[stat];
+        shift[at] = a_.lo[stat] * scale[at];
+      }
+    });
+    t_.fine.visit(block.group, block.k0 + i, block.k0 + end, p0, p1, [&](const Tile& tile) {
+      const Rows<Scalar> x{a_.x + tile.offset, tile.stride}, dy{a_.dy + tile.offset, tile.stride};
+      if (t_.fine.columns()) {
+        const Gradients<Scalar, PerColumn<T>, PerRow<T>> functor{{x, {hi}, {scale}, {shift}}, dy, every_row(kOne<T>)};
+        column_reduce(functor, tile, sum_g, sum_gx);
+      } else {
+        const Gradients<Scalar, PerRow<T>, PerColumnOrAll<T>> functor{
+            {x, {hi}, {scale}, {shift}}, dy, every_column(kOne<T>)};
+        row_reduce(functor, tile, sum_g, sum_gx);
+      }
+    });
+  }
+
+  // Sums by cell to sums by share.
+  void add_shares(Index cell, Index n, const double* sum_g, const double* sum_gx) const {
+    for_each_run(t_.share_of, cell, n, [&](const Run& run) {
+      add_run(sum_g + run.first, run.n, share_g_ + run.stat, run.stat_stride);
+      add_run(sum_gx + run.first, run.n, share_gx_ + run.stat, run.stat_stride);
+    });
+  }
+
+  // The totals of a block's statistics.
   void finish(const Block& block) const {
-    Odometer cell(t_.fine_cells, block.first);
-    for (Index c = block.first; c < block.first + block.size(); ++c, cell.next()) {
-      const Index stat = cell.stat();
-      const double gamma = static_cast<double>(gamma_of(cell));
-      sum_gx_[c] -= static_cast<double>(a_.lo[stat]) * static_cast<double>(a_.rstd[stat]) * sum_g_[c];
-      total_g_[stat] += gamma * sum_g_[c];
-      total_gx_[stat] += gamma * sum_gx_[c];
-    }
-  }
-
-  void map_block(const Block& block, Index part, Index parts) const {
-    const Index line = t_.fine.line(), p0 = part_begin(line, part, parts), p1 = part_begin(line, part + 1, parts);
-    const double n = static_cast<double>(a_.plan.count() / kept_count(t_.plan));
-    for (Index k = block.k0; k < block.k1; k += kCells) {
-      const Index end = (std::min)(k + kCells, block.k1);
-      T hi[kCells], rstd[kCells], scale[kCells], slope[kCells], shift[kCells];
-      Odometer cell(t_.fine_cells, block.first + k - block.k0);
-      for (Index i = 0; i < end - k; ++i, cell.next()) {
-        const Index stat = cell.stat();
-        const InputCoefficients<T> c(a_.lo[stat], a_.rstd[stat], a_.centred ? total_g_[stat] : 0, total_gx_[stat], n);
-        hi[i] = a_.hi[stat];
-        rstd[i] = a_.rstd[stat];
-        scale[i] = a_.rstd[stat] * gamma_of(cell);
-        slope[i] = c.slope;
-        shift[i] = c.shift;
+    for_each_run(t_.shares, block.share, block.shares, [&](const Run& run) {
+      for (Index k = 0; k < run.n; ++k) {
+        const Index share = block.share + run.first + k, stat = run.stat + k * run.stat_stride;
+        const double gamma = static_cast<double>(gamma_at(run.param + k * run.param_stride));
+        stat_g_[stat] += gamma * share_g_[share];
+        stat_gx_[stat] += gamma * share_gx_[share];
       }
-      t_.fine.visit(block.group, k, end, p0, p1, [&](const Tile& tile) {
-        if (t_.fine.columns()) {
-          map_tile<PerColumn<T>>(tile, {hi}, {rstd}, {scale}, {slope}, {shift});
-        } else {
-          map_tile<PerRow<T>>(tile, {hi}, {rstd}, {scale}, {slope}, {shift});
-        }
-      });
-    }
+    });
   }
 
-  template <class Operand>
-  void map_tile(const Tile& tile, const Operand& hi, const Operand& rstd, const Operand& scale, const Operand& slope,
-                const Operand& shift) const {
-    const Rows<Scalar> x{a_.x + tile.offset, tile.stride}, dy{a_.dy + tile.offset, tile.stride};
-    Scalar* dx = a_.dx + tile.offset;
-    if (a_.frozen) {
-      map(ScaledGradient<Scalar, Operand>{dy, scale}, tile.rows, tile.cols, dx, tile.stride);
-    } else {
-      const InputGradient<Scalar, Operand> functor{x, dy, hi, rstd, scale, slope, shift};
-      map(functor, tile.rows, tile.cols, dx, tile.stride);
-    }
-  }
-
-  T gamma_of(const Odometer& cell) const { return a_.gamma == nullptr ? T(1) : a_.gamma[cell.param()]; }
-
-  // dbeta and dgamma: the cells' sums, over every axis along which parameters do not vary.
+  // dbeta and dgamma: the shares, over every axis along which parameters do not vary.
   void sum_parameters() const {
     if (params_ == 0) return;
-    std::fill_n(param_g_, 2 * params_, 0.0);
-    Odometer cell(t_.fine_cells);
-    for (Index c = 0; c < t_.fine_cells.count(); ++c, cell.next()) {
-      param_g_[cell.param()] += sum_g_[c];
-      param_gx_[cell.param()] += sum_gx_[c];
-    }
+    for_each_run(t_.shares, 0, shares_, [&](const Run& run) {
+      for (Index k = 0, param = run.param; k < run.n; ++k, param += run.param_stride) {
+        param_g_[param] += share_g_[run.first + k];
+        param_gx_[param] += share_gx_[run.first + k];
+      }
+    });
     for (Index p = 0; p < params_; ++p) {
       if (a_.dgamma != nullptr) a_.dgamma[p] = static_cast<T>(param_gx_[p]);
       if (a_.dbeta != nullptr) a_.dbeta[p] = static_cast<T>(param_g_[p]);
+    }
+  }
+
+  T gamma_at(Index param) const { return a_.gamma == nullptr ? T(1) : a_.gamma[param]; }
+
+  // ---- dx
+
+  // Coefficients of dx by cell.
+  struct Coefficients {
+    alignas(kLine) PerCell<T> hi, minus_rstd, scale, slope, shift;
+  };
+
+  void map_block(const Block& block, Index part, Index parts) const {
+    const Index line = t_.fine.line(), stretches = cut_.stretches(block.size() * line / parts), all = parts * stretches;
+    const Index ahead = streams_ && !a_.frozen ? cut_.distance_to_next(t_.fine, block.index) : 0;
+    for (Index i = stretches - 1; i >= 0; --i) {
+      const Index p0 = part_begin(line, part * stretches + i, all),
+                  p1 = part_begin(line, part * stretches + i + 1, all);
+      for (Index k = block.k0; k < block.k1; k += kCells) {
+        map_cells(block, k, (std::min)(k + kCells, block.k1), p0, p1, ahead);
+      }
+    }
+  }
+
+  void map_cells(const Block& block, Index k0, Index k1, Index p0, Index p1, Index ahead) const {
+    Coefficients c;
+    for_each_run(t_.fine_saved, block.cell + k0 - block.k0, k1 - k0, [&](const Run& run) { set(c, run); });
+    t_.fine.visit(block.group, k0, k1, p0, p1, [&](const Tile& tile) {
+      if (t_.fine.columns()) {
+        put<PerColumn<T>>(c, every_row(kOne<T>), every_row(kMinusZero<T>), tile, ahead);
+      } else {
+        put<PerRow<T>>(c, every_column(kOne<T>), every_column(kMinusZero<T>), tile, ahead);
+      }
+    });
+  }
+
+  void set(Coefficients& c, const Run& run) const {
+    const double n = static_cast<double>(t_.stat_size);
+    InputCoefficients<T> of_stat;
+    for (Index k = 0; k < run.n; ++k) {
+      const Index i = run.first + k, stat = run.stat + k * run.stat_stride;
+      const T scale = a_.rstd[stat] * gamma_at(run.param + k * run.param_stride);
+      if (a_.frozen) {
+        c.hi[i] = 0;
+        c.scale[i] = -scale;
+        c.shift[i] = T(-0.0);
+        continue;
+      }
+      if (k == 0 || run.stat_stride != 0) {
+        of_stat = {a_.lo[stat], a_.rstd[stat], a_.centred ? stat_g_[stat] : 0, stat_gx_[stat], n};
+      }
+      c.hi[i] = a_.hi[stat];
+      c.minus_rstd[i] = -a_.rstd[stat];
+      c.scale[i] = scale;
+      c.slope[i] = of_stat.slope;
+      c.shift[i] = of_stat.shift;
+    }
+  }
+
+  template <class Stat, class Param>
+  void put(const Coefficients& c, const Param& one, const Param& minus_zero, const Tile& tile, Index ahead) const {
+    const Rows<Scalar> x{a_.x + tile.offset, tile.stride}, dy{a_.dy + tile.offset, tile.stride};
+    const Stat hi{c.hi}, scale{c.scale}, shift{c.shift};
+    if (a_.frozen) {  // constants: dx = dy * scale whatever x holds, which is y of dy
+      map(Normalize<Scalar, Stat, Param>{{dy, hi, scale, shift}, one, minus_zero}, tile, a_.dx,
+          {streams_, is_in_place(a_), ahead});
+    } else {
+      const Stat minus_rstd{c.minus_rstd}, slope{c.slope};
+      const InputGradient<Scalar, Stat, Param> functor{x, dy, hi, minus_rstd, scale, slope, shift, one};
+      map(functor, tile, a_.dx, {streams_, is_in_place(a_), ahead});
     }
   }
 
@@ -220,8 +285,9 @@ class Backward {
   const Traversal& t_;
   Index granule_;  // cells that make whole statistics
   Cut cut_;
-  Index params_;
-  double *sum_g_ = nullptr, *sum_gx_ = nullptr, *total_g_ = nullptr, *total_gx_ = nullptr;
+  Index shares_, stats_, params_;
+  bool streams_;
+  double *share_g_ = nullptr, *share_gx_ = nullptr, *stat_g_ = nullptr, *stat_gx_ = nullptr;
   double *param_g_ = nullptr, *param_gx_ = nullptr, *parts_ = nullptr;
 };
 

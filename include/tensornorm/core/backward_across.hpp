@@ -1,5 +1,6 @@
 // Backward where parameters vary along every element of a statistic (LayerNorm): the sums of dx and those of the
 // parameters cross, and both are taken from a block of x and dy while it is in cache. Its statistics are never frozen.
+// A block has as many rows as float sums may take: the parameters' sums go to double once a block.
 #pragma once
 
 #include "tensornorm/core/backward.hpp"
@@ -11,7 +12,9 @@ template <class Scalar>
 class BackwardAcross {
  public:
   BackwardAcross(const BackwardArguments<Scalar>& arguments, const Traversal& traversal)
-      : a_(arguments), t_(traversal), cut_(t_.walk, 1, 2 * sizeof(Scalar)), params_(kept_count(dual(t_.plan))) {}
+      : a_(arguments), t_(traversal), cut_(t_.walk, 1, 2 * sizeof(Scalar), kFloatAdds),
+        params_(kept_count(dual(t_.plan))),
+        streams_(outgrows_cache(3 * t_.plan.count() * static_cast<Index>(sizeof(Scalar)))) {}
 
   // Doubles it needs: every unit's sums for every parameter.
   Index workspace_size() const { return 2 * units() * params_; }
@@ -21,12 +24,17 @@ class BackwardAcross {
     if (cut_.parts > 1) {
       for (Index b = 0; b < cut_.blocks; ++b) run_in_parts(runner, b, sums);
     } else {
-      run_blocks(runner, cut_.blocks, units(), a_.plan.count(), [&](Index b, Index unit) {
-        Block block(cut_.block(b));
-        load(block);
-        reduce(block, 0, 1, block.sum_g, block.sum_gx);
-        finish(block);
-        map_block(block, 0, 1, sums + 2 * params_ * unit);
+      runner(units(), t_.plan.count(), [&](Index unit) {
+        const Index end = part_begin(cut_.blocks, unit + 1, units());
+        for (Index b = part_begin(cut_.blocks, unit, units()); b < end; ++b) {
+          Block block(cut_.block(b));
+          load(block);
+          reduce(block, 0, 1, block.sum_g, block.sum_gx);
+          finish(block);
+          const Index ahead = streams_ ? cut_.distance_to_next(t_.walk, b) : 0;
+          map_block(block, 0, 1, sums + 2 * params_ * unit, ahead);
+        }
+        if (streams_) finish_streaming();
       });
     }
     store_parameters(sums);
@@ -40,8 +48,8 @@ class BackwardAcross {
   struct Block : CellRange {
     explicit Block(const CellRange& range) : CellRange(range) {}
 
-    double sum_g[kCells], sum_gx[kCells];
-    T hi[kCells], lo[kCells], rstd[kCells], lo_rstd[kCells], slope[kCells], shift[kCells];
+    alignas(kLine) PerCell<double> sum_g, sum_gx;
+    alignas(kLine) PerCell<T> hi, lo, rstd, minus_rstd, minus_lo_rstd, slope, shift;
   };
 
   Index units() const { return cut_.parts > 1 ? 1 : (std::min)(cut_.blocks, kUnits); }
@@ -49,80 +57,86 @@ class BackwardAcross {
   void load(Block& block) const {
     std::fill_n(block.sum_g, block.size(), 0.0);
     std::fill_n(block.sum_gx, block.size(), 0.0);
-    Odometer cell(t_.cells, t_.cell_number(block.group, block.k0));
-    for (Index i = 0; i < block.size(); ++i, cell.next()) {
-      block.hi[i] = a_.hi[cell.stat()];
-      block.lo[i] = a_.lo[cell.stat()];
-      block.rstd[i] = a_.rstd[cell.stat()];
-      block.lo_rstd[i] = block.lo[i] * block.rstd[i];
-    }
+    for_each_run(t_.saved_cells, t_.cell_number(block.group, block.k0), block.size(), [&](const Run& run) {
+      for (Index k = 0, stat = run.stat; k < run.n; ++k, stat += run.stat_stride) {
+        const Index i = run.first + k;
+        block.hi[i] = a_.hi[stat];
+        block.lo[i] = a_.lo[stat];
+        block.rstd[i] = a_.rstd[stat];
+        block.minus_rstd[i] = -a_.rstd[stat];
+        block.minus_lo_rstd[i] = -a_.lo[stat] * a_.rstd[stat];
+      }
+    });
   }
 
   // The parts' lines are disjoint, and so are the parameters they add to.
   void run_in_parts(const Runner& runner, Index b, double* sums) const {
     Block block(cut_.block(b));
     load(block);
-    double parts[Cut::kParts][2][kCells];
+    PartSums parts(block.size());
     const Index elements = block.size() * t_.walk.line();
-    runner(cut_.parts, elements, [&](Index part) {
-      std::fill_n(parts[part][0], block.size(), 0.0);
-      std::fill_n(parts[part][1], block.size(), 0.0);
-      reduce(block, part, cut_.parts, parts[part][0], parts[part][1]);
-    });
-    for (Index part = 0; part < cut_.parts; ++part) {
-      for (Index i = 0; i < block.size(); ++i) block.sum_g[i] += parts[part][0][i];
-      for (Index i = 0; i < block.size(); ++i) block.sum_gx[i] += parts[part][1][i];
-    }
+    runner(cut_.parts, elements,
+           [&](Index part) { reduce(block, part, cut_.parts, parts.clear_p(part), parts.clear_pq(part)); });
+    parts.add_to(cut_.parts, block.sum_g, block.sum_gx);
     finish(block);
-    runner(cut_.parts, elements, [&](Index part) { map_block(block, cut_.parts - 1 - part, cut_.parts, sums); });
+    runner(cut_.parts, elements, [&](Index part) {
+      map_block(block, cut_.parts - 1 - part, cut_.parts, sums, 0);
+      if (streams_) finish_streaming();
+    });
   }
 
-  // Adds the sums of g and g * (x - hi) * rstd, with g = dy * gamma.
+  // Adds the sums of g and g * xhat, with g = dy * gamma.
   void reduce(const Block& block, Index part, Index parts, double* sum_g, double* sum_gx) const {
     visit(block, part, parts, [&](const Tile& tile, Index i, const LineParams& params) {
-      T buffer[kCells];
-      const PerRow<T> gamma = params.of(a_.gamma, buffer);
+      alignas(kLine) PerCell<T> buffer;
+      const T* const gamma = params.of(a_.gamma, buffer);
       if (t_.walk.columns()) {
-        const ScaledGradients<Scalar, PerColumn<T>, PerRow<T>> functor{
-            {x(tile), dy(tile), {block.hi + i}, {block.rstd + i}}, gamma};
-        column_reduce(functor, tile.rows, tile.cols, sum_g + i, sum_gx + i);
+        const Gradients<Scalar, PerColumn<T>, PerRow<T>> functor{xhat<PerColumn<T>>(block, tile, i), dy(tile), {gamma}};
+        column_reduce(functor, tile, sum_g + i, sum_gx + i);
       } else {
-        const ScaledGradients<Scalar, PerRow<T>, PerColumn<T>> functor{
-            {x(tile), dy(tile), {block.hi + i}, {block.rstd + i}}, {gamma.p}};
-        row_reduce(functor, tile.rows, tile.cols, sum_g + i, sum_gx + i);
+        const Gradients<Scalar, PerRow<T>, PerColumnOrAll<T>> functor{
+            xhat<PerRow<T>>(block, tile, i), dy(tile), {gamma}};
+        row_reduce(functor, tile, sum_g + i, sum_gx + i);
       }
     });
   }
 
   void finish(Block& block) const {
-    const double n = static_cast<double>(t_.walk.line());
+    const double n = static_cast<double>(t_.stat_size);
     for (Index i = 0; i < block.size(); ++i) {
-      const double lo_rstd = static_cast<double>(block.lo[i]) * static_cast<double>(block.rstd[i]);
-      const double sum_gx = block.sum_gx[i] - lo_rstd * block.sum_g[i];
-      const InputCoefficients<T> c(block.lo[i], block.rstd[i], a_.centred ? block.sum_g[i] : 0, sum_gx, n);
+      const InputCoefficients<T> c(block.lo[i], block.rstd[i], a_.centred ? block.sum_g[i] : 0, block.sum_gx[i], n);
       block.slope[i] = c.slope;
       block.shift[i] = c.shift;
     }
   }
 
+  // Last part first: it is what the reduction left in the cache.
+  void map_block(const Block& block, Index part, Index parts, double* sums, Index ahead) const {
+    const Index stretches = cut_.stretches(block.size() * t_.walk.line() / parts);
+    for (Index s = stretches - 1; s >= 0; --s) {
+      visit(block, part * stretches + s, parts * stretches,
+            [&](const Tile& tile, Index i, const LineParams& params) { map(block, tile, i, params, sums, ahead); });
+    }
+  }
+
   // The parameters' sums first: dx may take the place of x or dy.
-  void map_block(const Block& block, Index part, Index parts, double* sums) const {
-    visit(block, part, parts, [&](const Tile& tile, Index i, const LineParams& params) {
-      add_parameters(block, tile, i, params, sums);
-      T buffer[kCells];
-      const PerRow<T> gamma = params.of(a_.gamma, buffer);
-      Scalar* dx = a_.dx + tile.offset;
-      const T *hi = block.hi + i, *rstd = block.rstd + i, *slope = block.slope + i, *shift = block.shift + i;
-      if (t_.walk.columns()) {
-        const InputGradient<Scalar, PerColumn<T>> gradient{x(tile), dy(tile), {hi}, {rstd}, {rstd}, {slope}, {shift}};
-        using Functor = InputGradientAcross<Scalar, PerColumn<T>, PerRow<T>>;
-        map(Functor{gradient, gamma}, tile.rows, tile.cols, dx, tile.stride);
-      } else {
-        const InputGradient<Scalar, PerRow<T>> gradient{x(tile), dy(tile), {hi}, {rstd}, {rstd}, {slope}, {shift}};
-        using Functor = InputGradientAcross<Scalar, PerRow<T>, PerColumn<T>>;
-        map(Functor{gradient, {gamma.p}}, tile.rows, tile.cols, dx, tile.stride);
-      }
-    });
+  void map(const Block& block, const Tile& tile, Index i, const LineParams& params, double* sums, Index ahead) const {
+    add_parameters(block, tile, i, params, sums);
+    alignas(kLine) PerCell<T> buffer;
+    const T* const gamma = params.of(a_.gamma, buffer);
+    if (t_.walk.columns()) {
+      put<PerColumn<T>>(block, tile, i, PerRow<T>{gamma}, ahead);
+    } else {
+      put<PerRow<T>>(block, tile, i, PerColumnOrAll<T>{gamma}, ahead);
+    }
+  }
+
+  template <class Stat, class Param>
+  void put(const Block& block, const Tile& tile, Index i, const Param& gamma, Index ahead) const {
+    const Stat hi{block.hi + i}, minus_rstd{block.minus_rstd + i}, rstd{block.rstd + i}, slope{block.slope + i},
+        shift{block.shift + i};
+    const InputGradient<Scalar, Stat, Param> functor{x(tile), dy(tile), hi, minus_rstd, rstd, slope, shift, gamma};
+    core::map(functor, tile, a_.dx, {streams_, is_in_place(a_), ahead});
   }
 
   // The dual reduction: sums along the cells, kept for each parameter.
@@ -130,7 +144,7 @@ class BackwardAcross {
     if (params.are_contiguous()) {
       return reduce_dual(block, tile, i, params.first_of(sums), params.first_of(sums + params_));
     }
-    double g[kCells] = {}, gx[kCells] = {};
+    alignas(kLine) PerCell<double> g{}, gx{};
     reduce_dual(block, tile, i, g, gx);
     params.each([&](Index j, Index p) {
       sums[p] += g[j];
@@ -139,13 +153,14 @@ class BackwardAcross {
   }
 
   void reduce_dual(const Block& block, const Tile& tile, Index i, double* sum_g, double* sum_gx) const {
-    const T *hi = block.hi + i, *rstd = block.rstd + i, *lo_rstd = block.lo_rstd + i;
     if (t_.walk.columns()) {
-      const ParameterGradients<Scalar, PerColumn<T>> functor{{x(tile), dy(tile), {hi}, {rstd}}, {lo_rstd}};
-      row_reduce(functor, tile.rows, tile.cols, sum_g, sum_gx);
+      const Gradients<Scalar, PerColumn<T>, PerRow<T>> functor{xhat<PerColumn<T>>(block, tile, i), dy(tile),
+                                                               every_row(kOne<T>)};
+      row_reduce(functor, tile, sum_g, sum_gx);
     } else {
-      const ParameterGradients<Scalar, PerRow<T>> functor{{x(tile), dy(tile), {hi}, {rstd}}, {lo_rstd}};
-      column_reduce(functor, tile.rows, tile.cols, sum_g, sum_gx);
+      const Gradients<Scalar, PerRow<T>, PerColumnOrAll<T>> functor{xhat<PerRow<T>>(block, tile, i), dy(tile),
+                                                                    every_column(kOne<T>)};
+      column_reduce(functor, tile, sum_g, sum_gx);
     }
   }
 
@@ -155,6 +170,10 @@ class BackwardAcross {
   }
   Rows<Scalar> x(const Tile& tile) const { return {a_.x + tile.offset, tile.stride}; }
   Rows<Scalar> dy(const Tile& tile) const { return {a_.dy + tile.offset, tile.stride}; }
+  template <class Stat>
+  Xhat<Scalar, Stat> xhat(const Block& block, const Tile& tile, Index i) const {
+    return {x(tile), {block.hi + i}, {block.minus_rstd + i}, {block.minus_lo_rstd + i}};
+  }
 
   void store_parameters(const double* sums) const {
     for (Index p = 0; p < params_; ++p) {
@@ -172,39 +191,39 @@ class BackwardAcross {
   const Traversal& t_;
   Cut cut_;
   Index params_;
+  bool streams_;
 };
 
 // dx, dgamma and dbeta, by whichever of the two the plan asks for.
 template <class Scalar>
 class BackwardPass {
  public:
-  BackwardPass(const Axes& plan, bool affine) : traversal_(plan, affine) {}
+  BackwardPass(const BackwardArguments<Scalar>& arguments, const Traversal& traversal) : a_(arguments), t_(traversal) {}
 
   // Doubles that run needs as its workspace.
-  Index workspace_size(const BackwardArguments<Scalar>& arguments) const {
-    return goes_across() ? BackwardAcross<Scalar>(arguments, traversal_).workspace_size()
-                         : Backward<Scalar>(arguments, traversal_).workspace_size();
+  Index workspace_size() const {
+    return goes_across() ? BackwardAcross<Scalar>(a_, t_).workspace_size() : Backward<Scalar>(a_, t_).workspace_size();
   }
 
-  void run(const Runner& runner, const BackwardArguments<Scalar>& arguments, double* workspace) const;
+  void run(const Runner& runner, double* workspace) const;
 
  private:
   // Where some axis is neither kept nor affine, cells with parameters of their own are few.
   bool goes_across() const {
     const auto is_free = [](const Axis& a) { return !is_kept(a) && !is_affine(a); };
-    return traversal_.across && select(traversal_.plan, is_free) == 0;
+    return t_.across && t_.granule == 1 && select(t_.plan, is_free) == 0;
   }
 
-  Traversal traversal_;
+  BackwardArguments<Scalar> a_;
+  const Traversal& t_;
 };
 
 template <class Scalar>
-void BackwardPass<Scalar>::run(const Runner& runner, const BackwardArguments<Scalar>& arguments,
-                               double* workspace) const {
+void BackwardPass<Scalar>::run(const Runner& runner, double* workspace) const {
   if (goes_across()) {
-    BackwardAcross<Scalar>(arguments, traversal_).run(runner, workspace);
+    BackwardAcross<Scalar>(a_, t_).run(runner, workspace);
   } else {
-    Backward<Scalar>(arguments, traversal_).run(runner, workspace);
+    Backward<Scalar>(a_, t_).run(runner, workspace);
   }
 }
 

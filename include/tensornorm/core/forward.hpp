@@ -22,7 +22,6 @@ struct SavedStatistics {
 template <class Scalar>
 struct ForwardArguments {
   using T = ParamOf<Scalar>;
-  Axes plan;
   const Scalar* x;
   Scalar* y;  // x itself, or disjoint from it
   const T *gamma = nullptr, *beta = nullptr;
@@ -35,8 +34,9 @@ struct ForwardArguments {
 template <class Scalar>
 class Forward {
  public:
-  explicit Forward(const ForwardArguments<Scalar>& arguments)
-      : a_(arguments), t_(a_.plan, a_.gamma != nullptr), cut_(t_.walk, t_.granule, sizeof(Scalar)) {}
+  Forward(const ForwardArguments<Scalar>& arguments, const Traversal& traversal)
+      : a_(arguments), t_(traversal), cut_(t_.walk, t_.granule, sizeof(Scalar), is_frozen() ? Cut::kBlockCells : 1),
+        streams_(outgrows_cache(2 * t_.plan.count() * static_cast<Index>(sizeof(Scalar)))) {}
 
   void run(const Runner& runner) const;
 
@@ -44,200 +44,250 @@ class Forward {
   using T = ParamOf<Scalar>;
   static constexpr std::size_t kCells = Cut::kBlockCells;
 
-  // A block of cells and what is known of them.
+  // A block of cells, whole statistics, and what is known of them; statistics are numbered from the block's first.
   struct Block : CellRange {
-    explicit Block(const CellRange& range) : CellRange(range) {}
+    Block(const CellRange& range, const Traversal& t)
+        : CellRange(range), cell(t.cell_number(range.group, range.k0)), stat(t.first_stat(cell)),
+          stats(range.size() / t.granule * t.granule_stats) {}
 
-    T estimate[kCells];
-    double sum_d[kCells], sum_d2[kCells];
-    Moments moments[kCells];
-    T hi[kCells], lo[kCells], rstd[kCells];
+    Index cell, stat, stats;             // number of the first cell and of the first statistic; how many statistics
+    alignas(kLine) PerCell<T> estimate;  // of the mean, by statistic
+    alignas(kLine) PerCell<T> cell_estimate;       // the same by cell
+    alignas(kLine) PerCell<double> sum_d, sum_d2;  // by cell, then by statistic
+    alignas(kLine) PerCell<T> hi, lo, rstd;        // by statistic
   };
 
   // Too few blocks to share: their lines are cut, and the sums of the parts are added in order.
   void run_in_parts(const Runner& runner, Index b) const {
-    Block block(cut_.block(b));
-    const Index elements = block.size() * t_.walk.line();
-    double sums[Cut::kParts][2][kCells];
+    Block block(cut_.block(b), t_);
+    const Index line = t_.walk.line(), elements = block.size() * line;
+    PartSums sums(block.size());
     find_statistics(block, [&] {
       runner(cut_.parts, elements, [&](Index part) {
-        auto& sum = sums[part];
-        std::fill_n(sum[0], block.size(), 0.0);
-        std::fill_n(sum[1], block.size(), 0.0);
-        const Index line = t_.walk.line();
-        reduce(block, part_begin(line, part, cut_.parts), part_begin(line, part + 1, cut_.parts), sum[0], sum[1]);
+        const Index p0 = part_begin(line, part, cut_.parts), p1 = part_begin(line, part + 1, cut_.parts);
+        reduce(block, p0, p1, sums.clear_p(part), sums.clear_pq(part));
       });
-      for (Index part = 0; part < cut_.parts; ++part) {
-        for (Index i = 0; i < block.size(); ++i) block.sum_d[i] += sums[part][0][i];
-        for (Index i = 0; i < block.size(); ++i) block.sum_d2[i] += sums[part][1][i];
-      }
+      sums.add_to(cut_.parts, block.sum_d, block.sum_d2);
     });
-    // Last part first: it is what the reduction left in the cache.
-    runner(cut_.parts, elements, [&](Index part) { normalize(block, cut_.parts - 1 - part, cut_.parts); });
+    runner(cut_.parts, elements, [&](Index part) {
+      normalize(block, cut_.parts - 1 - part, cut_.parts, 0);
+      if (streams_) finish_streaming();
+    });
   }
 
   // ---- statistics
 
   // reduce_all adds the sums of the block's deviations to it.
   void find_statistics(Block& block, FunctionRef<void()> reduce_all) const {
-    if (a_.frozen_mean != nullptr) return thaw(block);
-    estimate(block);
-    constexpr int kAttempts = 3;
-    bool again = true;
-    for (int attempt = 0; attempt < kAttempts && again; ++attempt) {
-      std::fill_n(block.sum_d, block.size(), 0.0);
-      std::fill_n(block.sum_d2, block.size(), 0.0);
-      reduce_all();
-      again = take_sums(block);
+    if (is_frozen()) {
+      thaw(block);
+    } else {
+      estimate(block);
+      constexpr int kAttempts = 3;
+      bool again = true;
+      for (int attempt = 1; again; ++attempt) {
+        std::fill_n(block.sum_d, block.size(), 0.0);
+        std::fill_n(block.sum_d2, block.size(), 0.0);
+        reduce_all();
+        fold(block, block.sum_d);
+        fold(block, block.sum_d2);
+        again = !take_sums(block, attempt == kAttempts);
+      }
     }
-    conclude(block);
+    if (a_.saved.hi != nullptr) save(block);
   }
 
-  // The mean of the first few numbers: any value within a standard deviation or two of the mean serves.
+  // The cells of a statistic share an estimate, so that their sums simply add up.
   void estimate(Block& block) const {
-    constexpr Index kRowSample = 128, kColumnSample = 16;
-    std::fill_n(block.estimate, block.size(), T(0));
-    if (!a_.centred) return;
-    const Index sample = (std::min)(t_.walk.line(), t_.walk.columns() ? kColumnSample : kRowSample);
-    std::fill_n(block.sum_d, block.size(), 0.0);
-    std::fill_n(block.sum_d2, block.size(), 0.0);
-    reduce(block, 0, sample, block.sum_d, block.sum_d2);
-    for (Index i = 0; i < block.size(); ++i) {
-      block.estimate[i] = static_cast<T>(block.sum_d[i] / static_cast<double>(sample));
+    if (!a_.centred) {
+      std::fill_n(block.estimate, block.stats, T(0));
+      return std::fill_n(block.cell_estimate, block.size(), T(0)), void();
     }
+    const Scalar* const x = a_.x + t_.walk.cell_offset(block.group, block.k0);
+    T* const by_cell = block.cell_estimate;
+    if (t_.walk.columns()) {
+      core::run(SampleColumns<Scalar>{x, block.size(), t_.places, by_cell});
+    } else {
+      core::run(SampleRows<Scalar>{x, t_.walk.cell_stride(), block.size(), t_.walk.run(), t_.places, by_cell});
+    }
+    if (t_.granule == 1) return std::copy_n(by_cell, block.size(), block.estimate), void();
+    const double share = static_cast<double>(t_.granule_stats) / static_cast<double>(t_.granule);
+    for (Index i = 0; i < block.size(); ++i) block.sum_d[i] = static_cast<double>(by_cell[i]) * share;
+    fold(block, block.sum_d);
+    for (Index s = 0; s < block.stats; ++s) block.estimate[s] = static_cast<T>(block.sum_d[s]);
+    spread_estimates(block);
   }
 
-  // Moments from the sums. True when an estimate was too far off and is now a better one.
-  bool take_sums(Block& block) const {
-    bool again = false;
-    for (Index i = 0; i < block.size(); ++i) {
-      Moments& m = block.moments[i];
-      const double estimate = static_cast<double>(block.estimate[i]);
-      m = a_.centred ? moments_about(estimate, t_.walk.line(), block.sum_d[i], block.sum_d2[i])
-                     : Moments{t_.walk.line(), 0, 0, block.sum_d2[i]};
-      if (!is_far(m) || !std::isfinite(m.mean())) continue;
-      block.estimate[i] = static_cast<T>(m.mean());
-      again = true;
-    }
-    return again;
+  void spread_estimates(Block& block) const {
+    for_each_run(t_.cells, block.cell, block.size(), [&](const Run& run) {
+      const T* const from = block.estimate + run.stat - block.stat;
+      for (Index k = 0; k < run.n; ++k) block.cell_estimate[run.first + k] = from[k * run.stat_stride];
+    });
   }
 
-  void conclude(Block& block) const {
-    for (Index i = 0; i < block.size(); ++i) {
-      if (needs_exact_path<T>(block.moments[i], a_.eps)) block.moments[i] = exact_moments(block, i);
-    }
-    if (t_.granule > 1) t_.fold(block.moments, block.size(), merge);
-    publish(block);
+  // Values by cell become their sums by statistic.
+  void fold(const Block& block, double* values) const {
+    if (t_.granule == 1) return;
+    alignas(kLine) PerCell<double> totals;
+    std::fill_n(totals, block.stats, 0.0);
+    for_each_run(t_.cells, block.cell, block.size(), [&](const Run& run) {
+      add_run(values + run.first, run.n, totals + run.stat - block.stat, run.stat_stride);
+    });
+    std::copy_n(totals, block.stats, values);
   }
 
   void reduce(const Block& block, Index p0, Index p1, double* sum_d, double* sum_d2) const {
     t_.walk.visit(block.group, block.k0, block.k1, p0, p1, [&](const Tile& tile) {
       const Rows<Scalar> x{a_.x + tile.offset, tile.stride};
       if (t_.walk.columns()) {
-        column_reduce(Deviations<Scalar, PerColumn<T>>{x, {block.estimate}}, tile.rows, tile.cols, sum_d, sum_d2);
+        const Deviations<Scalar, PerColumn<T>> functor{x, {block.cell_estimate}};
+        column_reduce(functor, tile, sum_d, sum_d2);
       } else {
-        row_reduce(Deviations<Scalar, PerRow<T>>{x, {block.estimate}}, tile.rows, tile.cols, sum_d, sum_d2);
+        row_reduce(Deviations<Scalar, PerRow<T>>{x, {block.cell_estimate}}, tile, sum_d, sum_d2);
       }
     });
   }
 
-  Moments exact_moments(const Block& block, Index i) const {
-    const Index k = block.k0 + i;
+  // Statistics from the sums. False when an estimate was too far off and is now a better one.
+  bool take_sums(Block& block, bool last_attempt) const {
+    bool done = true;
+    for (Index s = 0; s < block.stats; ++s) {
+      Moments m = moments_about(static_cast<double>(block.estimate[s]), t_.stat_size, -block.sum_d[s], block.sum_d2[s]);
+      if (!a_.centred) m = {t_.stat_size, 0, 0, block.sum_d2[s]};
+      if (!last_attempt && is_far(m) && std::isfinite(m.mean())) {
+        block.estimate[s] = static_cast<T>(m.mean());
+        done = false;
+      } else if (needs_exact_path<T>(m, a_.eps)) {
+        m = exact_moments(block, s);
+      }
+      const Statistic<T> result = finish<T>(m, a_.eps);
+      block.hi[s] = result.hi;
+      block.lo[s] = result.lo;
+      block.rstd[s] = result.rstd;
+      block.sum_d2[s] = m.m2;
+    }
+    if (!done) spread_estimates(block);
+    return done;
+  }
+
+  Moments exact_moments(const Block& block, Index s) const {
     return ExactMoments<T>::of(
         [&](const auto& take) {
-          t_.walk.visit(block.group, k, k + 1, 0, t_.walk.line(), [&](const Tile& tile) {
-            for (Index r = 0; r < tile.rows; ++r) {
-              for (Index c = 0; c < tile.cols; ++c) take(static_cast<T>(a_.x[tile.offset + r * tile.stride + c]));
-            }
-          });
+          Odometer cell(t_.cells, block.cell);
+          for (Index k = block.k0; k < block.k1; ++k, cell.next()) {
+            if (cell.stat() != block.stat + s) continue;
+            t_.walk.visit(block.group, k, k + 1, 0, t_.walk.line(), [&](const Tile& tile) {
+              for (Index r = 0; r < tile.rows; ++r) {
+                for (Index c = 0; c < tile.cols; ++c) take(static_cast<T>(a_.x[tile.offset + r * tile.stride + c]));
+              }
+            });
+          }
         },
         a_.centred);
   }
 
-  void publish(Block& block) const {
-    Odometer cell(t_.cells, t_.cell_number(block.group, block.k0));
-    for (Index i = 0; i < block.size(); ++i, cell.next()) {
-      const Statistic<T> s = finish<T>(block.moments[i], a_.eps);
-      block.hi[i] = s.hi;
-      block.lo[i] = s.lo;
-      block.rstd[i] = s.rstd;
-      save(cell.stat(), s, &block.moments[i]);
-    }
-  }
-
   void thaw(Block& block) const {
-    Odometer cell(t_.cells, t_.cell_number(block.group, block.k0));
-    for (Index i = 0; i < block.size(); ++i, cell.next()) {
-      const T var = a_.frozen_var[cell.stat()];
-      const Statistic<T> s{a_.frozen_mean[cell.stat()], T(0), reciprocal_std<T>(static_cast<double>(var), a_.eps)};
-      block.hi[i] = s.hi;
-      block.lo[i] = s.lo;
-      block.rstd[i] = s.rstd;
-      save(cell.stat(), s, nullptr);
-    }
+    for_each_run(t_.statistics, block.stat, block.stats, [&](const Run& run) {
+      for (Index k = 0, from = run.stat; k < run.n; ++k, from += run.stat_stride) {
+        const Index s = run.first + k;
+        block.hi[s] = a_.frozen_mean[from];
+        block.lo[s] = 0;
+        block.rstd[s] = reciprocal_std<T>(static_cast<double>(a_.frozen_var[from]), a_.eps);
+      }
+    });
   }
 
-  void save(Index stat, const Statistic<T>& s, const Moments* moments) const {
-    if (a_.saved.hi != nullptr) a_.saved.hi[stat] = s.hi;
-    if (a_.saved.lo != nullptr) a_.saved.lo[stat] = s.lo;
-    if (a_.saved.rstd != nullptr) a_.saved.rstd[stat] = s.rstd;
-    if (a_.saved.moments != nullptr && moments != nullptr) a_.saved.moments[stat] = *moments;
+  void save(const Block& block) const {
+    for_each_run(t_.statistics, block.stat, block.stats, [&](const Run& run) {
+      for (Index k = 0, to = run.stat; k < run.n; ++k, to += run.stat_stride) {
+        const Index s = run.first + k;
+        a_.saved.hi[to] = block.hi[s];
+        a_.saved.lo[to] = block.lo[s];
+        a_.saved.rstd[to] = block.rstd[s];
+        if (a_.saved.moments != nullptr) {
+          const double mean = static_cast<double>(block.hi[s]), rest = static_cast<double>(block.lo[s]);
+          a_.saved.moments[to] = {t_.stat_size, mean, rest, block.sum_d2[s]};
+        }
+      }
+    });
   }
 
   // ---- y
 
-  // Part `part` of `parts` of a block.
-  void normalize(const Block& block, Index part, Index parts) const {
-    if (t_.across) return normalize_across(block, part, parts);
-    t_.visit_fine(block.k0, block.k1, part, parts, [&](Index c0, Index c1, Index p0, Index p1) {
-      T hi[kCells], scale[kCells], shift[kCells];
-      Odometer cell(t_.fine_cells, t_.fine_number(block.group, c0));
-      for (Index c = c0; c < c1; ++c, cell.next()) {
-        const Index i = c / t_.fineness - block.k0, j = c - c0;
-        const T gamma = a_.gamma == nullptr ? T(1) : a_.gamma[cell.param()];
-        hi[j] = block.hi[i];
-        scale[j] = block.rstd[i] * gamma;
-        shift[j] = (a_.beta == nullptr ? T(0) : a_.beta[cell.param()]) - block.lo[i] * scale[j];
+  // Part `part` of `parts` of a block; the reads of x that come `ahead` elements later are prepared.
+  void normalize(const Block& block, Index part, Index parts, Index ahead) const {
+    const Index stretches = cut_.stretches(block.size() * t_.walk.line() / parts);
+    for (Index i = stretches - 1; i >= 0; --i) {
+      if (t_.across) {
+        normalize_across(block, part * stretches + i, parts * stretches, ahead);
+      } else {
+        normalize_fine(block, part * stretches + i, parts * stretches, ahead);
       }
+    }
+  }
+
+  void normalize_fine(const Block& block, Index part, Index parts, Index ahead) const {
+    t_.visit_fine(block.k0, block.k1, part, parts, [&](Index c0, Index c1, Index p0, Index p1) {
+      alignas(kLine) PerCell<T> hi, scale, shift;
+      for_each_run(t_.fine_cells, t_.fine_number(block.group, c0), c1 - c0, [&](const Run& run) {
+        for (Index k = 0; k < run.n; ++k) {
+          const Index i = run.first + k, s = run.stat - block.stat + k * run.stat_stride;
+          const Index p = run.param + k * run.param_stride;
+          hi[i] = block.hi[s];
+          scale[i] = -block.rstd[s] * (a_.gamma == nullptr ? T(1) : a_.gamma[p]);
+          shift[i] = (a_.beta == nullptr ? T(0) : a_.beta[p]) + block.lo[s] * scale[i];
+        }
+      });
       t_.fine.visit(block.group, c0, c1, p0, p1, [&](const Tile& tile) {
-        const Rows<Scalar> x{a_.x + tile.offset, tile.stride};
-        Scalar* y = a_.y + tile.offset;
         if (t_.fine.columns()) {
-          map(Normalize<Scalar, PerColumn<T>>{x, {hi}, {scale}, {shift}}, tile.rows, tile.cols, y, tile.stride);
+          put(PerColumn<T>{hi}, PerColumn<T>{scale}, PerColumn<T>{shift}, every_row(kOne<T>), every_row(kZero<T>), tile,
+              ahead);
         } else {
-          map(Normalize<Scalar, PerRow<T>>{x, {hi}, {scale}, {shift}}, tile.rows, tile.cols, y, tile.stride);
+          put(PerRow<T>{hi}, PerRow<T>{scale}, PerRow<T>{shift}, every_column(kOne<T>), every_column(kZero<T>), tile,
+              ahead);
         }
       });
     });
   }
 
-  void normalize_across(const Block& block, Index part, Index parts) const {
-    T lo_rstd[kCells];
-    for (Index i = 0; i < block.size(); ++i) lo_rstd[i] = -block.lo[i] * block.rstd[i];
+  void normalize_across(const Block& block, Index part, Index parts, Index ahead) const {
+    alignas(kLine) PerCell<T> hi, scale, shift;
+    for_each_run(t_.cells, block.cell, block.size(), [&](const Run& run) {
+      for (Index k = 0, s = run.stat - block.stat; k < run.n; ++k, s += run.stat_stride) {
+        const Index i = run.first + k;
+        hi[i] = block.hi[s];
+        scale[i] = -block.rstd[s];
+        shift[i] = block.lo[s] * scale[i];
+      }
+    });
     t_.visit_across(block.group, block.k0, block.k1, part, parts,
                     [&](const Tile& tile, Index i, const LineParams& params) {
-                      const Rows<Scalar> x{a_.x + tile.offset, tile.stride};
-                      Scalar* y = a_.y + tile.offset;
-                      T gamma_buffer[kCells], beta_buffer[kCells];
-                      const PerRow<T> gamma = params.of(a_.gamma, gamma_buffer), beta = params.of(a_.beta, beta_buffer);
+                      alignas(kLine) PerCell<T> gamma_buffer, beta_buffer;
+                      const T* const gamma = params.of(a_.gamma, gamma_buffer);
+                      const T* const beta = a_.beta == nullptr ? nullptr : params.of(a_.beta, beta_buffer);
                       if (t_.walk.columns()) {
-                        const Normalize<Scalar, PerColumn<T>> xhat{x, {block.hi + i}, {block.rstd + i}, {lo_rstd + i}};
-                        using Functor = NormalizeAcross<Scalar, PerColumn<T>, PerRow<T>, PerRow<T>>;
-                        return map(Functor{xhat, gamma, beta}, tile.rows, tile.cols, y, tile.stride);
+                        put(PerColumn<T>{hi + i}, PerColumn<T>{scale + i}, PerColumn<T>{shift + i}, PerRow<T>{gamma},
+                            beta == nullptr ? every_row(kZero<T>) : PerRow<T>{beta}, tile, ahead);
+                      } else {
+                        put(PerRow<T>{hi + i}, PerRow<T>{scale + i}, PerRow<T>{shift + i}, PerColumnOrAll<T>{gamma},
+                            beta == nullptr ? every_column(kZero<T>) : PerColumnOrAll<T>{beta}, tile, ahead);
                       }
-                      const Normalize<Scalar, PerRow<T>> xhat{x, {block.hi + i}, {block.rstd + i}, {lo_rstd + i}};
-                      if (a_.beta == nullptr) {
-                        using Functor = NormalizeAcross<Scalar, PerRow<T>, PerColumn<T>, PerRow<T>>;
-                        return map(Functor{xhat, {gamma.p}, beta}, tile.rows, tile.cols, y, tile.stride);
-                      }
-                      using Functor = NormalizeAcross<Scalar, PerRow<T>, PerColumn<T>, PerColumn<T>>;
-                      map(Functor{xhat, {gamma.p}, {beta.p}}, tile.rows, tile.cols, y, tile.stride);
                     });
   }
 
+  template <class Stat, class Param>
+  void put(const Stat& hi, const Stat& scale, const Stat& shift, const Param& gamma, const Param& beta,
+           const Tile& tile, Index ahead) const {
+    const Normalize<Scalar, Stat, Param> functor{{{a_.x + tile.offset, tile.stride}, hi, scale, shift}, gamma, beta};
+    map(functor, tile, a_.y, {streams_, a_.x == a_.y, ahead});
+  }
+
+  bool is_frozen() const { return a_.frozen_mean != nullptr; }
+
   ForwardArguments<Scalar> a_;
-  Traversal t_;
+  const Traversal& t_;
   Cut cut_;
+  bool streams_;
 };
 
 template <class Scalar>
@@ -247,10 +297,13 @@ void Forward<Scalar>::run(const Runner& runner) const {
     return;
   }
   const Index units = (std::min)(cut_.blocks, Cut::kUnits);
-  run_blocks(runner, cut_.blocks, units, a_.plan.count(), [&](Index b, Index) {
-    Block block(cut_.block(b));
-    find_statistics(block, [&] { reduce(block, 0, t_.walk.line(), block.sum_d, block.sum_d2); });
-    normalize(block, 0, 1);
+  runner(units, t_.plan.count(), [&](Index unit) {
+    for (Index b = part_begin(cut_.blocks, unit, units); b < part_begin(cut_.blocks, unit + 1, units); ++b) {
+      Block block(cut_.block(b), t_);
+      find_statistics(block, [&] { reduce(block, 0, t_.walk.line(), block.sum_d, block.sum_d2); });
+      normalize(block, 0, 1, streams_ ? cut_.distance_to_next(t_.walk, b) : 0);
+    }
+    if (streams_) finish_streaming();
   });
 }
 

@@ -6,10 +6,16 @@
 
 #define TENSORNORM_INLINE inline __attribute__((always_inline))
 
+// To compile less: TENSORNORM_NO_AVX512 leaves those kernels out, TENSORNORM_BASELINE_ONLY those of AVX2 too.
 #if defined(__x86_64__) && !defined(TENSORNORM_BASELINE_ONLY)
 #define TENSORNORM_HAS_AVX2 1
 #else
 #define TENSORNORM_HAS_AVX2 0
+#endif
+#if TENSORNORM_HAS_AVX2 && !defined(TENSORNORM_NO_AVX512)
+#define TENSORNORM_HAS_AVX512 1
+#else
+#define TENSORNORM_HAS_AVX512 0
 #endif
 
 namespace tensornorm {
@@ -32,15 +38,23 @@ constexpr unsigned kFlags = 0
 #endif
     ;
 
+// Loops of a set that `unrolls` take four vectors at a time. Where AVX2 is at hand the baseline serves only processors
+// before 2013, and small code matters more.
 struct Baseline {
   static constexpr int bytes = 16;
-  static constexpr bool has_f16c = false;
+  static constexpr bool has_f16c = false, unrolls = !TENSORNORM_HAS_AVX2;
 };
 
 // AVX2, FMA and F16C, which came to every processor together (x86-64-v3).
 struct Avx2 {
   static constexpr int bytes = 32;
-  static constexpr bool has_f16c = true;
+  static constexpr bool has_f16c = true, unrolls = true;
+};
+
+// AVX-512 with its byte, word, double word and vector length parts (x86-64-v4).
+struct Avx512 {
+  static constexpr int bytes = 64;
+  static constexpr bool has_f16c = true, unrolls = true;
 };
 
 template <unsigned flags, class Kernel>
@@ -49,25 +63,39 @@ void run_baseline(const Kernel& kernel) {
 }
 
 #if TENSORNORM_HAS_AVX2
-inline bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
-
 template <unsigned flags, class Kernel>
 __attribute__((target("avx2,fma,f16c"))) void run_avx2(const Kernel& kernel) {
   kernel.template run<Avx2>();
 }
 #endif
 
-// Runs the kernel on the best instruction set of this machine; no other is compiled where the flags allow that one.
+#if TENSORNORM_HAS_AVX512
+template <unsigned flags, class Kernel>
+__attribute__((target("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl"))) void run_avx512(const Kernel& kernel) {
+  kernel.template run<Avx512>();
+}
+#endif
+
+// Runs the kernel on the best instruction set of this machine; none is compiled that the flags make useless.
 template <class Kernel>
 void run(const Kernel& kernel) {
-#if TENSORNORM_HAS_AVX2
-#if !defined(__AVX2__) || !defined(__FMA__) || !defined(__F16C__)
-  if (!has_avx2()) return run_baseline<kFlags>(kernel);
-#endif
-  run_avx2<kFlags>(kernel);
+#if TENSORNORM_HAS_AVX512
+#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
+  return run_avx512<kFlags>(kernel);
 #else
-  run_baseline<kFlags>(kernel);
+  if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")) {
+    return run_avx512<kFlags>(kernel);
+  }
 #endif
+#endif
+#if TENSORNORM_HAS_AVX2
+#if defined(__AVX2__) && defined(__FMA__) && defined(__F16C__)
+  return run_avx2<kFlags>(kernel);
+#else
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return run_avx2<kFlags>(kernel);
+#endif
+#endif
+  run_baseline<kFlags>(kernel);
 }
 
 }  // namespace core

@@ -1,8 +1,8 @@
 // The few operations on vectors that compilers do not lower well, or at all, from plain vector code.
 //
 // Kernels are generic functions, inlined into one that has the instruction set. GCC lowers broadcasts and conversions
-// earlier, for the generic function's own instruction set; so on GCC those of AVX2 are spelled as instructions. clang
-// lowers late, but offers half precision in a type of its own.
+// earlier, for the generic function's own instruction set; so on GCC those of AVX2 and AVX-512 are spelled as
+// instructions. clang lowers late, but offers half precision in a type of its own.
 #pragma once
 
 #include <Eigen/Core>
@@ -11,6 +11,9 @@
 
 #include "tensornorm/core/axis.hpp"
 #include "tensornorm/core/isa.hpp"
+#if defined(__x86_64__)
+#include <emmintrin.h>
+#endif
 
 namespace tensornorm {
 namespace core {
@@ -31,6 +34,23 @@ TENSORNORM_INLINE void copy_bits(const From& from, To& to) {
   std::memcpy(&to, &from, sizeof to);
 }
 
+// Stores a vector past the cache; p is on a boundary of the vector's size.
+template <class Isa, class V>
+TENSORNORM_INLINE void store_past_cache(void* p, const V& v) {
+#if defined(__x86_64__)
+  if constexpr (Isa::bytes > 16) {
+    asm("vmovntps %1, %0" : "=m"(*static_cast<V*>(p)) : "v"(v));
+    return;
+  } else if constexpr (sizeof v == 16) {
+    __m128i bits;
+    copy_bits(v, bits);
+    _mm_stream_si128(static_cast<__m128i*>(p), bits);
+    return;
+  }
+#endif
+  std::memcpy(p, &v, sizeof v);
+}
+
 template <class Isa>
 struct Lower {
   static constexpr int kFloats = kLanes<Isa, float>;
@@ -45,9 +65,12 @@ struct Lower {
     if constexpr (kFloats == 4) {
       low = __builtin_convertvector(__builtin_shufflevector(v, v, 0, 1), Doubles);
       high = __builtin_convertvector(__builtin_shufflevector(v, v, 2, 3), Doubles);
-    } else {
+    } else if constexpr (kFloats == 8) {
       low = __builtin_convertvector(__builtin_shufflevector(v, v, 0, 1, 2, 3), Doubles);
       high = __builtin_convertvector(__builtin_shufflevector(v, v, 4, 5, 6, 7), Doubles);
+    } else {
+      low = __builtin_convertvector(__builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7), Doubles);
+      high = __builtin_convertvector(__builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15), Doubles);
     }
   }
   // 16-bit to 32-bit lanes and back; the values fit.
@@ -72,18 +95,21 @@ struct Lower {
       return;
     }
 #endif
-    for (int i = 0; i < kFloats; ++i) v[i] = static_cast<float>(p[i]);
+    float lanes[kFloats];
+    for (int i = 0; i < kFloats; ++i) lanes[i] = static_cast<float>(p[i]);
+    std::memcpy(&v, lanes, sizeof v);
   }
-  template <class V>
-  static TENSORNORM_INLINE void store_half(Eigen::half* p, const V& v) {
+  template <class V, class Narrow>
+  static TENSORNORM_INLINE void pack_half(const V& v, Narrow& narrow) {
 #if defined(__clang__)
     if constexpr (Isa::has_f16c) {
-      const Half half = __builtin_convertvector(v, Half);
-      std::memcpy(static_cast<void*>(p), &half, sizeof half);
+      copy_bits(__builtin_convertvector(v, Half), narrow);
       return;
     }
 #endif
-    for (int i = 0; i < kFloats; ++i) p[i] = static_cast<Eigen::half>(static_cast<float>(v[i]));
+    Eigen::half lanes[kFloats];
+    for (int i = 0; i < kFloats; ++i) lanes[i] = static_cast<Eigen::half>(static_cast<float>(v[i]));
+    std::memcpy(&narrow, static_cast<const void*>(lanes), sizeof narrow);
   }
 };
 
@@ -116,10 +142,43 @@ struct Lower<Avx2> {
     std::memcpy(&half, p, sizeof half);
     asm("vcvtph2ps %1, %0" : "=x"(v) : "xm"(half));
   }
-  static TENSORNORM_INLINE void store_half(Eigen::half* p, const Floats& v) {
-    Shorts half;
+  static TENSORNORM_INLINE void pack_half(const Floats& v, Shorts& half) {
     asm("vcvtps2ph $0, %1, %0" : "=x"(half) : "x"(v));
-    std::memcpy(static_cast<void*>(p), &half, sizeof half);
+  }
+};
+#endif
+
+#if TENSORNORM_HAS_AVX512 && !defined(__clang__)
+template <>
+struct Lower<Avx512> {
+  using Floats = Vec<float, 16>;
+  using Doubles = Vec<double, 8>;
+  using Words = Vec<std::uint32_t, 16>;
+  using Shorts = Vec<std::uint16_t, 16>;
+
+  static TENSORNORM_INLINE void broadcast(const float& value, Floats& v) {
+    asm("vbroadcastss %1, %0" : "=v"(v) : "m"(value));
+  }
+  static TENSORNORM_INLINE void broadcast(const double& value, Doubles& v) {
+    asm("vbroadcastsd %1, %0" : "=v"(v) : "m"(value));
+  }
+  static TENSORNORM_INLINE void widen(const Floats& v, Doubles& low, Doubles& high) {
+    asm("vcvtps2pd %t1, %0" : "=v"(low) : "v"(v));
+    asm("vextractf64x4 $1, %1, %t0\n\tvcvtps2pd %t0, %0" : "=v"(high) : "v"(v));
+  }
+  static TENSORNORM_INLINE void widen(const Shorts& narrow, Words& wide) {
+    asm("vpmovzxwd %1, %0" : "=v"(wide) : "vm"(narrow));
+  }
+  static TENSORNORM_INLINE void narrow(const Words& wide, Shorts& narrow) {
+    asm("vpmovdw %1, %0" : "=v"(narrow) : "v"(wide));
+  }
+  static TENSORNORM_INLINE void load_half(const Eigen::half* p, Floats& v) {
+    Shorts half;
+    std::memcpy(&half, p, sizeof half);
+    asm("vcvtph2ps %1, %0" : "=v"(v) : "vm"(half));
+  }
+  static TENSORNORM_INLINE void pack_half(const Floats& v, Shorts& half) {
+    asm("vcvtps2ph $0, %1, %0" : "=v"(half) : "v"(v));
   }
 };
 #endif

@@ -6,7 +6,12 @@
 namespace tensornorm {
 namespace core {
 
-// A different value for each row of a tile, `stride` elements apart (0: one for all).
+constexpr Index kLine = 64;  // bytes of memory that come at once
+
+// Lanes of the four vectors that a loop takes at once, at most.
+constexpr int kMostLanes = 4 * 64 / static_cast<int>(sizeof(float));
+
+// A value for each row of a tile, `stride` elements apart (0: one for all).
 template <class T>
 struct PerRow {
   const T* p;
@@ -26,7 +31,7 @@ struct PerRow {
   }
 };
 
-// A different value for each column, the same in every row.
+// A value for each column, the same in every row.
 template <class T>
 struct PerColumn {
   const T* p;
@@ -44,6 +49,51 @@ struct PerColumn {
     row.p = p;
   }
 };
+
+// The same, or one value for all columns (`mask` is kNoColumn), which p then holds kMostLanes times.
+template <class T>
+struct PerColumnOrAll {
+  const T* p;
+  Index mask = kEveryColumn;
+
+  template <class V>
+  struct Row {
+    const T* p;
+    Index mask;
+    template <class At>
+    TENSORNORM_INLINE void get(const At& at, V& v) const {
+      at.load(p, v, mask);
+    }
+  };
+  template <class Isa, class V>
+  TENSORNORM_INLINE void begin(Index, Row<V>& row) const {
+    row = {p, mask};
+  }
+};
+
+template <class T>
+struct Constant {
+  alignas(64) T values[kMostLanes];
+  explicit constexpr Constant(T value) : values() {
+    for (T& v : values) v = value;
+  }
+};
+template <class T>
+inline constexpr Constant<T> kZero{T(0)};
+template <class T>
+inline constexpr Constant<T> kMinusZero{T(-0.0)};
+template <class T>
+inline constexpr Constant<T> kOne{T(1)};
+
+// What a null array of parameters stands for, in either shape.
+template <class T>
+constexpr PerColumnOrAll<T> every_column(const Constant<T>& constant) {
+  return {constant.values, kNoColumn};
+}
+template <class T>
+constexpr PerRow<T> every_row(const Constant<T>& constant) {
+  return {constant.values, 0};
+}
 
 // Rows of a tensor: x, dy.
 template <class Scalar>
@@ -63,7 +113,15 @@ struct Rows {
   TENSORNORM_INLINE void begin(Index r, Row<V>& row) const {
     row.p = p + r * stride;
   }
+  // Asks for the line that holds element (r, j); any address may be asked for.
+  TENSORNORM_INLINE void prefetch(Index r, Index j) const { __builtin_prefetch(p + r * stride + j); }
 };
+
+// Asks for the lines that hold n elements from (r, j) on.
+template <class Scalar, class Functor>
+TENSORNORM_INLINE void prefetch_lines(const Functor& functor, Index r, Index j, Index n) {
+  for (Index i = 0; i < n; i += kLine / static_cast<Index>(sizeof(Scalar))) functor.prefetch(r, j + i);
+}
 
 template <class Operand, class V>
 using RowOf = typename Operand::template Row<V>;

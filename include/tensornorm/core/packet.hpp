@@ -18,39 +18,35 @@ using ParamOf = std::conditional_t<std::is_same<Scalar, double>::value, double, 
 
 namespace core {
 
-// How a Scalar in memory becomes lanes of ParamOf<Scalar> and back: float and double are what they are.
+// How a Scalar in memory becomes lanes of ParamOf<Scalar> and back, `Packed` as they lie in memory: float and double
+// are what they are.
 template <class Isa, class Scalar>
 struct Conversion {
-  template <class V>
-  static TENSORNORM_INLINE void load(const Scalar* p, V& v) {
-    std::memcpy(&v, p, sizeof v);
-  }
-  template <class V>
-  static TENSORNORM_INLINE void store(Scalar* p, const V& v) {
-    std::memcpy(p, &v, sizeof v);
-  }
+  using Packed = Vec<Scalar, kLanes<Isa, Scalar>>;
+
+  static TENSORNORM_INLINE void load(const Scalar* p, Packed& v) { std::memcpy(&v, p, sizeof v); }
+  static TENSORNORM_INLINE void pack(const Packed& v, Packed& packed) { packed = v; }
 };
 
-// bfloat16 is the upper half of a float; the store rounds to nearest even and keeps NaN a NaN.
+// bfloat16 is the upper half of a float; packing rounds to nearest even and keeps NaN a NaN.
 template <class Isa>
 struct Conversion<Isa, Eigen::bfloat16> {
   static constexpr int kWidth = kLanes<Isa, float>;
-  using Narrow = Vec<std::uint16_t, kWidth>;
+  using Packed = Vec<std::uint16_t, kWidth>;
   using Bits = Vec<std::uint32_t, kWidth>;
 
   template <class V>
   static TENSORNORM_INLINE void load(const Eigen::bfloat16* p, V& v) {
-    Narrow narrow;
+    Packed packed;
     Bits bits;
-    std::memcpy(&narrow, p, sizeof narrow);
-    Lower<Isa>::widen(narrow, bits);
+    std::memcpy(&packed, p, sizeof packed);
+    Lower<Isa>::widen(packed, bits);
     bits <<= 16;
     copy_bits(bits, v);
   }
   template <class V>
-  static TENSORNORM_INLINE void store(Eigen::bfloat16* p, const V& v) {
+  static TENSORNORM_INLINE void pack(const V& v, Packed& packed) {
     Bits bits;
-    Narrow narrow;
     copy_bits(v, bits);
     const Bits rounded = (bits + (((bits >> 16) & 1) + 0x7fff)) >> 16;
     const Bits quiet = (bits >> 16) | 0x40;
@@ -60,36 +56,50 @@ struct Conversion<Isa, Eigen::bfloat16> {
     is_nan >>= 31;
     Bits nan_mask;
     copy_bits(is_nan, nan_mask);
-    Lower<Isa>::narrow(Bits((rounded & ~nan_mask) | (quiet & nan_mask)), narrow);
-    std::memcpy(static_cast<void*>(p), &narrow, sizeof narrow);
+    Lower<Isa>::narrow(Bits((rounded & ~nan_mask) | (quiet & nan_mask)), packed);
   }
 };
 
 // half: the processor's own conversion where there is one, else Eigen's.
 template <class Isa>
 struct Conversion<Isa, Eigen::half> {
+  using Packed = Vec<std::uint16_t, kLanes<Isa, float>>;
+
   template <class V>
   static TENSORNORM_INLINE void load(const Eigen::half* p, V& v) {
     Lower<Isa>::load_half(p, v);
   }
   template <class V>
-  static TENSORNORM_INLINE void store(Eigen::half* p, const V& v) {
-    Lower<Isa>::store_half(p, v);
+  static TENSORNORM_INLINE void pack(const V& v, Packed& packed) {
+    Lower<Isa>::pack_half(v, packed);
   }
 };
 
-// A place in a row: a whole vector at column j, or the first n lanes of one (the others read 0 and are not written).
+// A place in a row: vector number k from column j on, or the first n lanes of one (the others read 0 and are not
+// written). An operand that may be constant along the row masks j away: k alone then counts.
+constexpr Index kEveryColumn = -1, kNoColumn = 0;
+
 template <class Isa>
 struct Whole {
   Index j;
+  int k = 0;
 
   template <class Scalar, class V>
-  TENSORNORM_INLINE void load(const Scalar* row, V& v) const {
-    Conversion<Isa, Scalar>::load(row + j, v);
+  TENSORNORM_INLINE void load(const Scalar* row, V& v, Index mask = kEveryColumn) const {
+    Conversion<Isa, Scalar>::load(row + (j & mask) + k * kLanes<Isa, ParamOf<Scalar>>, v);
   }
   template <class Scalar, class V>
   TENSORNORM_INLINE void store(Scalar* row, const V& v) const {
-    Conversion<Isa, Scalar>::store(row + j, v);
+    typename Conversion<Isa, Scalar>::Packed packed;
+    Conversion<Isa, Scalar>::pack(v, packed);
+    std::memcpy(static_cast<void*>(row + j + k * kLanes<Isa, ParamOf<Scalar>>), &packed, sizeof packed);
+  }
+  // Past the cache; the place is on a boundary of the packed vector's size.
+  template <class Scalar, class V>
+  TENSORNORM_INLINE void stream(Scalar* row, const V& v) const {
+    typename Conversion<Isa, Scalar>::Packed packed;
+    Conversion<Isa, Scalar>::pack(v, packed);
+    store_past_cache<Isa>(row + j + k * kLanes<Isa, ParamOf<Scalar>>, packed);
   }
 };
 
@@ -99,16 +109,16 @@ struct Some {
   int n;
 
   template <class Scalar, class V>
-  TENSORNORM_INLINE void load(const Scalar* row, V& v) const {
+  TENSORNORM_INLINE void load(const Scalar* row, V& v, Index mask = kEveryColumn) const {
     alignas(64) Scalar lanes[kLanes<Isa, ParamOf<Scalar>>] = {};
-    std::memcpy(static_cast<void*>(lanes), row + j, static_cast<std::size_t>(n) * sizeof(Scalar));
+    std::memcpy(static_cast<void*>(lanes), row + (j & mask), static_cast<std::size_t>(n) * sizeof(Scalar));
     Conversion<Isa, Scalar>::load(lanes, v);
   }
   template <class Scalar, class V>
   TENSORNORM_INLINE void store(Scalar* row, const V& v) const {
-    alignas(64) Scalar lanes[kLanes<Isa, ParamOf<Scalar>>];
-    Conversion<Isa, Scalar>::store(lanes, v);
-    std::memcpy(static_cast<void*>(row + j), lanes, static_cast<std::size_t>(n) * sizeof(Scalar));
+    typename Conversion<Isa, Scalar>::Packed packed;
+    Conversion<Isa, Scalar>::pack(v, packed);
+    std::memcpy(static_cast<void*>(row + j), &packed, static_cast<std::size_t>(n) * sizeof(Scalar));
   }
 };
 
@@ -152,9 +162,12 @@ struct WideSum<Isa, double> {
     total += sum;
     std::memcpy(out, &total, sizeof total);
   }
+  // Through memory: on every instruction set cheaper than shuffles.
   TENSORNORM_INLINE double total() const {
-    double result = 0;
-    for (int i = 0; i < kLanes<Isa, double>; ++i) result += sum[i];
+    double lanes[kLanes<Isa, double>];
+    std::memcpy(lanes, &sum, sizeof lanes);
+    double result = lanes[0] + lanes[1];
+    for (int i = 2; i < kLanes<Isa, double>; i += 2) result += lanes[i] + lanes[i + 1];
     return result;
   }
 };

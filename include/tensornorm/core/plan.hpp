@@ -11,7 +11,16 @@ namespace core {
 // The extents of a dense tensor and its strides in elements, by logical axis.
 struct Shape {
   int rank = 0;
-  std::array<Index, Axes::kCapacity> extents{}, strides{};
+  std::array<Index, Axes::kCapacity> extents, strides;  // the first `rank` of each
+
+  Shape() {}  // NOLINT(modernize-use-equals-default): leaves the arrays alone
+  Shape(const Shape& other) { *this = other; }
+  Shape& operator=(const Shape& other) {
+    rank = other.rank;
+    std::copy_n(other.extents.begin(), rank, extents.begin());
+    std::copy_n(other.strides.begin(), rank, strides.begin());
+    return *this;
+  }
 
   Index extent(int d) const { return extents[static_cast<std::size_t>(d)]; }
   Index stride(int d) const { return strides[static_cast<std::size_t>(d)]; }
@@ -22,8 +31,11 @@ struct Shape {
   }
 };
 
+inline bool same_extents(const Shape& a, const Shape& b) {
+  return a.rank == b.rank && std::equal(a.extents.begin(), a.extents.begin() + a.rank, b.extents.begin());
+}
 inline bool operator==(const Shape& a, const Shape& b) {
-  return a.rank == b.rank && a.extents == b.extents && a.strides == b.strides;
+  return same_extents(a, b) && std::equal(a.strides.begin(), a.strides.begin() + a.rank, b.strides.begin());
 }
 inline bool operator!=(const Shape& a, const Shape& b) { return !(a == b); }
 
@@ -85,25 +97,31 @@ inline Index kept_count(const Axes& plan) {
   return n;
 }
 
-// Cells: what sums are kept for and coefficients laid out along, numbered in the order of x. The axes marked in `cell`
-// (one bit per position in `plan`) get the cell's number as their stat stride, the others 0; params are dropped.
+// The axes marked in `set` (one bit per position in `plan`) are numbered in the order of x by their stat strides, the
+// others get 0.
 // @pre plan is sorted by decreasing x
-inline Axes number_cells(Axes plan, AxisSet cell) {
+inline Axes numbered(Axes plan, AxisSet set) {
   Index number = 1;
   for (int i = plan.size() - 1; i >= 0; --i) {
-    plan[i].param = 0;
-    plan[i].stat = contains(cell, i) ? number : 0;
+    plan[i].stat = contains(set, i) ? number : 0;
     if (plan[i].stat != 0) number *= plan[i].extent;
   }
   return plan;
 }
 
+// Cells: what sums are kept for and coefficients laid out along. The plan with the cell's number for a statistic and
+// without params.
+inline Axes number_cells(Axes plan, AxisSet cell) {
+  for (Axis& a : plan) a.param = 0;
+  return numbered(plan, cell);
+}
+
 // The cells themselves as a tensor: x is the cell's number, stat and param what the plan has there.
 inline Axes cells_of(const Axes& plan, AxisSet cell) {
-  const Axes numbered = number_cells(plan, cell);
+  const Axes number = numbered(plan, cell);
   Axes result;
   for (int i = 0; i < plan.size(); ++i) {
-    if (numbered[i].stat != 0) result.push_back({plan[i].extent, numbered[i].stat, plan[i].stat, plan[i].param});
+    if (number[i].stat != 0) result.push_back({plan[i].extent, number[i].stat, plan[i].stat, plan[i].param});
   }
   return coalesce(result);
 }
@@ -130,22 +148,43 @@ inline Index granule(const Axes& plan, AxisSet cells) {
   return result;
 }
 
-// Cells finer than statistics: short inner runs become columns of their own, to be merged afterwards, where a reduced
-// axis outside makes the columns long enough to pay, and longer runs where every element has a parameter of its own.
-// Groups of channels last, and channels first in column-major order, so take wide columns and not short rows.
+// Cells finer than statistics: inner runs shorter than `short_run` become columns of their own, to be summed up
+// afterwards, where at least `few_rows` lie outside to be summed along, and longer runs where every element has a
+// parameter of its own. Groups of channels last, small images and channels first in column-major order so take wide
+// columns and not short rows.
 // @post contains every kept axis; is the kept axes where refining does not pay
-inline AxisSet refined(const Axes& plan, Index short_run, Index most_cells) {
+inline AxisSet refined(const Axes& plan, Index short_run, Index few_rows, Index most_cells) {
   const AxisSet kept = select(plan, is_kept);
   int first = 0;  // the first kept axis inside a reduced one
   Index rows = 1;
   while (first < plan.size() && is_kept(plan[first])) ++first;
   for (; first < plan.size() && !is_kept(plan[first]); ++first) rows *= plan[first].extent;
+  if (first == plan.size()) return kept;
   Index run = 1;
   for (int i = plan.size() - 1; i >= first && is_kept(plan[i]) == is_kept(plan.back()); --i) run *= plan[i].extent;
   const AxisSet cells = kept | (axes_below(plan.size()) & ~axes_below(first));
-  const bool pays =
-      run < short_run ? rows >= 2 * run : !plan.empty() && !is_kept(plan.back()) && is_affine(plan.back());
+  const bool pays = run < short_run ? rows >= few_rows : !is_kept(plan.back()) && is_affine(plan.back());
   return pays && granule(plan, cells) <= most_cells ? cells : kept;
+}
+
+// The plan with its narrow columns made wide: where the innermost axis is kept and at most `narrow` long, as many
+// neighbouring rows of the reduced axis outside as give `wide` elements at most become an axis of their own, marked in
+// `cells`, so that vectors are full and a row is worth its overhead. At least `few_rows` stay.
+inline Axes widened(const Axes& plan, AxisSet& cells, Index narrow, Index wide, Index few_rows) {
+  const int inner = plan.size() - 1, outer = inner - 1;
+  if (outer < 0 || !is_kept(plan[inner]) || plan[inner].extent > narrow) return plan;
+  if (contains(cells, outer) || is_affine(plan[outer])) return plan;
+  Index together = (std::min)(wide / plan[inner].extent, plan[outer].extent / few_rows);
+  while (together > 1 && plan[outer].extent % together != 0) --together;
+  if (together <= 1) return plan;
+  Axes result = plan;
+  result[outer].extent = together;
+  result[inner] = result[outer];
+  result[outer].extent = plan[outer].extent / together;
+  result[outer].x = together * plan[outer].x;
+  result.push_back(plan[inner]);
+  cells = (cells & axes_below(inner)) | axis(inner) | axis(inner + 1);
+  return result;
 }
 
 }  // namespace core

@@ -1,13 +1,14 @@
 // The row shape of a reduction: lanes run along one statistic.
 #pragma once
 
-#include "tensornorm/core/packet.hpp"
+#include "tensornorm/core/operand.hpp"
+#include "tensornorm/core/walk.hpp"
 
 namespace tensornorm {
 namespace core {
 
-// No float accumulator takes more adds than this before its lanes go to double: the squares of quantized data round
-// with a bias (worst error of y: 32 adds 7e-7, 64 adds 1e-6, 256 adds 3.5e-6).
+// No float accumulator takes many more adds than this before its lanes go to double: the squares of quantized data
+// round with a bias (worst error of y: 32 adds 7e-7, 64 adds 1e-6, 256 adds 3.5e-6).
 constexpr Index kFloatAdds = 16;
 
 template <class V>
@@ -26,46 +27,61 @@ struct Sums {
 
 template <class Functor>
 struct RowReduce {
+  using T = ParamOf<typename Functor::Scalar>;
   Functor functor;
-  Index rows, cols;
+  Index rows, cols, next;
   double *sum_p, *sum_pq;
 
   template <class Isa>
   TENSORNORM_INLINE void run() const {
-    using T = ParamOf<typename Functor::Scalar>;
-    constexpr int lanes = kLanes<Isa, T>;
-    using V = Vec<T, lanes>;
-    for (Index r = 0; r < rows; ++r) {
-      typename Functor::template Row<V> row{};
-      functor.template begin<Isa>(r, row);
+    const RowReduce k = *this;  // in registers: what is stored below cannot change it
+    for (Index r = 0; r < k.rows; ++r) {
+      typename Functor::template Row<Vec<T, kLanes<Isa, T>>> row{};
+      k.functor.template begin<Isa>(r, row);
       WideSum<Isa, T> wide_p, wide_pq;
       Index j = 0;
-      while (j + 4 * lanes <= cols) {
-        Sums<V> s0, s1, s2, s3;
-        const Index stop = (std::min)(j + kFloatAdds * 4 * lanes, cols - 4 * lanes + 1);
-        for (; j < stop; j += 4 * lanes) {
-          step(row, Whole<Isa>{j}, s0);
-          step(row, Whole<Isa>{j + lanes}, s1);
-          step(row, Whole<Isa>{j + 2 * lanes}, s2);
-          step(row, Whole<Isa>{j + 3 * lanes}, s3);
-        }
-        s0.add(s1);
-        s2.add(s3);
-        s0.add(s2);
-        wide_p.add(s0.p);
-        wide_pq.add(s0.pq);
-      }
-      Sums<V> rest;
-      for (; j + lanes <= cols; j += lanes) step(row, Whole<Isa>{j}, rest);
-      if (j < cols) last_step<T, lanes>(row, j, Whole<Isa>{cols - lanes}, rest);
-      wide_p.add(rest.p);
-      wide_pq.add(rest.pq);
-      sum_p[r] += wide_p.total();
-      sum_pq[r] += wide_pq.total();
+      do j = k.add_stretch<Isa>(r, row, j, wide_p, wide_pq);
+      while (j < k.cols);
+      k.sum_p[r] += wide_p.total();
+      k.sum_pq[r] += wide_pq.total();
     }
   }
 
  private:
+  // Sums the columns from j on, as many as float sums may take, and returns where it stopped.
+  template <class Isa, class Row>
+  TENSORNORM_INLINE Index add_stretch(Index r, const Row& row, Index j, WideSum<Isa, T>& wide_p,
+                                      WideSum<Isa, T>& wide_pq) const {
+    constexpr int lanes = kLanes<Isa, T>;
+    constexpr int together = Isa::unrolls ? 4 * lanes : lanes;
+    Sums<Vec<T, lanes>> s0;
+    if constexpr (Isa::unrolls) {
+      Sums<Vec<T, lanes>> s1, s2, s3;
+      const Index stop = (std::min)(j + kFloatAdds * together, cols - together + 1);
+      for (; j < stop; j += together) {
+        step(row, Whole<Isa>{j}, s0);
+        step(row, Whole<Isa>{j, 1}, s1);
+        step(row, Whole<Isa>{j, 2}, s2);
+        step(row, Whole<Isa>{j, 3}, s3);
+        if (next != 0) prefetch_lines<typename Functor::Scalar>(functor, r, j + next, together);
+      }
+      s0.add(s1);
+      s2.add(s3);
+      s0.add(s2);
+    }
+    if (!Isa::unrolls || j + together > cols) {  // nearly at the end
+      const Index stop = (std::min)(j + kFloatAdds * lanes, cols - lanes + 1);
+      for (; j < stop; j += lanes) step(row, Whole<Isa>{j}, s0);
+      if (j < cols && j + lanes > cols) {
+        last_step<lanes>(row, j, Whole<Isa>{cols - lanes}, s0);
+        j = cols;
+      }
+    }
+    wide_p.add(s0.p);
+    wide_pq.add(s0.pq);
+    return j;
+  }
+
   template <class Row, class At, class V>
   TENSORNORM_INLINE void step(const Row& row, const At& at, Sums<V>& sums) const {
     V p, q;
@@ -73,7 +89,7 @@ struct RowReduce {
     sums.add(p, q);
   }
   // The row's end: its last whole vector without the lanes already summed, or all there is of a short row.
-  template <class T, int lanes, class Row, class Isa, class V>
+  template <int lanes, class Row, class Isa, class V>
   TENSORNORM_INLINE void last_step(const Row& row, Index j, const Whole<Isa>& last, Sums<V>& sums) const {
     V p, q;
     if (last.j >= 0) {
@@ -83,16 +99,18 @@ struct RowReduce {
       const Some<Isa> some{j, static_cast<int>(cols - j)};
       functor.factors(row, some, p, q);
       keep_lanes<T, lanes>(0, some.n, p);
+      keep_lanes<T, lanes>(0, some.n, q);  // it may be infinite where there is nothing
     }
     sums.add(p, q);
   }
 };
 
 // sum_p[r] += sum of p, sum_pq[r] += sum of p * q over the columns of each row of a tile.
-// @pre the same cols give the same bits, whatever the alignment of the rows
+// @pre the tile is not empty
+// @post the same cols give the same bits, whatever the alignment of the rows
 template <class Functor>
-void row_reduce(const Functor& functor, Index rows, Index cols, double* sum_p, double* sum_pq) {
-  run(RowReduce<Functor>{functor, rows, cols, sum_p, sum_pq});
+void row_reduce(const Functor& functor, const Tile& tile, double* sum_p, double* sum_pq) {
+  run(RowReduce<Functor>{functor, tile.rows, tile.cols, tile.next, sum_p, sum_pq});
 }
 
 }  // namespace core

@@ -1,8 +1,8 @@
 // Traversal: which cells a plan is reduced to, which shape that gives, and how its coefficients are laid out.
 #pragma once
 
-#include "tensornorm/core/arithmetic.hpp"
-#include "tensornorm/core/walk.hpp"
+#include "tensornorm/core/cut.hpp"
+#include "tensornorm/core/estimate.hpp"
 
 namespace tensornorm {
 namespace core {
@@ -28,14 +28,12 @@ class LineParams {
     for (Index i = 0; i < count_; ++i, at.next()) visit(i, base_ + at.param());
   }
 
-  // Where they are in `params`, or a copy of them in the order of the line; null params read as 0.
+  // Where they are in `params`, or a copy of them in the order of the line.
   template <class T>
-  PerRow<T> of(const T* params, T* buffer) const {
-    static constexpr T kZero = 0;
-    if (params == nullptr) return {&kZero, 0};
-    if (are_contiguous()) return {first_of(params)};
+  const T* of(const T* params, T* buffer) const {
+    if (are_contiguous()) return first_of(params);
     each([&](Index i, Index p) { buffer[i] = params[p]; });
-    return {buffer};
+    return buffer;
   }
 
   // @pre are_contiguous()
@@ -49,53 +47,93 @@ class LineParams {
   Index base_, position_, count_;
 };
 
-// Sums are kept for cells: the statistics, or finer where `refined` says so. Coefficients are laid out for fine cells,
-// which know their parameter too; where parameters vary along nearly every element of a statistic (LayerNorm) that
-// would be a copy of x, and the map takes statistics and parameters apart: it goes `across`.
+// Neighbouring cells along the innermost axis of a tensor of cells: `n` of them from `first` on; stat and param of the
+// first, and how they go on.
+struct Run {
+  Index first, n, stat, stat_stride, param, param_stride;
+};
+
+// Calls visit(Run) for the runs that `count` cells from number `begin` on consist of; Run::first counts from there.
+inline void for_each_run(const Axes& cells, Index begin, Index count, FunctionRef<void(const Run&)> visit) {
+  const Axis inner = cells.empty() ? Axis{1, 0, 0, 0} : cells.back();
+  Odometer at(cells, (std::max)(cells.size() - 1, 0), begin / inner.extent);
+  Index in = begin % inner.extent;
+  for (Index i = 0; i < count; at.next(), in = 0) {
+    const Index n = (std::min)(inner.extent - in, count - i);
+    visit({i, n, at.stat() + in * inner.stat, inner.stat, at.param() + in * inner.param, inner.param});
+    i += n;
+  }
+}
+
+// Adds n neighbours to the places `stride` apart from `to` on, or, without a stride, all to one: in four chains then,
+// since each add waits for the one before.
+inline void add_run(const double* values, Index n, double* to, Index stride) {
+  if (stride != 0) {
+    for (Index k = 0; k < n; ++k) to[k * stride] += values[k];
+    return;
+  }
+  double sums[4] = {};
+  Index k = 0;
+  for (; k + 4 <= n; k += 4) {
+    for (Index chain = 0; chain < 4; ++chain) sums[chain] += values[k + chain];
+  }
+  for (; k < n; ++k) sums[0] += values[k];
+  *to += (sums[0] + sums[1]) + (sums[2] + sums[3]);
+}
+
+// The sums of the parts of a block's lines, to be added in order.
+class PartSums {
+ public:
+  explicit PartSums(Index cells) : cells_(cells) {}
+
+  double* clear_p(Index part) { return std::fill_n(p_ + part * cells_, cells_, 0.0) - cells_; }
+  double* clear_pq(Index part) { return std::fill_n(pq_ + part * cells_, cells_, 0.0) - cells_; }
+
+  void add_to(Index parts, double* p, double* pq) const {
+    for (Index part = 0; part < parts; ++part) {
+      for (Index i = 0; i < cells_; ++i) p[i] += p_[part * cells_ + i];
+      for (Index i = 0; i < cells_; ++i) pq[i] += pq_[part * cells_ + i];
+    }
+  }
+
+ private:
+  Index cells_;
+  double p_[Cut::kPartCells], pq_[Cut::kPartCells];
+};
+
+// Sums are kept for cells: the statistics, or finer where `refined` and `widened` say so. Coefficients are laid out for
+// fine cells, which know their parameter too; where parameters vary along nearly every element of a statistic
+// (LayerNorm) that would be a copy of x, and the map takes statistics and parameters apart: it goes `across`.
+//
+// Statistics are numbered in the order of x here, so that those of neighbouring cells are neighbours.
 struct Traversal {
-  static constexpr Index kShortRun = 32;     // inner runs worth refining: less than four vectors
-  static constexpr Index kShortFineRun = 8;  // fine rows shorter than a vector go across instead
+  static constexpr Index kShortRun = 256;  // inner runs worth refining: they would start and end within lines of memory
+  static constexpr Index kFewRows = 16;    // rows that float sums may take: fewer do not pay for columns
+  static constexpr Index kShortFineRun = 8;          // fine rows shorter than a vector go across instead
+  static constexpr Index kNarrow = 64, kWide = 256;  // columns worth widening, and what they become at most
 
   Axes plan;
   AxisSet cell_set, fine_set;
   bool across;
-  Axes cells, fine_cells;  // as tensors, for their stat and param
-  Axes line_params;        // the reduced axes, for their param
+  Axes statistics;         // as a tensor: x is the number in the order of x, stat the plan's, which layers save under
+  Axes cells, fine_cells;  // as tensors: x is the cell's number, stat the statistic's in the order of x
+  Axes saved_cells, fine_saved;  // the same with the plan's stat
+  Axes shares,
+      share_of;      // what one statistic gives one parameter, with the plan's stat; a fine cell's share as its stat
+  Axes line_params;  // the reduced axes, for their param
   Walk walk, fine;
-  Index granule, fineness;  // cells that stay together; fine cells in a cell
+  Index granule, granule_stats;  // cells that stay together, and how many statistics they make
+  Index fineness;                // fine cells in a cell
+  Index stat_size;               // elements of a statistic
+  Places places;                 // along a cell's line, where its mean is estimated
 
-  // Members in their order: each needs those above it.
   Traversal(const Axes& full_plan, bool affine)
-      : plan(affine ? coalesce(full_plan) : without_param(full_plan)),
-        cell_set(refined(plan, kShortRun, Cut::kBlockCells)), fine_set(cell_set | select(plan, is_affine)),
-        across(fine_set != cell_set && !fine_rows_are_long()), cells(cells_of(plan, cell_set)),
-        fine_cells(cells_of(plan, fine_set)), line_params(reduced_params()), walk(walked(cell_set, across)),
-        fine(walked(fine_set, false)), granule(core::granule(plan, cell_set)), fineness(fine.cells() / walk.cells()) {}
+      : Traversal(Choice(affine ? coalesce(full_plan) : without_param(full_plan))) {}
 
   Index cell_number(Index group, Index k) const { return group * walk.cells() + k; }
   Index fine_number(Index group, Index c) const { return group * fine.cells() + c; }
-
-  // Merges the values of the cells of each statistic; every cell gets the result.
-  // @pre n is a multiple of granule, and granule at most Cut::kBlockCells
-  template <class T, class Merge>
-  void fold(T* values, Index n, const Merge& merge) const {
-    Axes inner;  // cells of a granule, with their number among its statistics
-    Index number = 1, stats = 1;
-    for (int i = plan.size() - 1; i >= 0 && number < granule; --i) {
-      if (!contains(cell_set, i)) continue;
-      inner.push_back({plan[i].extent, number, is_kept(plan[i]) ? stats : 0, 0});
-      number *= plan[i].extent;
-      if (is_kept(plan[i])) stats *= plan[i].extent;
-    }
-    inner = coalesce(inner);
-    T totals[Cut::kBlockCells];
-    for (T* first = values; first < values + n; first += granule) {
-      std::fill_n(totals, stats, T{});
-      Odometer add(inner), spread(inner);
-      for (Index i = 0; i < granule; ++i, add.next()) totals[add.stat()] = merge(totals[add.stat()], first[i]);
-      for (Index i = 0; i < granule; ++i, spread.next()) first[i] = totals[spread.stat()];
-    }
-  }
+  // The number, in the order of x, of the first statistic of a granule's first cell.
+  Index first_stat(Index cell) const { return cell / granule * granule_stats; }
 
   // Calls visit(c0, c1, p0, p1) for the fine cells of the cells [k0, k1), at most Cut::kBlockCells at a time, and the
   // positions of their lines: part `part` of `parts` of either.
@@ -129,10 +167,42 @@ struct Traversal {
   }
 
  private:
-  // Finer than statistics only where that gives every parameter's elements cells of their own.
-  AxisSet chosen_cells() const {
-    const AxisSet finer = refined(plan, kShortRun, Cut::kBlockCells);
-    return (select(plan, is_affine) & ~finer) == 0 ? finer : select(plan, is_kept);
+  struct Choice {
+    explicit Choice(const Axes& coalesced)
+        : cells(refined(coalesced, kShortRun, kFewRows, Cut::kBlockCells)),
+          plan(widened(coalesced, cells, kNarrow, kWide, kFewRows)) {}
+
+    AxisSet cells;
+    Axes plan;
+  };
+
+  // Members in their order: each needs those above it.
+  explicit Traversal(const Choice& choice)
+      : plan(choice.plan), cell_set(choice.cells), fine_set(cell_set | select(plan, is_affine)),
+        across(fine_set != cell_set && !fine_rows_are_long()), statistics(cells_of(plan, select(plan, is_kept))),
+        cells(cells_of(in_order(), cell_set)), fine_cells(cells_of(in_order(), fine_set)),
+        saved_cells(cells_of(plan, cell_set)), fine_saved(cells_of(plan, fine_set)),
+        shares(cells_of(plan, share_set())), share_of(cells_of(numbered(plan, share_set()), fine_set)),
+        line_params(reduced_params()), walk(walked(cell_set, across)), fine(walked(fine_set, false)),
+        granule(core::granule(plan, cell_set)), granule_stats(granule / finer_than_kept(granule)),
+        fineness(fine.cells() / walk.cells()), stat_size(plan.count() / statistics.count()), places(choose_places()) {}
+
+  AxisSet share_set() const {
+    return select(plan, [](const Axis& a) { return is_kept(a) || is_affine(a); });
+  }
+
+  // The plan with its statistics numbered in the order of x.
+  Axes in_order() const { return numbered(plan, select(plan, is_kept)); }
+
+  // How many of `together` neighbouring cells, whole statistics, share a statistic.
+  Index finer_than_kept(Index together) const {
+    Index result = 1, n = 1;
+    for (int i = plan.size() - 1; i >= 0 && n < together; --i) {
+      if (!contains(cell_set, i)) continue;
+      n *= plan[i].extent;
+      if (!is_kept(plan[i])) result *= plan[i].extent;
+    }
+    return result;
   }
 
   // From inside: a run of one parameter that fills vectors, reduced axes with parameters, then cells alone have any.
@@ -163,6 +233,23 @@ struct Traversal {
       if (contains(set, i)) axes[i].param = plan[i].param;
     }
     return Walk(coalesce(axes));
+  }
+
+  // Spread evenly, each place in the middle of its share of the line but whole within its run.
+  Places choose_places() const {
+    constexpr Index kNeighbours = 16;    // of a row, at a place
+    constexpr Index kRowPerPlace = 128;  // elements of a row for each place: costs little beside summing them
+    Places result;
+    const Index line = walk.line(), run = walk.run(), per_stat = granule / granule_stats;
+    const Index wanted = walk.columns() ? Places::kMost / per_stat : line / kRowPerPlace;
+    const Index most = walk.columns() ? line : (std::max)(line / kNeighbours, Index{1});
+    result.count = static_cast<int>((std::min)({(std::max)(wanted, Index{2}), most, Index{Places::kMost}}));
+    for (int i = 0; i < result.count; ++i) {
+      const Index middle = line / result.count * i + line / result.count / 2;
+      const Index begin = walk.columns() ? middle : middle / run * run;
+      result.offsets[i] = walk.line_offset((std::max)(begin, (std::min)(middle, begin + run - kNeighbours)));
+    }
+    return result;
   }
 };
 

@@ -11,12 +11,17 @@ namespace core {
 class Odometer {
  public:
   explicit Odometer(Axes&&, Index = 0) = delete;  // keeps a reference
-  explicit Odometer(const Axes& axes, Index first = 0) : axes_(axes) {
-    for (int i = axes_.size() - 1; i >= 0 && first > 0; --i) {
-      const Index at = first % axes_[i].extent;
+  explicit Odometer(const Axes& axes, Index first = 0) : Odometer(axes, axes.size(), first) {}
+  // Through the outermost `count` axes alone.
+  Odometer(const Axes& axes, int count, Index first) : axes_(axes), count_(count) {
+    for (int i = count_ - 1; i >= 0; --i) {
+      Index at = 0;
+      if (first != 0) {  // spares the divisions
+        at = first % axes_[i].extent;
+        first /= axes_[i].extent;
+        step(i, at);
+      }
       at_[static_cast<std::size_t>(i)] = at;
-      first /= axes_[i].extent;
-      step(i, at);
     }
   }
 
@@ -25,7 +30,7 @@ class Odometer {
   Index param() const { return param_; }
 
   void next() {
-    for (int i = axes_.size() - 1; i >= 0; --i) {
+    for (int i = count_ - 1; i >= 0; --i) {
       Index& at = at_[static_cast<std::size_t>(i)];
       step(i, 1);
       if (++at < axes_[i].extent) return;
@@ -42,7 +47,8 @@ class Odometer {
   }
 
   const Axes& axes_;
-  std::array<Index, Axes::kCapacity> at_{};
+  int count_;
+  std::array<Index, Axes::kCapacity> at_;  // as many as there are axes
   Index x_ = 0, stat_ = 0, param_ = 0;
 };
 
@@ -52,6 +58,7 @@ struct Tile {
   Index offset, rows, cols, stride;
   Index position, count;
   Index param;  // offset of its group among the parameters
+  Index next;   // from here to the next tile of the same cells; 0 where there is none
 };
 
 // A tensor as groups of cells. The innermost axis is reduced (row shape: a cell is a row) or kept (column shape: a cell
@@ -81,14 +88,26 @@ class Walk {
   Index run() const { return run_.extent; }      // of a cell in one sweep
   Index line() const { return run_.extent * sweeps_.count(); }
   Index cell_param() const { return cells_.param; }
+  Index cell_stride() const { return cells_.x; }
+
+  // Offsets from a cell's first element along its line, and of a cell.
+  Index line_offset(Index position) const {
+    return Odometer(sweeps_, position / run()).x() + position % run() * run_.x;
+  }
+  Index cell_offset(Index group, Index k) const { return Odometer(groups_, group).x() + k * cells_.x; }
+  // Whether a cell is one run of memory.
+  bool is_dense() const { return !columns_ && sweeps_.empty(); }
 
   // Calls visit(Tile) for the cells [k0, k1) of a group over the positions [p0, p1) of their lines, in order.
   void visit(Index group, Index k0, Index k1, Index p0, Index p1, FunctionRef<void(const Tile&)> visit) const {
     const Odometer base(groups_, group);
     Odometer sweep(sweeps_, p0 / run());
-    for (Index p = p0; p < p1; sweep.next()) {
+    for (Index p = p0; p < p1;) {
       const Index first = p % run(), count = (std::min)(run() - first, p1 - p), n = k1 - k0;
-      Tile tile{base.x() + sweep.x() + k0 * cells_.x + first * run_.x, n, count, cells_.x, p, count, base.param()};
+      const Index here = sweep.x() + first * run_.x;
+      Tile tile{base.x() + k0 * cells_.x + here, n, count, cells_.x, p, count, base.param(), 0};
+      sweep.next();
+      if (p + count < p1) tile.next = sweep.x() - here;
       if (columns_) {
         tile.rows = count;
         tile.cols = n;
@@ -110,38 +129,6 @@ struct CellRange {
   Index group, k0, k1;
 
   Index size() const { return k1 - k0; }
-};
-
-// How the cells of a walk are cut into blocks small enough for the stack and, where it can be, the cache, and how a
-// block's lines are cut into parts when there are too few blocks to share among threads. Shape alone decides.
-struct Cut {
-  static constexpr Index kBlockCells = 256;        // arrays of this length live on the stack
-  static constexpr Index kBlockBytes = 128 << 10;  // a block read twice stays in half an L2 cache
-  static constexpr Index kStrip = 64;              // columns in a strip, at least: whole cache lines, long runs
-  static constexpr Index kFewBlocks = 16;          // fewer than this are cut into parts
-  static constexpr Index kPartSize = 16 << 10;     // elements a part has, at least
-  static constexpr Index kParts = 16;
-  static constexpr Index kUnits = 64;
-
-  Index group_cells, block_cells, blocks_per_group, blocks, parts;
-
-  // `granule` neighbouring cells stay together.
-  Cut(const Walk& walk, Index granule, Index bytes_per_element) : group_cells(walk.cells()) {
-    const Index cell_bytes = (std::max<Index>)(walk.line() * bytes_per_element, 1);
-    Index cells = (std::max<Index>)(kBlockBytes / cell_bytes, walk.columns() ? kStrip : 1);
-    cells = (std::min)({cells, kBlockCells, group_cells});
-    block_cells = (std::max)(cells / granule, Index{1}) * granule;
-    blocks_per_group = (group_cells + block_cells - 1) / block_cells;
-    blocks = walk.groups() * blocks_per_group;
-    const Index elements = block_cells * walk.line();
-    const Index most = (std::min)({kParts, elements / kPartSize, walk.line()});
-    parts = blocks >= kFewBlocks ? 1 : (std::max<Index>)(most, 1);
-  }
-
-  CellRange block(Index b) const {
-    const Index k0 = b % blocks_per_group * block_cells;
-    return {b / blocks_per_group, k0, (std::min)(k0 + block_cells, group_cells)};
-  }
 };
 
 }  // namespace core

@@ -1,0 +1,76 @@
+// Cut: how the cells of a walk are shared out. Shape alone decides, so every number of threads computes the same bits.
+#pragma once
+
+#include "tensornorm/core/operand.hpp"
+#include "tensornorm/core/walk.hpp"
+
+namespace tensornorm {
+namespace core {
+
+// Blocks of neighbouring cells, small enough for the stack and, where it can be, for the cache between the reduction
+// and the map; and where there are too few blocks to share among threads, their lines in parts.
+struct Cut {
+  static constexpr Index kBlockCells = 1024;  // arrays of this length live on the stack
+  // A block of dense rows stays in the first-level cache; rows that lie in pieces want long pieces and stay in the
+  // second-level one.
+  static constexpr Index kDenseBytes = 16 << 10;
+  static constexpr Index kBlockBytes = 256 << 10;
+  static constexpr Index kFewBlocks = 16;  // fewer than this are narrower, and cut into parts
+  static constexpr Index kNarrowCells = 512;
+  static constexpr Index kPartSize = 16 << 10;  // elements a part has, at least
+  static constexpr Index kPartCells = 8 << 10;  // cells that all parts of a block have together
+  static constexpr Index kUnits = 64;
+
+  // The map of what outgrew a cache begins with the end, which the reduction left there; in stretches that the
+  // processor's prefetcher can follow.
+  static constexpr Index kStretchBytes = 256 << 10;
+  static constexpr Index kMostAhead = 64 << 10;  // more would push a block itself out of the second-level cache
+
+  bool reads_once;
+  Index element_bytes, group_cells, block_cells, blocks_per_group, blocks, parts;
+
+  // `granule` neighbouring cells stay together; `bytes` an element has in all the tensors that are read. A block of
+  // dense rows has `rows` at least, where the second-level cache has room; kBlockCells says that nothing is read twice.
+  Cut(const Walk& walk, Index granule, Index bytes, Index rows = 1)
+      : reads_once(rows == kBlockCells), element_bytes(bytes), group_cells(walk.cells()) {
+    const Index line_bytes = (std::max)(walk.line() * bytes, Index{1});
+    const Index dense = (std::max)(kDenseBytes / line_bytes, (std::min)(rows, kBlockBytes / line_bytes));
+    // Columns are taken as wide as they come: a strip of them that stayed in a cache would have short rows, which lie
+    // a power of two apart often enough to share a few of the cache's sets.
+    Index cells = walk.columns() ? kBlockCells : walk.is_dense() ? dense : kBlockBytes / line_bytes;
+    if (reads_once) cells = kBlockCells;  // no cache matters
+    if (walk.groups() * group_cells < kFewBlocks * kBlockCells) cells = (std::min)(cells, kNarrowCells);
+    cells = (std::min)({(std::max)(cells, Index{1}), kBlockCells, group_cells});
+    block_cells = (std::max)(cells / granule, Index{1}) * granule;
+    blocks_per_group = (group_cells + block_cells - 1) / block_cells;
+    blocks = walk.groups() * blocks_per_group;
+    const Index elements = block_cells * walk.line();
+    const Index most = (std::min)({kPartCells / block_cells, kUnits, elements / kPartSize, walk.line()});
+    parts = blocks >= kFewBlocks ? 1 : (std::max<Index>)(most, 1);
+  }
+
+  CellRange block(Index b) const {
+    const Index k0 = b % blocks_per_group * block_cells;
+    return {b / blocks_per_group, k0, (std::min)(k0 + block_cells, group_cells)};
+  }
+
+  Index stretches(Index elements) const {
+    return reads_once ? 1 : (std::max)(elements * element_bytes / kStretchBytes, Index{1});
+  }
+
+  // Elements from a block of dense rows to the next one; 0 where there is none, or nothing to gain from reading ahead.
+  Index distance_to_next(const Walk& walk, Index b) const {
+    if (!walk.is_dense() || b + 1 == blocks) return 0;
+    const CellRange here = block(b), next = block(b + 1);
+    const Index distance = walk.cell_offset(next.group, next.k0) - walk.cell_offset(here.group, here.k0);
+    return distance * element_bytes <= kMostAhead ? distance : 0;
+  }
+};
+
+// An array by cell on the stack, to be aligned to lines, so that vectors lie within one; a line longer than it need be,
+// so that the same cells of two such arrays lie in different sets of the first-level cache.
+template <class T>
+using PerCell = T[Cut::kBlockCells + kLine / static_cast<Index>(sizeof(T))];
+
+}  // namespace core
+}  // namespace tensornorm
