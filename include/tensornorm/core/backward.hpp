@@ -18,7 +18,7 @@ template <class Scalar>
 struct BackwardArguments {
   using T = ParamOf<Scalar>;
   const Scalar *x, *dy;
-  Scalar* dx;  // x or dy themselves, or disjoint from both
+  Scalar* dx = nullptr;  // x or dy themselves, or disjoint from both
   const T* gamma = nullptr;
   const T *hi, *lo, *rstd;  // of the forward pass, in the plan's stat order
   bool centred = true, frozen = false;
@@ -53,7 +53,7 @@ class Backward {
         cut_(t_.fine, (std::min)(granule_, t_.fine.cells()), 2 * sizeof(Scalar), has_sums() ? 1 : Cut::kBlockCells),
         shares_(t_.shares.count()), stats_(t_.statistics.count()),
         params_(a_.gamma == nullptr ? 0 : kept_count(dual(t_.plan))),
-        streams_(outgrows_cache(3 * t_.plan.count() * static_cast<Index>(sizeof(Scalar)))) {}
+        streams_(!is_in_place(a_) && outgrows_cache(3 * t_.plan.count() * static_cast<Index>(sizeof(Scalar)))) {}
 
   // Doubles it needs: sums by share, by statistic and by parameter, and a block's sums in parts.
   Index workspace_size() const {

@@ -14,7 +14,7 @@ class BackwardAcross {
   BackwardAcross(const BackwardArguments<Scalar>& arguments, const Traversal& traversal)
       : a_(arguments), t_(traversal), cut_(t_.walk, 1, 2 * sizeof(Scalar), kFloatAdds),
         params_(kept_count(dual(t_.plan))),
-        streams_(outgrows_cache(3 * t_.plan.count() * static_cast<Index>(sizeof(Scalar)))) {}
+        streams_(!is_in_place(a_) && outgrows_cache(3 * t_.plan.count() * static_cast<Index>(sizeof(Scalar)))) {}
 
   // Doubles it needs: every unit's sums for every parameter.
   Index workspace_size() const { return 2 * units() * params_; }

@@ -21,6 +21,11 @@ struct ColumnReduce {
   double *sum_p, *sum_pq;
 
   template <class Isa>
+  bool fills() const {
+    return fill_vectors<Isa, T>(cols);
+  }
+
+  template <class Isa>
   TENSORNORM_INLINE void run() const {
     constexpr Index panel_cols = kPanelBytes / static_cast<Index>(sizeof(Scalar));
     const ColumnReduce k = *this;
@@ -59,16 +64,17 @@ struct ColumnReduce {
       add_wide<Isa>(s0, sum_p + j, sum_pq + j);
       add_wide<Isa>(s1, sum_p + j + lanes, sum_pq + j + lanes);
     }
-    if (j == end) return;
-    if (cols < lanes) return add_some<lanes>(r, stop, Some<Isa>{0, static_cast<int>(cols)});
-    // The last vector or two, but for lanes that the one before has.
-    for (Index first = j; j < end; j = first) {
-      first = (std::min)(j + lanes, end);
+    if constexpr (Isa::is_baseline) {
+      if (cols < lanes) return add_some<lanes>(r, stop, Some<Isa>{0, static_cast<int>(cols)});
+    }
+    for (; j < end; j += lanes) {  // what is left, but for lanes that the vector before has
+      const Whole<Isa> at{(std::min)(j, end - lanes)};
+      const int first = static_cast<int>(j - at.j);
       Sums<Vec<T, lanes>> sums;
-      sum_rows(r, stop, Whole<Isa>{first - lanes}, sums);
-      keep_lanes<T, lanes>(static_cast<int>(j - (first - lanes)), lanes, sums.p);
-      keep_lanes<T, lanes>(static_cast<int>(j - (first - lanes)), lanes, sums.pq);
-      add_wide<Isa>(sums, sum_p + first - lanes, sum_pq + first - lanes);
+      sum_rows(r, stop, at, sums);
+      keep_lanes<T, lanes>(first, lanes, sums.p);
+      keep_lanes<T, lanes>(first, lanes, sums.pq);
+      add_wide<Isa>(sums, sum_p + at.j, sum_pq + at.j);
     }
   }
 

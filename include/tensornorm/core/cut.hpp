@@ -11,14 +11,16 @@ namespace core {
 // and the map; and where there are too few blocks to share among threads, their lines in parts.
 struct Cut {
   static constexpr Index kBlockCells = 1024;  // arrays of this length live on the stack
-  // A block of dense rows stays in the first-level cache; rows that lie in pieces want long pieces and stay in the
-  // second-level one.
+  // A block of dense rows stays in the first-level cache, or, where it is to have many, in the second-level one. Rows
+  // that lie in pieces want long pieces, as every piece starts a page anew, and stay in the last-level cache.
   static constexpr Index kDenseBytes = 16 << 10;
-  static constexpr Index kBlockBytes = 256 << 10;
+  static constexpr Index kManyRowsBytes = 256 << 10;
+  static constexpr Index kPiecesBytes = 2 << 20;
+  static constexpr Index kLineCells = 16;
   static constexpr Index kFewBlocks = 16;  // fewer than this are narrower, and cut into parts
   static constexpr Index kNarrowCells = 512;
-  static constexpr Index kPartSize = 16 << 10;  // elements a part has, at least
-  static constexpr Index kPartCells = 8 << 10;  // cells that all parts of a block have together
+  static constexpr Index kPartSize = 64 << 10;  // elements a part has, at least
+  static constexpr Index kPartCells = 4 << 10;  // cells that all parts of a block have together
   static constexpr Index kUnits = 64;
 
   // The map of what outgrew a cache begins with the end, which the reduction left there; in stretches that the
@@ -34,14 +36,16 @@ struct Cut {
   Cut(const Walk& walk, Index granule, Index bytes, Index rows = 1)
       : reads_once(rows == kBlockCells), element_bytes(bytes), group_cells(walk.cells()) {
     const Index line_bytes = (std::max)(walk.line() * bytes, Index{1});
-    const Index dense = (std::max)(kDenseBytes / line_bytes, (std::min)(rows, kBlockBytes / line_bytes));
+    const Index dense = (std::max)(kDenseBytes / line_bytes, (std::min)(rows, kManyRowsBytes / line_bytes));
     // Columns are taken as wide as they come: a strip of them that stayed in a cache would have short rows, which lie
     // a power of two apart often enough to share a few of the cache's sets.
-    Index cells = walk.columns() ? kBlockCells : walk.is_dense() ? dense : kBlockBytes / line_bytes;
+    Index cells = walk.columns() ? kBlockCells : walk.is_dense() ? dense : kPiecesBytes / line_bytes;
     if (reads_once) cells = kBlockCells;  // no cache matters
     if (walk.groups() * group_cells < kFewBlocks * kBlockCells) cells = (std::min)(cells, kNarrowCells);
     cells = (std::min)({(std::max)(cells, Index{1}), kBlockCells, group_cells});
-    block_cells = (std::max)(cells / granule, Index{1}) * granule;
+    // Sixteen floats make a line: blocks that are multiples of it begin and end with lines, whatever a cell's length.
+    const Index together = cells < kLineCells * granule ? granule : kLineCells * granule;
+    block_cells = (std::max)(cells / together, Index{1}) * together;
     blocks_per_group = (group_cells + block_cells - 1) / block_cells;
     blocks = walk.groups() * blocks_per_group;
     const Index elements = block_cells * walk.line();
@@ -67,10 +71,13 @@ struct Cut {
   }
 };
 
+// Neighbouring cells that a map takes at once: more than a block has, where a few rows share their coefficients.
+constexpr Index kMapCells = 2 * Cut::kBlockCells;
+
 // An array by cell on the stack, to be aligned to lines, so that vectors lie within one; a line longer than it need be,
 // so that the same cells of two such arrays lie in different sets of the first-level cache.
-template <class T>
-using PerCell = T[Cut::kBlockCells + kLine / static_cast<Index>(sizeof(T))];
+template <class T, Index cells = Cut::kBlockCells>
+using PerCell = T[cells + kLine / static_cast<Index>(sizeof(T))];
 
 }  // namespace core
 }  // namespace tensornorm

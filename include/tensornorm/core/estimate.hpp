@@ -24,32 +24,34 @@ struct SampleRows {
   T* estimate;
 
   template <class Isa>
+  bool fills() const {
+    return fill_vectors<Isa, T>(width);
+  }
+
+  template <class Isa>
   TENSORNORM_INLINE void run() const {
     constexpr int lanes = kLanes<Isa, T>;
-    const int n = width < lanes ? static_cast<int>(width) : lanes;
-    const T share = T(1) / static_cast<T>(places.count * n);
+    if constexpr (Isa::is_baseline) {
+      if (width < lanes) return sample<lanes>(Some<Isa>{0, static_cast<int>(width)}, width);
+    }
+    sample<lanes>(Whole<Isa>{0}, lanes);
+  }
+
+ private:
+  template <int lanes, class At>
+  TENSORNORM_INLINE void sample(const At& at, Index width_of_one) const {
+    const T share = T(1) / static_cast<T>(places.count * width_of_one);
     for (Index r = 0; r < rows; ++r) {
-      Vec<T, lanes> sum{};
-      if (n < lanes) {
-        add_places(r, Some<Isa>{0, n}, share, sum);
-      } else {
-        add_places(r, Whole<Isa>{0}, share, sum);
+      Vec<T, lanes> sum{}, v;
+      for (int i = 0; i < places.count; ++i) {
+        at.load(x + r * stride + places.offsets[i], v);
+        sum += v;
       }
       T lane[lanes];
       std::memcpy(lane, &sum, sizeof lane);
       T total = 0;
       for (int i = 0; i < lanes; i += 2) total += lane[i] + lane[i + 1];
-      estimate[r] = total;
-    }
-  }
-
- private:
-  template <class At, class V>
-  TENSORNORM_INLINE void add_places(Index r, const At& at, T share, V& sum) const {
-    for (int i = 0; i < places.count; ++i) {
-      V v;
-      at.load(x + r * stride + places.offsets[i], v);
-      sum += v * share;
+      estimate[r] = total * share;  // an overflow is found when the deviations are summed
     }
   }
 };
@@ -64,9 +66,16 @@ struct SampleColumns {
   T* estimate;
 
   template <class Isa>
+  bool fills() const {
+    return fill_vectors<Isa, T>(cols);
+  }
+
+  template <class Isa>
   TENSORNORM_INLINE void run() const {
     constexpr int lanes = kLanes<Isa, T>;
-    if (cols < lanes) return sample<Vec<T, lanes>>(Some<Isa>{0, static_cast<int>(cols)});
+    if constexpr (Isa::is_baseline) {
+      if (cols < lanes) return sample<Vec<T, lanes>>(Some<Isa>{0, static_cast<int>(cols)});
+    }
     for (Index j = 0; j < cols; j += lanes) {
       sample<Vec<T, lanes>>(Whole<Isa>{(std::min)(j, cols - lanes)});
     }
@@ -79,8 +88,9 @@ struct SampleColumns {
     V sum{}, v;
     for (int i = 0; i < places.count; ++i) {
       at.load(x + places.offsets[i], v);
-      sum += v * share;
+      sum += v;
     }
+    sum *= share;
     at.store(estimate, sum);
   }
 };

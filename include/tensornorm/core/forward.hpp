@@ -36,7 +36,7 @@ class Forward {
  public:
   Forward(const ForwardArguments<Scalar>& arguments, const Traversal& traversal)
       : a_(arguments), t_(traversal), cut_(t_.walk, t_.granule, sizeof(Scalar), is_frozen() ? Cut::kBlockCells : 1),
-        streams_(outgrows_cache(2 * t_.plan.count() * static_cast<Index>(sizeof(Scalar)))) {}
+        streams_(a_.x != a_.y && outgrows_cache(2 * t_.plan.count() * static_cast<Index>(sizeof(Scalar)))) {}
 
   void run(const Runner& runner) const;
 
@@ -111,17 +111,27 @@ class Forward {
       core::run(SampleRows<Scalar>{x, t_.walk.cell_stride(), block.size(), t_.walk.run(), t_.places, by_cell});
     }
     if (t_.granule == 1) return std::copy_n(by_cell, block.size(), block.estimate), void();
-    const double share = static_cast<double>(t_.granule_stats) / static_cast<double>(t_.granule);
-    for (Index i = 0; i < block.size(); ++i) block.sum_d[i] = static_cast<double>(by_cell[i]) * share;
-    fold(block, block.sum_d);
-    for (Index s = 0; s < block.stats; ++s) block.estimate[s] = static_cast<T>(block.sum_d[s]);
+    std::fill_n(block.estimate, block.stats, T(0));
+    for_each_run(t_.cells, block.cell, block.size(), [&](const Run& run) { add_samples(run, by_cell, block); });
     spread_estimates(block);
+  }
+
+  // What a run adds to the means of its statistics: of a long run in one statistic, a few cells spread over it.
+  void add_samples(const Run& run, const T* by_cell, Block& block) const {
+    constexpr Index kEnough = 16;
+    const double share = static_cast<double>(t_.granule_stats) / static_cast<double>(t_.granule);
+    const Index n = run.stat_stride == 0 ? (std::min)(run.n, kEnough) : run.n;
+    const T weight = static_cast<T>(share * static_cast<double>(run.n) / static_cast<double>(n));
+    T* const to = block.estimate + run.stat - block.stat;
+    for (Index k = 0; k < n; ++k) to[k * run.stat_stride] += by_cell[run.first + k * run.n / n] * weight;
   }
 
   void spread_estimates(Block& block) const {
     for_each_run(t_.cells, block.cell, block.size(), [&](const Run& run) {
       const T* const from = block.estimate + run.stat - block.stat;
-      for (Index k = 0; k < run.n; ++k) block.cell_estimate[run.first + k] = from[k * run.stat_stride];
+      T* const to = block.cell_estimate + run.first;
+      if (run.stat_stride == 0) return fill_run(to, run.n, *from);
+      for (Index k = 0; k < run.n; ++k) to[k] = from[k * run.stat_stride];
     });
   }
 
@@ -150,17 +160,18 @@ class Forward {
 
   // Statistics from the sums. False when an estimate was too far off and is now a better one.
   bool take_sums(Block& block, bool last_attempt) const {
+    const double share = 1 / static_cast<double>(t_.stat_size), least = least_trusted_var<T>(a_.eps);
     bool done = true;
     for (Index s = 0; s < block.stats; ++s) {
-      Moments m = moments_about(static_cast<double>(block.estimate[s]), t_.stat_size, -block.sum_d[s], block.sum_d2[s]);
-      if (!a_.centred) m = {t_.stat_size, 0, 0, block.sum_d2[s]};
-      if (!last_attempt && is_far(m) && std::isfinite(m.mean())) {
-        block.estimate[s] = static_cast<T>(m.mean());
-        done = false;
-      } else if (needs_exact_path<T>(m, a_.eps)) {
-        m = exact_moments(block, s);
+      const double sum = -block.sum_d[s], correction = a_.centred ? sum * share : 0;
+      Moments m{t_.stat_size, static_cast<double>(block.estimate[s]), correction,
+                (std::max)(block.sum_d2[s] - sum * correction, 0.0)};
+      double var = m.m2 * share;
+      if (!(sum * correction <= m.m2 && var >= least && var < kInfinity)) {  // nor where anything is NaN
+        done = mend(block, s, last_attempt, m) && done;
+        var = m.var();
       }
-      const Statistic<T> result = finish<T>(m, a_.eps);
+      const Statistic<T> result = finish<T>(m, var, a_.eps);
       block.hi[s] = result.hi;
       block.lo[s] = result.lo;
       block.rstd[s] = result.rstd;
@@ -168,6 +179,16 @@ class Forward {
     }
     if (!done) spread_estimates(block);
     return done;
+  }
+
+  // Moments that cannot be trusted: a better estimate to try again with (false), or the exact path.
+  __attribute__((cold, noinline)) bool mend(Block& block, Index s, bool last_attempt, Moments& m) const {
+    if (!last_attempt && is_far(m) && std::isfinite(m.mean())) {
+      block.estimate[s] = static_cast<T>(m.mean());
+      return false;
+    }
+    if (needs_exact_path<T>(m, a_.eps)) m = exact_moments(block, s);
+    return true;
   }
 
   Moments exact_moments(const Block& block, Index s) const {
@@ -228,15 +249,18 @@ class Forward {
 
   void normalize_fine(const Block& block, Index part, Index parts, Index ahead) const {
     t_.visit_fine(block.k0, block.k1, part, parts, [&](Index c0, Index c1, Index p0, Index p1) {
-      alignas(kLine) PerCell<T> hi, scale, shift;
+      alignas(kLine) PerCell<T, kMapCells> hi, scale, shift;
       for_each_run(t_.fine_cells, t_.fine_number(block.group, c0), c1 - c0, [&](const Run& run) {
-        for (Index k = 0; k < run.n; ++k) {
+        const bool is_one = run.stat_stride == 0 && run.param_stride == 0;
+        for (Index k = 0; k < (is_one ? 1 : run.n); ++k) {
           const Index i = run.first + k, s = run.stat - block.stat + k * run.stat_stride;
           const Index p = run.param + k * run.param_stride;
           hi[i] = block.hi[s];
           scale[i] = -block.rstd[s] * (a_.gamma == nullptr ? T(1) : a_.gamma[p]);
           shift[i] = (a_.beta == nullptr ? T(0) : a_.beta[p]) + block.lo[s] * scale[i];
         }
+        if (!is_one) return;
+        for (T* const array : {hi, scale, shift}) fill_run(array + run.first, run.n, array[run.first]);
       });
       t_.fine.visit(block.group, c0, c1, p0, p1, [&](const Tile& tile) {
         if (t_.fine.columns()) {

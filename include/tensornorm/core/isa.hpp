@@ -1,7 +1,8 @@
 // The instruction sets kernels are compiled for, and the choice of one at run time.
 //
 // A kernel is a struct with `template <class Isa> void run() const`, always inlined into one thin function per
-// instruction set that carries the target attribute. So a plain -O2 build runs as fast as one for the machine it is on.
+// instruction set that carries the target attribute, and `template <class Isa> bool fills() const`. So a plain -O2
+// build runs as fast as one for the machine it is on.
 #pragma once
 
 #define TENSORNORM_INLINE inline __attribute__((always_inline))
@@ -38,23 +39,23 @@ constexpr unsigned kFlags = 0
 #endif
     ;
 
-// Loops of a set that `unrolls` take four vectors at a time. Where AVX2 is at hand the baseline serves only processors
-// before 2013, and small code matters more.
+// The baseline alone has loads and stores of less than a vector. Loops of a set that `unrolls` take four vectors at a
+// time; where AVX2 is at hand the baseline serves narrow tiles and processors before 2013, and small code matters more.
 struct Baseline {
   static constexpr int bytes = 16;
-  static constexpr bool has_f16c = false, unrolls = !TENSORNORM_HAS_AVX2;
+  static constexpr bool is_baseline = true, has_f16c = false, unrolls = !TENSORNORM_HAS_AVX2;
 };
 
 // AVX2, FMA and F16C, which came to every processor together (x86-64-v3).
 struct Avx2 {
   static constexpr int bytes = 32;
-  static constexpr bool has_f16c = true, unrolls = true;
+  static constexpr bool is_baseline = false, has_f16c = true, unrolls = true;
 };
 
 // AVX-512 with its byte, word, double word and vector length parts (x86-64-v4).
 struct Avx512 {
   static constexpr int bytes = 64;
-  static constexpr bool has_f16c = true, unrolls = true;
+  static constexpr bool is_baseline = false, has_f16c = true, unrolls = true;
 };
 
 template <unsigned flags, class Kernel>
@@ -63,6 +64,14 @@ void run_baseline(const Kernel& kernel) {
 }
 
 #if TENSORNORM_HAS_AVX2
+inline bool has_avx2() {
+#if defined(__AVX2__) && defined(__FMA__) && defined(__F16C__)
+  return true;
+#else
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+#endif
+}
+
 template <unsigned flags, class Kernel>
 __attribute__((target("avx2,fma,f16c"))) void run_avx2(const Kernel& kernel) {
   kernel.template run<Avx2>();
@@ -70,30 +79,28 @@ __attribute__((target("avx2,fma,f16c"))) void run_avx2(const Kernel& kernel) {
 #endif
 
 #if TENSORNORM_HAS_AVX512
+inline bool has_avx512() {
+#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
+  return true;
+#else
+  return __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+#endif
+}
+
 template <unsigned flags, class Kernel>
 __attribute__((target("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl"))) void run_avx512(const Kernel& kernel) {
   kernel.template run<Avx512>();
 }
 #endif
 
-// Runs the kernel on the best instruction set of this machine; none is compiled that the flags make useless.
+// Runs the kernel on the best instruction set of this machine whose vectors its tile fills: Kernel::fills<Isa>().
 template <class Kernel>
 void run(const Kernel& kernel) {
 #if TENSORNORM_HAS_AVX512
-#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
-  return run_avx512<kFlags>(kernel);
-#else
-  if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")) {
-    return run_avx512<kFlags>(kernel);
-  }
-#endif
+  if (has_avx512() && kernel.template fills<Avx512>()) return run_avx512<kFlags>(kernel);
 #endif
 #if TENSORNORM_HAS_AVX2
-#if defined(__AVX2__) && defined(__FMA__) && defined(__F16C__)
-  return run_avx2<kFlags>(kernel);
-#else
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return run_avx2<kFlags>(kernel);
-#endif
+  if (has_avx2() && kernel.template fills<Avx2>()) return run_avx2<kFlags>(kernel);
 #endif
   run_baseline<kFlags>(kernel);
 }

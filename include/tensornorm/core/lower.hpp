@@ -37,7 +37,10 @@ TENSORNORM_INLINE void copy_bits(const From& from, To& to) {
 // Stores a vector past the cache; p is on a boundary of the vector's size.
 template <class Isa, class V>
 TENSORNORM_INLINE void store_past_cache(void* p, const V& v) {
-#if defined(__x86_64__)
+#if defined(__clang__)
+  __builtin_nontemporal_store(v, static_cast<V*>(p));
+  return;
+#elif defined(__x86_64__)
   if constexpr (Isa::bytes > 16) {
     asm("vmovntps %1, %0" : "=m"(*static_cast<V*>(p)) : "v"(v));
     return;

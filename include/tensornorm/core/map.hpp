@@ -36,84 +36,100 @@ inline void finish_streaming() {
 template <class Functor>
 struct Map {
   using Scalar = typename Functor::Scalar;
+  using T = ParamOf<Scalar>;
   Functor functor;
   Index rows, cols;
   Scalar* y;
   Index stride;
   Destination to;
 
-  // In place, the last vector of a row, which overlaps its neighbour, is computed before that one is stored; else not,
-  // as reading a row's end before its start throws prefetchers off.
+  template <class Isa>
+  bool fills() const {
+    return fill_vectors<Isa, T>(cols);
+  }
+
   template <class Isa>
   TENSORNORM_INLINE void run() const {
-    constexpr int lanes = kLanes<Isa, ParamOf<Scalar>>;
-    using V = Vec<ParamOf<Scalar>, lanes>;
     const Map k = *this;  // in registers: what is stored below cannot change it
-    const bool streams = k.to.past_cache && k.cols * static_cast<Index>(sizeof(Scalar)) >= kLongRun;
-    for (Index r = 0; r < k.rows; ++r) {
-      typename Functor::template Row<V> row{};
-      k.functor.template begin<Isa>(r, row);
-      Scalar* const out = k.y + r * k.stride;
-      V last{};
-      if (k.cols < lanes) {
-        const Some<Isa> some{0, static_cast<int>(k.cols)};
-        k.functor.value(row, some, last);
-        some.store(out, last);
-        continue;
-      }
-      const Whole<Isa> end{k.cols - lanes};
-      if (k.to.in_place) k.functor.value(row, end, last);
-      Index j = 0;
-      if (streams) j = k.put_head<Isa, V>(row, out);
-      if constexpr (Isa::unrolls) {
-        for (; j + 4 * lanes <= k.cols; j += 4 * lanes) {
-          V y0, y1, y2, y3;
-          k.functor.value(row, Whole<Isa>{j}, y0);
-          k.functor.value(row, Whole<Isa>{j, 1}, y1);
-          k.functor.value(row, Whole<Isa>{j, 2}, y2);
-          k.functor.value(row, Whole<Isa>{j, 3}, y3);
-          if (streams) {
-            if (k.to.ahead != 0) prefetch_lines<Scalar>(k.functor, r, j + k.to.ahead, 4 * lanes);
-            Whole<Isa>{j}.stream(out, y0);
-            Whole<Isa>{j, 1}.stream(out, y1);
-            Whole<Isa>{j, 2}.stream(out, y2);
-            Whole<Isa>{j, 3}.stream(out, y3);
-          } else {
-            Whole<Isa>{j}.store(out, y0);
-            Whole<Isa>{j, 1}.store(out, y1);
-            Whole<Isa>{j, 2}.store(out, y2);
-            Whole<Isa>{j, 3}.store(out, y3);
-          }
-        }
-      }
-      for (; j + lanes <= k.cols; j += lanes) {
-        V y0;
-        k.functor.value(row, Whole<Isa>{j}, y0);
-        if (streams && lanes * sizeof(Scalar) == kLine) {
-          Whole<Isa>{j}.stream(out, y0);
-        } else {
-          Whole<Isa>{j}.store(out, y0);
-        }
-      }
-      if (j == k.cols) continue;
-      if (!k.to.in_place) k.functor.value(row, end, last);
-      end.store(out, last);
+    if constexpr (Isa::unrolls) {
+      if (k.to.past_cache && k.cols * static_cast<Index>(sizeof(Scalar)) >= kLongRun) return k.put_rows<Isa, true>();
     }
+    k.put_rows<Isa, false>();
   }
 
  private:
-  // The values before the first whole line, and where that begins.
-  template <class Isa, class V, class Row>
-  TENSORNORM_INLINE Index put_head(const Row& row, Scalar* out) const {
-    constexpr Index size = static_cast<Index>(sizeof(Scalar));
-    constexpr Index lanes = kLanes<Isa, ParamOf<Scalar>>;
-    const Index head = (kLine - reinterpret_cast<std::intptr_t>(out) % kLine) % kLine / size;
-    for (Index j = 0; j < head; j += lanes) {
-      V v;
-      functor.value(row, Whole<Isa>{j}, v);
-      Some<Isa>{j, static_cast<int>((std::min)(lanes, head - j))}.store(out, v);
+  template <class Isa, bool streams>
+  TENSORNORM_INLINE void put_rows() const {
+    constexpr int lanes = kLanes<Isa, T>;
+    for (Index r = 0; r < rows; ++r) {
+      typename Functor::template Row<Vec<T, lanes>> row{};
+      functor.template begin<Isa>(r, row);
+      Scalar* const out = y + r * stride;
+      if constexpr (Isa::is_baseline) {
+        if (cols < lanes) {
+          put(row, Some<Isa>{0, static_cast<int>(cols)}, out);
+          continue;
+        }
+      }
+      put_row<Isa, streams>(r, row, out);
     }
-    return head;
+  }
+
+  // In place, the last vector, which overlaps the one before, is computed before that one is stored; else not, as
+  // reading a row's end before its start throws prefetchers off.
+  template <class Isa, bool streams, class Row>
+  TENSORNORM_INLINE void put_row(Index r, const Row& row, Scalar* out) const {
+    constexpr int lanes = kLanes<Isa, T>;
+    using V = Vec<T, lanes>;
+    const Whole<Isa> end{cols - lanes};
+    V last{};
+    Index j = 0;
+    if constexpr (streams) {  // never in place
+      for (const Index head = head_of(out); j < head; j += lanes) put(row, Whole<Isa>{j}, out);
+      j = head_of(out);
+    } else if (to.in_place) {
+      functor.value(row, end, last);
+    }
+    if constexpr (Isa::unrolls) {
+      for (; j + 4 * lanes <= cols; j += 4 * lanes) {
+        V y0, y1, y2, y3;
+        functor.value(row, Whole<Isa>{j}, y0);
+        functor.value(row, Whole<Isa>{j, 1}, y1);
+        functor.value(row, Whole<Isa>{j, 2}, y2);
+        functor.value(row, Whole<Isa>{j, 3}, y3);
+        if constexpr (streams) {
+          if (to.ahead != 0) prefetch_lines<Scalar>(functor, r, j + to.ahead, 4 * lanes);
+          Whole<Isa>{j}.stream(out, y0);
+          Whole<Isa>{j, 1}.stream(out, y1);
+          Whole<Isa>{j, 2}.stream(out, y2);
+          Whole<Isa>{j, 3}.stream(out, y3);
+        } else {
+          Whole<Isa>{j}.store(out, y0);
+          Whole<Isa>{j, 1}.store(out, y1);
+          Whole<Isa>{j, 2}.store(out, y2);
+          Whole<Isa>{j, 3}.store(out, y3);
+        }
+      }
+    }
+    for (; j < cols; j += lanes) {
+      const bool is_last = j > end.j;
+      V v = last;
+      if (streams || !is_last || !to.in_place) functor.value(row, is_last ? end : Whole<Isa>{j}, v);
+      (is_last ? end : Whole<Isa>{j}).store(out, v);
+    }
+  }
+
+  template <class Row, class At>
+  TENSORNORM_INLINE void put(const Row& row, const At& at, Scalar* out) const {
+    typename At::template Vector<T> v;
+    functor.value(row, at, v);
+    at.store(out, v);
+  }
+
+  // Elements before the first whole line.
+  static TENSORNORM_INLINE Index head_of(const Scalar* out) {
+    const Index offset = reinterpret_cast<std::intptr_t>(out) % kLine;
+    return (kLine - offset) % kLine / static_cast<Index>(sizeof(Scalar));
   }
 };
 

@@ -59,21 +59,31 @@ T reciprocal_std(double var, double eps) {
 }
 
 template <class T>
-Statistic<T> finish(const Moments& m, double eps) {
+Statistic<T> finish(const Moments& m, double var, double eps) {
   Statistic<T> s;
   s.hi = static_cast<T>(m.mean());
   s.lo = static_cast<T>((m.estimate - static_cast<double>(s.hi)) + m.correction);
-  s.rstd = reciprocal_std<T>(m.var(), eps);
+  s.rstd = reciprocal_std<T>(var, eps);
   return s;
 }
+template <class T>
+Statistic<T> finish(const Moments& m, double eps) {
+  return finish<T>(m, m.var(), eps);
+}
 
-// Whether moments summed in T cannot be trusted: something overflowed, or the squares are so small that they lost
-// digits to underflow where eps does not hide it.
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+
+// The least variance that sums of squares in T give: smaller ones lost digits to underflow, unless eps hides that.
+template <class T>
+constexpr double least_trusted_var(double eps) {
+  constexpr double kTiny = std::is_same<T, double>::value ? 1e-280 : 1e-28;
+  return eps < kTiny * 1e17 ? kTiny : 0;
+}
+
+// Whether moments summed in T cannot be trusted: something overflowed, or underflowed.
 template <class T>
 bool needs_exact_path(const Moments& m, double eps) {
-  constexpr double kTiny = std::is_same<T, double>::value ? 1e-280 : 1e-28;
-  if (!std::isfinite(m.mean()) || !std::isfinite(m.m2)) return true;
-  return m.var() < kTiny && eps < kTiny * 1e17;
+  return !std::isfinite(m.mean()) || !std::isfinite(m.m2) || m.var() < least_trusted_var<T>(eps);
 }
 
 // The same numbers taken one by one, in a type whose squares neither overflow nor underflow. The result holds any

@@ -75,14 +75,24 @@ struct Conversion<Isa, Eigen::half> {
   }
 };
 
+// Whether so many columns fill a vector of Isa.
+template <class Isa, class T>
+constexpr bool fill_vectors(Index cols) {
+  return cols >= kLanes<Isa, T>;
+}
+
 // A place in a row: vector number k from column j on, or the first n lanes of one (the others read 0 and are not
-// written). An operand that may be constant along the row masks j away: k alone then counts.
+// written), for rows narrower than a vector. An operand that may be constant along the row masks j away: k alone then
+// counts.
 constexpr Index kEveryColumn = -1, kNoColumn = 0;
 
 template <class Isa>
 struct Whole {
   Index j;
   int k = 0;
+
+  template <class T>
+  using Vector = Vec<T, kLanes<Isa, T>>;
 
   template <class Scalar, class V>
   TENSORNORM_INLINE void load(const Scalar* row, V& v, Index mask = kEveryColumn) const {
@@ -107,6 +117,9 @@ template <class Isa>
 struct Some {
   Index j;
   int n;
+
+  template <class T>
+  using Vector = Vec<T, kLanes<Isa, T>>;
 
   template <class Scalar, class V>
   TENSORNORM_INLINE void load(const Scalar* row, V& v, Index mask = kEveryColumn) const {

@@ -33,6 +33,11 @@ struct RowReduce {
   double *sum_p, *sum_pq;
 
   template <class Isa>
+  bool fills() const {
+    return fill_vectors<Isa, T>(cols);
+  }
+
+  template <class Isa>
   TENSORNORM_INLINE void run() const {
     const RowReduce k = *this;  // in registers: what is stored below cannot change it
     for (Index r = 0; r < k.rows; ++r) {
@@ -69,38 +74,45 @@ struct RowReduce {
       s2.add(s3);
       s0.add(s2);
     }
-    if (!Isa::unrolls || j + together > cols) {  // nearly at the end
-      const Index stop = (std::min)(j + kFloatAdds * lanes, cols - lanes + 1);
-      for (; j < stop; j += lanes) step(row, Whole<Isa>{j}, s0);
-      if (j < cols && j + lanes > cols) {
-        last_step<lanes>(row, j, Whole<Isa>{cols - lanes}, s0);
-        j = cols;
-      }
-    }
+    if (!Isa::unrolls || j + together > cols) j = add_end<Isa>(row, j, s0);
     wide_p.add(s0.p);
     wide_pq.add(s0.pq);
     return j;
+  }
+
+  // One vector at a time; the last one without the lanes that are summed already.
+  template <class Isa, class Row, class V>
+  TENSORNORM_INLINE Index add_end(const Row& row, Index j, Sums<V>& sums) const {
+    constexpr int lanes = kLanes<Isa, T>;
+    if constexpr (Isa::is_baseline) {
+      if (cols < lanes) return add_all(row, Some<Isa>{0, static_cast<int>(cols)}, sums);
+    }
+    const Index stop = (std::min)(j + kFloatAdds * lanes, cols);
+    for (; j < stop; j += lanes) {
+      const Whole<Isa> at{(std::min)(j, cols - lanes)};
+      V p, q;
+      functor.factors(row, at, p, q);
+      keep_lanes<T, lanes>(static_cast<int>(j - at.j), lanes, p);
+      sums.add(p, q);
+    }
+    return (std::min)(j, cols);
+  }
+
+  // A row narrower than a vector: q may be infinite where there is nothing.
+  template <class Row, class Isa, class V>
+  TENSORNORM_INLINE Index add_all(const Row& row, const Some<Isa>& at, Sums<V>& sums) const {
+    V p, q;
+    functor.factors(row, at, p, q);
+    keep_lanes<T, kLanes<Isa, T>>(0, at.n, p);
+    keep_lanes<T, kLanes<Isa, T>>(0, at.n, q);
+    sums.add(p, q);
+    return cols;
   }
 
   template <class Row, class At, class V>
   TENSORNORM_INLINE void step(const Row& row, const At& at, Sums<V>& sums) const {
     V p, q;
     functor.factors(row, at, p, q);
-    sums.add(p, q);
-  }
-  // The row's end: its last whole vector without the lanes already summed, or all there is of a short row.
-  template <int lanes, class Row, class Isa, class V>
-  TENSORNORM_INLINE void last_step(const Row& row, Index j, const Whole<Isa>& last, Sums<V>& sums) const {
-    V p, q;
-    if (last.j >= 0) {
-      functor.factors(row, last, p, q);
-      keep_lanes<T, lanes>(static_cast<int>(j - last.j), lanes, p);
-    } else {
-      const Some<Isa> some{j, static_cast<int>(cols - j)};
-      functor.factors(row, some, p, q);
-      keep_lanes<T, lanes>(0, some.n, p);
-      keep_lanes<T, lanes>(0, some.n, q);  // it may be infinite where there is nothing
-    }
     sums.add(p, q);
   }
 };

@@ -72,13 +72,26 @@ inline void add_run(const double* values, Index n, double* to, Index stride) {
     for (Index k = 0; k < n; ++k) to[k * stride] += values[k];
     return;
   }
-  double sums[4] = {};
+  Vec<double, 2> sums[2] = {}, v[2];
   Index k = 0;
   for (; k + 4 <= n; k += 4) {
-    for (Index chain = 0; chain < 4; ++chain) sums[chain] += values[k + chain];
+    std::memcpy(v, values + k, sizeof v);
+    sums[0] += v[0];
+    sums[1] += v[1];
   }
-  for (; k < n; ++k) sums[0] += values[k];
-  *to += (sums[0] + sums[1]) + (sums[2] + sums[3]);
+  sums[0] += sums[1];
+  double rest = 0;
+  for (; k < n; ++k) rest += values[k];
+  *to += (sums[0][0] + sums[0][1]) + rest;
+}
+
+// n neighbours all become `value`: four at a time, which compilers do not do by themselves.
+template <class T>
+void fill_run(T* to, Index n, T value) {
+  const Vec<T, 4> four = value - Vec<T, 4>{};
+  Index k = 0;
+  for (; k + 4 <= n; k += 4) std::memcpy(to + k, &four, sizeof four);
+  for (; k < n; ++k) to[k] = value;
 }
 
 // The sums of the parts of a block's lines, to be added in order.
@@ -107,14 +120,16 @@ class PartSums {
 //
 // Statistics are numbered in the order of x here, so that those of neighbouring cells are neighbours.
 struct Traversal {
-  static constexpr Index kShortRun = 256;  // inner runs worth refining: they would start and end within lines of memory
-  static constexpr Index kFewRows = 16;    // rows that float sums may take: fewer do not pay for columns
-  static constexpr Index kShortFineRun = 8;          // fine rows shorter than a vector go across instead
+  static constexpr Index kShortRun = 96;     // inner runs worth refining: some tails of vectors are spared
+  static constexpr Index kBrokenRun = 256;   // inner runs worth mapping together: alone they break lines of memory
+  static constexpr Index kFewRows = 16;      // rows that float sums may take: fewer do not pay for columns
+  static constexpr Index kShortFineRun = 8;  // fine rows shorter than a vector go across instead
   static constexpr Index kNarrow = 64, kWide = 256;  // columns worth widening, and what they become at most
 
   Axes plan;
-  AxisSet cell_set, fine_set;
+  AxisSet cell_set;
   bool across;
+  AxisSet fine_set;
   Axes statistics;         // as a tensor: x is the number in the order of x, stat the plan's, which layers save under
   Axes cells, fine_cells;  // as tensors: x is the cell's number, stat the statistic's in the order of x
   Axes saved_cells, fine_saved;  // the same with the plan's stat
@@ -135,7 +150,7 @@ struct Traversal {
   // The number, in the order of x, of the first statistic of a granule's first cell.
   Index first_stat(Index cell) const { return cell / granule * granule_stats; }
 
-  // Calls visit(c0, c1, p0, p1) for the fine cells of the cells [k0, k1), at most Cut::kBlockCells at a time, and the
+  // Calls visit(c0, c1, p0, p1) for the fine cells of the cells [k0, k1), at most kMapCells at a time, and the
   // positions of their lines: part `part` of `parts` of either.
   void visit_fine(Index k0, Index k1, Index part, Index parts,
                   FunctionRef<void(Index c0, Index c1, Index p0, Index p1)> visit) const {
@@ -145,7 +160,13 @@ struct Traversal {
     const Index end = k0 * fineness + (by_cell ? part_begin(n, part + 1, parts) : n);
     const Index p0 = by_cell ? 0 : part_begin(line, part, parts);
     const Index p1 = by_cell ? line : part_begin(line, part + 1, parts);
-    for (Index c = begin; c < end; c += Cut::kBlockCells) visit(c, (std::min)(c + Cut::kBlockCells, end), p0, p1);
+    // Equal chunks, of whole lines: a small one at the end would not fill any.
+    const Index chunks = (end - begin + kMapCells - 1) / kMapCells, lines = (end - begin) / Cut::kLineCells;
+    for (Index c = begin, chunk = 1; chunk <= chunks; ++chunk) {
+      const Index next = chunk == chunks ? end : begin + part_begin(lines, chunk, chunks) * Cut::kLineCells;
+      visit(c, next, p0, p1);
+      c = next;
+    }
   }
 
   // Calls visit(tile, i, params) for part `part` of `parts` of the lines of the cells [k0, k1): tiles whose rows or
@@ -178,8 +199,8 @@ struct Traversal {
 
   // Members in their order: each needs those above it.
   explicit Traversal(const Choice& choice)
-      : plan(choice.plan), cell_set(choice.cells), fine_set(cell_set | select(plan, is_affine)),
-        across(fine_set != cell_set && !fine_rows_are_long()), statistics(cells_of(plan, select(plan, is_kept))),
+      : plan(choice.plan), cell_set(choice.cells), across(goes_across()),
+        fine_set(cell_or_affine() | (across ? 0 : broken_run())), statistics(cells_of(plan, select(plan, is_kept))),
         cells(cells_of(in_order(), cell_set)), fine_cells(cells_of(in_order(), fine_set)),
         saved_cells(cells_of(plan, cell_set)), fine_saved(cells_of(plan, fine_set)),
         shares(cells_of(plan, share_set())), share_of(cells_of(numbered(plan, share_set()), fine_set)),
@@ -205,15 +226,39 @@ struct Traversal {
     return result;
   }
 
-  // From inside: a run of one parameter that fills vectors, reduced axes with parameters, then cells alone have any.
-  // So the fine cells of a cell are neighbours.
-  bool fine_rows_are_long() const {
+  AxisSet cell_or_affine() const { return cell_set | select(plan, is_affine); }
+
+  // Whether cells that know their parameter would be many, short or scattered. They are not if there are, from inside:
+  // a run of one parameter that fills vectors, reduced axes with parameters, then cells alone.
+  bool goes_across() const {
+    const AxisSet set = cell_or_affine();
+    if (set == cell_set) return false;
     int i = plan.size() - 1;
-    if (contains(fine_set, i) || plan[i].extent < kShortFineRun) return false;
-    while (i >= 0 && !contains(fine_set, i)) --i;
-    while (i >= 0 && contains(fine_set, i) && !contains(cell_set, i)) --i;
-    if (i >= 0 && !contains(cell_set, i)) return false;
-    return (fine_set & axes_below(i + 1)) == (cell_set & axes_below(i + 1));
+    if (contains(set, i) || plan[i].extent < kShortFineRun) return true;
+    while (i >= 0 && !contains(set, i)) --i;
+    while (i >= 0 && contains(set, i) && !contains(cell_set, i)) --i;
+    return (i >= 0 && !contains(cell_set, i)) || (set & axes_below(i + 1)) != (cell_set & axes_below(i + 1));
+  }
+
+  // The inner run of a cell, where alone it would break lines of memory and enough rows lie outside to share its
+  // coefficients.
+  AxisSet broken_run() const {
+    AxisSet result = 0;
+    Index run = 1;
+    int i = plan.size() - 1;
+    for (; i >= 0 && !contains(cell_or_affine(), i); --i) {
+      result |= axis(i);
+      run *= plan[i].extent;
+    }
+    const bool has_rows = i >= 0 && walk_rows(i) >= kFewRows;
+    return run < kBrokenRun && has_rows ? result : 0;
+  }
+
+  // Elements along the reduced axes outside position i.
+  Index walk_rows(int i) const {
+    Index rows = 1;
+    for (int k = 0; k < i; ++k) rows *= contains(cell_or_affine(), k) ? 1 : plan[k].extent;
+    return rows;
   }
 
   Axes reduced_params() const {
@@ -241,7 +286,7 @@ struct Traversal {
     constexpr Index kRowPerPlace = 128;  // elements of a row for each place: costs little beside summing them
     Places result;
     const Index line = walk.line(), run = walk.run(), per_stat = granule / granule_stats;
-    const Index wanted = walk.columns() ? Places::kMost / per_stat : line / kRowPerPlace;
+    const Index wanted = walk.columns() ? Places::kMost / per_stat : (std::min)(line / kRowPerPlace, Index{8});
     const Index most = walk.columns() ? line : (std::max)(line / kNeighbours, Index{1});
     result.count = static_cast<int>((std::min)({(std::max)(wanted, Index{2}), most, Index{Places::kMost}}));
     for (int i = 0; i < result.count; ++i) {
