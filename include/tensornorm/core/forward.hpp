@@ -122,13 +122,13 @@ class Forward {
     const double share = static_cast<double>(t_.granule_stats) / static_cast<double>(t_.granule);
     const Index n = run.stat_stride == 0 ? (std::min)(run.n, kEnough) : run.n;
     const T weight = static_cast<T>(share * static_cast<double>(run.n) / static_cast<double>(n));
-    T* const to = block.estimate + run.stat - block.stat;
+    T* const to = block.estimate + (run.stat - block.stat);
     for (Index k = 0; k < n; ++k) to[k * run.stat_stride] += by_cell[run.first + k * run.n / n] * weight;
   }
 
   void spread_estimates(Block& block) const {
     for_each_run(t_.cells, block.cell, block.size(), [&](const Run& run) {
-      const T* const from = block.estimate + run.stat - block.stat;
+      const T* const from = block.estimate + (run.stat - block.stat);
       T* const to = block.cell_estimate + run.first;
       if (run.stat_stride == 0) return fill_run(to, run.n, *from);
       for (Index k = 0; k < run.n; ++k) to[k] = from[k * run.stat_stride];
@@ -141,7 +141,7 @@ class Forward {
     alignas(kLine) PerCell<double> totals;
     std::fill_n(totals, block.stats, 0.0);
     for_each_run(t_.cells, block.cell, block.size(), [&](const Run& run) {
-      add_run(values + run.first, run.n, totals + run.stat - block.stat, run.stat_stride);
+      add_run(values + run.first, run.n, totals + (run.stat - block.stat), run.stat_stride);
     });
     std::copy_n(totals, block.stats, values);
   }

@@ -1,0 +1,3 @@
+#include "ours.hpp"
+
+template bench::ContenderPtr bench::make_ours<Eigen::half>(const Cell&, const Operands&);

@@ -1,0 +1,26 @@
+// Times contenders against each other: in one process, in turns, by medians.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "contender.hpp"
+
+namespace bench {
+
+struct Timed {
+  std::string name;
+  ContenderPtr contender;
+  std::vector<double> seconds = {};  // of one run each
+
+  double median() const;
+};
+
+/// Gives every contender some samples, in turns, for about `budget` seconds in all but at least three each. A sample is
+/// as many runs back to back as last half a millisecond, after one run that is not counted.
+void time_in_turns(std::vector<Timed>& contenders, int threads, double budget);
+
+/// Keeps the memory that peers free for their next run: else they would pay for the kernel's zeroed pages.
+void keep_freed_memory();
+
+}  // namespace bench
