@@ -7,7 +7,7 @@ namespace bench {
 
 /// Larger tensors come from memory: x and y together outgrow what the last-level cache keeps for one program. A virtual
 /// machine's own word on that cache is not to be trusted (it may name the whole host's).
-constexpr std::size_t kLastLevelCache = std::size_t{32} << 20;
+constexpr std::size_t kLastLevelCache = std::size_t{16} << 20;
 
 /// What a pass over a tensor in memory must move, in tensors of x's size.
 struct Traffic {

@@ -1,7 +1,7 @@
 // The map of a tile: one loop for both shapes, since an operand knows itself whether it runs along the row.
 //
 // Outputs that the cache could not keep go past it: writing a line then costs no reading of it first. Only whole lines
-// in long runs pay (measured: runs of 49 floats cost 8.7 copies so, plain stores 0.9).
+// pay, in long runs or where no run has others (measured: runs of 49 floats cost 8.7 copies so, plain stores 0.9).
 #pragma once
 
 #include "tensornorm/core/operand.hpp"
@@ -14,7 +14,7 @@ constexpr Index kLongRun = 16 * kLine;
 
 // What a core may hope to keep in its last-level cache. What the processor says of itself counts the caches of all
 // cores, under a hypervisor those of the whole host.
-constexpr Index kLastLevelCache = Index{32} << 20;
+constexpr Index kLastLevelCache = Index{16} << 20;
 
 // Where a map's values go: into the cache or past it, perhaps in place of an operand; and how far ahead, in elements,
 // it asks for its operands.
@@ -52,12 +52,18 @@ struct Map {
   TENSORNORM_INLINE void run() const {
     const Map k = *this;  // in registers: what is stored below cannot change it
     if constexpr (Isa::unrolls) {
-      if (k.to.past_cache && k.cols * static_cast<Index>(sizeof(Scalar)) >= kLongRun) return k.put_rows<Isa, true>();
+      if (k.to.past_cache && k.has_lines()) return k.put_rows<Isa, true>();
     }
     k.put_rows<Isa, false>();
   }
 
  private:
+  // Whether the rows of y are long, or whole lines from end to end.
+  bool has_lines() const {
+    constexpr Index size = sizeof(Scalar);
+    return cols * size >= kLongRun || (cols * size % kLine == 0 && stride * size % kLine == 0 && head_of(y) == 0);
+  }
+
   template <class Isa, bool streams>
   TENSORNORM_INLINE void put_rows() const {
     constexpr int lanes = kLanes<Isa, T>;
@@ -97,8 +103,8 @@ struct Map {
         functor.value(row, Whole<Isa>{j, 1}, y1);
         functor.value(row, Whole<Isa>{j, 2}, y2);
         functor.value(row, Whole<Isa>{j, 3}, y3);
+        if (to.ahead != 0) prefetch_lines<Scalar>(functor, r, j + to.ahead, 4 * lanes);
         if constexpr (streams) {
-          if (to.ahead != 0) prefetch_lines<Scalar>(functor, r, j + to.ahead, 4 * lanes);
           Whole<Isa>{j}.stream(out, y0);
           Whole<Isa>{j, 1}.stream(out, y1);
           Whole<Isa>{j, 2}.stream(out, y2);
@@ -109,6 +115,12 @@ struct Map {
           Whole<Isa>{j, 2}.store(out, y2);
           Whole<Isa>{j, 3}.store(out, y3);
         }
+      }
+    }
+    if constexpr (streams) {
+      for (; j + lanes <= cols; j += lanes) {
+        functor.value(row, Whole<Isa>{j}, last);
+        Whole<Isa>{j}.stream(out, last);
       }
     }
     for (; j < cols; j += lanes) {
@@ -128,8 +140,8 @@ struct Map {
 
   // Elements before the first whole line.
   static TENSORNORM_INLINE Index head_of(const Scalar* out) {
-    const Index offset = reinterpret_cast<std::intptr_t>(out) % kLine;
-    return (kLine - offset) % kLine / static_cast<Index>(sizeof(Scalar));
+    const auto address = reinterpret_cast<std::uintptr_t>(out);
+    return static_cast<Index>(-address % kLine / sizeof(Scalar));
   }
 };
 
