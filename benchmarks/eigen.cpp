@@ -18,7 +18,7 @@ class Expressions : public Contender {
 
   Expressions(const Cell& cell, const Operands& o, const Dims<rank>& extents, const Dims<reduced>& over,
               const Dims<rank>& param)
-      : cell_(cell), device_(pool_device(cell.threads)), over_(over), x_(static_cast<const float*>(o.x), extents),
+      : cell_(cell), device_(full_pool_device(cell.threads)), over_(over), x_(static_cast<const float*>(o.x), extents),
         dy_(static_cast<const float*>(o.dy), extents), gamma_(static_cast<const float*>(o.gamma), param),
         beta_(static_cast<const float*>(o.beta), param),
         running_mean_(static_cast<const float*>(o.running_mean), param),

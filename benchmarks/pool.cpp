@@ -6,17 +6,25 @@
 
 namespace bench {
 
-const Eigen::ThreadPoolDevice& pool_device(int threads) {
-  struct Pool {
-    explicit Pool(int threads) : pool(threads), device(&pool, threads) {}
-    Eigen::ThreadPool pool;
-    Eigen::ThreadPoolDevice device;
-  };
-  static std::map<int, std::unique_ptr<Pool>> pools;
-  auto& pool = pools[threads];
-  if (pool == nullptr) pool = std::make_unique<Pool>(threads);
+namespace {
+
+struct Pool {
+  Pool(int workers, int threads) : pool(workers), device(&pool, threads) {}
+  Eigen::ThreadPool pool;
+  Eigen::ThreadPoolDevice device;
+};
+
+const Eigen::ThreadPoolDevice& device_of(int workers, int threads) {
+  static std::map<std::pair<int, int>, std::unique_ptr<Pool>> pools;
+  auto& pool = pools[{workers, threads}];
+  if (pool == nullptr) pool = std::make_unique<Pool>(workers, threads);
   return pool->device;
 }
+
+}  // namespace
+
+const Eigen::ThreadPoolDevice& pool_device(int threads) { return device_of(threads - 1, threads); }
+const Eigen::ThreadPoolDevice& full_pool_device(int threads) { return device_of(threads, threads); }
 
 void on_threads(int threads, const std::function<void(int)>& work) {
   if (threads == 1) return work(0);

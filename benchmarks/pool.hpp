@@ -1,4 +1,4 @@
-// The thread pools of the process, one for each number of threads; the calling thread works beside a pool's own.
+// The thread pools of the process, one for each number of threads.
 #pragma once
 
 #define EIGEN_USE_THREADS
@@ -8,7 +8,10 @@
 
 namespace bench {
 
+/// `threads` with the caller, which works beside the pool's own.
 const Eigen::ThreadPoolDevice& pool_device(int threads);
+/// `threads` without the caller: Eigen's own expressions leave it waiting.
+const Eigen::ThreadPoolDevice& full_pool_device(int threads);
 
 /// Runs work(0) ... work(threads - 1), each on a thread of its own, the first on the calling one.
 void on_threads(int threads, const std::function<void(int)>& work);

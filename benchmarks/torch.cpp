@@ -27,7 +27,7 @@ at::ScalarType type_of(Scalar scalar) {
 class Torch : public Contender {
  public:
   Torch(const Cell& cell, const Operands& o) : cell_(cell) {
-    at::set_num_threads(cell.threads);
+    use_threads();
     x_ = tensor(o.x);
     if (cell.pass == Pass::kBackward) dy_ = tensor(o.dy);
     gamma_ = params(o.gamma);
@@ -38,7 +38,7 @@ class Torch : public Contender {
   }
 
   void run() override {
-    at::set_num_threads(cell_.threads);
+    use_threads();
     if (cell_.pass == Pass::kBackward) {
       backward();
     } else {
@@ -52,6 +52,10 @@ class Torch : public Contender {
   }
 
  private:
+  // Setting the number, even to what it was, starts new threads.
+  void use_threads() const {
+    if (at::get_num_threads() != cell_.threads) at::set_num_threads(cell_.threads);
+  }
   at::Tensor tensor(const void* data) const {
     const auto options = at::TensorOptions().dtype(type_of(cell_.scalar));
     void* const from = const_cast<void*>(data);  // from_blob takes no const

@@ -15,7 +15,11 @@ namespace {
 using namespace tensornorm;
 using namespace tensornorm::core;
 
-constexpr Index kMuch = 1 << 20;
+constexpr Index kMuch = kColdElements;
+
+void parallel_for(const Eigen::ThreadPoolDevice& device, Index units, Index elements, const Unit& work) {
+  runner_on(device)(units, elements, work);
+}
 
 void expect_each_unit_once(const Eigen::ThreadPoolDevice& device, Index units) {
   std::vector<std::atomic<int>> runs(static_cast<std::size_t>(units));
@@ -26,7 +30,7 @@ void expect_each_unit_once(const Eigen::ThreadPoolDevice& device, Index units) {
 TEST(ParallelFor, RunsEveryUnitOnceOnAnyPool) {
   for (const int threads : {0, 1, 2, 3, 8}) {
     Eigen::ThreadPool pool(threads);
-    Eigen::ThreadPoolDevice device(&pool, threads);
+    Eigen::ThreadPoolDevice device(&pool, threads + 1);
     for (const Index units : {0, 1, 2, 7, 64}) {
       for (int repeat = 0; repeat < 100; ++repeat) expect_each_unit_once(device, units);
     }
@@ -44,6 +48,41 @@ TEST(ParallelFor, UsesSeveralThreadsWhereItPays) {
     for (int i = 0; i < 1000 && !other; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(1));
   });
   EXPECT_TRUE(other);
+}
+
+TEST(ParallelFor, CountsTheCallerAsAThread) {
+  Eigen::ThreadPool pool(1);
+  Eigen::ThreadPoolDevice device(&pool, 2);
+  std::atomic<bool> other{false};
+  const auto caller = std::this_thread::get_id();
+  parallel_for(device, 2, kMuch, [&](Index) {
+    if (std::this_thread::get_id() != caller) other = true;
+    for (int i = 0; i < 1000 && !other; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  });
+  EXPECT_TRUE(other);
+}
+
+// Little work wakes nobody, but is shared with threads that are awake.
+TEST(ParallelFor, SharesLittleWorkInQuickSuccessionOnly) {
+  Eigen::ThreadPool pool(1);
+  Eigen::ThreadPoolDevice device(&pool, 2);
+  const auto caller = std::this_thread::get_id();
+  std::atomic<int> strangers{0};
+  const auto call = [&] {
+    parallel_for(device, 64, kParallelElements, [&](Index) {
+      strangers += std::this_thread::get_id() != caller ? 1 : 0;
+      for (const auto start = std::chrono::steady_clock::now();
+           std::chrono::steady_clock::now() - start < std::chrono::microseconds(1);) {
+      }
+    });
+  };
+  for (int i = 0; i < 10; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    call();
+  }
+  EXPECT_EQ(strangers, 0);
+  for (int i = 0; i < 100000 && strangers == 0; ++i) call();
+  EXPECT_GT(strangers, 0);
 }
 
 TEST(ParallelFor, RunsInlineOnAPoolsOwnThreadAndForLittleWork) {
