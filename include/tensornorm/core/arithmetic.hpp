@@ -20,7 +20,7 @@ struct Deviations {
   Rows<S> x;
   Estimate estimate;
 
-  void prefetch(Index r, Index j) const { x.prefetch(r, j); }
+  TENSORNORM_INLINE void prefetch(Index r, Index j) const { x.prefetch(r, j); }
 
   template <class V>
   struct Row {
@@ -79,7 +79,7 @@ struct Gradients {
   Rows<S> dy;
   Param gamma;
 
-  void prefetch(Index r, Index j) const {
+  TENSORNORM_INLINE void prefetch(Index r, Index j) const {
     xhat.x.prefetch(r, j);
     dy.prefetch(r, j);
   }
@@ -115,7 +115,7 @@ struct Normalize {
   Xhat<S, Stat> xhat;
   Param gamma, beta;
 
-  void prefetch(Index r, Index j) const { xhat.x.prefetch(r, j); }
+  TENSORNORM_INLINE void prefetch(Index r, Index j) const { xhat.x.prefetch(r, j); }
 
   template <class V>
   struct Row {
@@ -147,7 +147,7 @@ struct InputGradient {
   Stat hi, minus_rstd, scale, slope, shift;
   Param gamma;
 
-  void prefetch(Index r, Index j) const {
+  TENSORNORM_INLINE void prefetch(Index r, Index j) const {
     x.prefetch(r, j);
     dy.prefetch(r, j);
   }

@@ -160,7 +160,7 @@ class BackwardAcross {
     } else {
       const Gradients<Scalar, PerRow<T>, PerColumnOrAll<T>> functor{xhat<PerRow<T>>(block, tile, i), dy(tile),
                                                                     every_column(kOne<T>)};
-      column_reduce(functor, tile, sum_g, sum_gx);
+      column_reduce(functor, tile, sum_g, sum_gx, true);
     }
   }
 

@@ -18,6 +18,7 @@ struct ColumnReduce {
   using T = ParamOf<Scalar>;
   Functor functor;
   Index rows, cols;
+  bool is_cached;
   double *sum_p, *sum_pq;
 
   template <class Isa>
@@ -50,7 +51,7 @@ struct ColumnReduce {
     constexpr int lanes = kLanes<Isa, T>;
     Index j = c;
     for (; j + 2 * lanes <= end; j += 2 * lanes) {
-      prefetch(ahead, stop - r, end - c, 2 * lanes);
+      if (!is_cached) prefetch(ahead, stop - r, end - c, 2 * lanes);
       Sums<Vec<T, lanes>> s0, s1;
       for (Index i = r; i < stop; ++i) {
         typename Functor::template Row<Vec<T, lanes>> row{};
@@ -123,10 +124,10 @@ struct ColumnReduce {
   }
 };
 
-// sum_p[c] += sum of p, sum_pq[c] += sum of p * q over the rows of each column of a tile.
+// sum_p[c] += sum of p, sum_pq[c] += sum of p * q over the rows of each column of a tile, which may be cached already.
 template <class Functor>
-void column_reduce(const Functor& functor, const Tile& tile, double* sum_p, double* sum_pq) {
-  run(ColumnReduce<Functor>{functor, tile.rows, tile.cols, sum_p, sum_pq});
+void column_reduce(const Functor& functor, const Tile& tile, double* sum_p, double* sum_pq, bool is_cached = false) {
+  run(ColumnReduce<Functor>{functor, tile.rows, tile.cols, is_cached, sum_p, sum_pq});
 }
 
 }  // namespace core

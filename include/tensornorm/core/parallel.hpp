@@ -150,7 +150,7 @@ class PoolRunner {
   Index least() const {
     using std::chrono::microseconds;
     if (least_ == 0) {
-      const auto idle = last_call_.pool == pool_ ? Clock::now() - last_call_.end : Clock::duration::max();
+      const auto idle = last_call_.pool == pool_ ? Clock::now() - last_call_.end : (Clock::duration::max)();
       least_ = idle < microseconds(10) ? kParallelElements : idle < microseconds(500) ? kWakingElements : kColdElements;
     }
     return least_;
