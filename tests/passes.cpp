@@ -1,2 +1,2 @@
-#define TENSORNORM_TEST_PASSES template
-#include "passes.hpp"
+#define TENSORNORM_INSTANTIATE
+#include "tensornorm/passes.hpp"

@@ -6,11 +6,9 @@
 #include <vector>
 
 #include "tensornorm/checked_call.hpp"
-#include "tensornorm/core/backward.hpp"
-#include "tensornorm/core/backward_across.hpp"
-#include "tensornorm/core/forward.hpp"
 #include "tensornorm/core/plan_cache.hpp"
 #include "tensornorm/core/running.hpp"
+#include "tensornorm/passes.hpp"
 
 namespace tensornorm {
 
