@@ -19,11 +19,15 @@ double run(Contender& contender, int times) {
   return (now() - start) / times;
 }
 
-/// How many runs last about half a millisecond.
-int runs_of_a_sample(Contender& contender) {
+constexpr double kSlow = 0.2;  // seconds: such runs need no other before them, and two are enough
+
+/// How many runs last about half a millisecond. A slow run counts as a sample.
+int runs_of_a_sample(Timed& timed) {
   constexpr double kSample = 5e-4;
   int runs = 1;
-  while (runs < (1 << 20) && run(contender, runs) * runs < kSample) runs *= 2;
+  double took = run(*timed.contender, 1);
+  if (took > kSlow) timed.seconds.push_back(took);
+  for (; runs < (1 << 20) && took < kSample; took = run(*timed.contender, runs) * runs) runs *= 2;
   return runs;
 }
 
@@ -38,17 +42,16 @@ double Timed::median() const {
 }
 
 void time_in_turns(std::vector<Timed>& contenders, int threads, double budget) {
-  constexpr std::size_t kFewest = 3, kMost = 41;
-  constexpr double kSlow = 0.2;  // seconds: such runs need no other before them, and no more than the fewest
+  constexpr std::size_t kFewest = 3, kMost = 41, kFewestSlow = 2;
   std::vector<int> runs;
   runs.reserve(contenders.size());
-  for (const Timed& timed : contenders) runs.push_back(runs_of_a_sample(*timed.contender));
+  for (Timed& timed : contenders) runs.push_back(runs_of_a_sample(timed));
   const double start = now();
   for (std::size_t round = 0; round < kMost && (round < kFewest || now() - start < budget); ++round) {
     for (std::size_t i = 0; i < contenders.size(); ++i) {
       Timed& timed = contenders[i];
       const bool slow = !timed.seconds.empty() && timed.seconds.back() > kSlow;
-      if (round >= kFewest && slow) continue;
+      if (slow && timed.seconds.size() >= kFewestSlow) continue;
       // Another's threads may still spin: let them go to sleep.
       if (threads > 1) std::this_thread::sleep_for(std::chrono::milliseconds(2));
       if (!slow) timed.contender->run();

@@ -16,8 +16,9 @@ struct Timed {
   double median() const;
 };
 
-/// Gives every contender some samples, in turns, for about `budget` seconds in all but at least three each. A sample is
-/// as many runs back to back as last half a millisecond, after one run that is not counted.
+/// Gives every contender some samples, in turns, for about `budget` seconds in all but at least three each, two of
+/// those that take long. A sample is as many runs back to back as last half a millisecond, after one run that is not
+/// counted.
 void time_in_turns(std::vector<Timed>& contenders, int threads, double budget);
 
 /// Keeps the memory that peers free for their next run: else they would pay for the kernel's zeroed pages.
