@@ -105,7 +105,7 @@ class Oracle {
     using P = std::conditional_t<std::is_same_v<T, double>, double, float>;
     const T *x = static_cast<const T*>(o_.x), *dy = static_cast<const T*>(o_.dy);
     const P *gamma = static_cast<const P*>(o_.gamma), *beta = static_cast<const P*>(o_.beta);
-    const bool has_beta = cell_.layer != Layer::kRms, is_frozen = frozen();
+    const bool has_beta = cell_.layer != Layer::kRms;
     find_statistics(x);
     if (cell_.pass != Pass::kBackward) {
       return worst<T>(result, [&](Index i, const Sums& s, Index c) {
@@ -119,7 +119,6 @@ class Oracle {
     });
     return worst<T>(result, [&](Index i, const Sums& s, Index c) {
       const double g = to_double(dy[i]) * to_double(gamma[c]), xhat = (to_double(x[i]) - s.mean) * s.rstd;
-      if (is_frozen) return g * s.rstd;
       return s.rstd * (g - (has_beta ? s.g / n() : 0) - xhat * s.gx / n());
     });
   }

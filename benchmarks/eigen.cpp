@@ -52,35 +52,44 @@ class Expressions : public Contender {
   void find_statistics() {
     mean_.resize(stat_);
     rstd_.resize(stat_);
-    if (cell_.layer == Layer::kRms) {
-      mean_.setZero();
-    } else {
-      mean_.device(device_) = x_.mean(over_).reshape(stat_);
+    if (is_rms()) {
+      rstd_.device(device_) = (x_.square().mean(over_).reshape(stat_) + static_cast<float>(kEps)).rsqrt();
+      return;
     }
+    mean_.device(device_) = x_.mean(over_).reshape(stat_);
     rstd_.device(device_) =
         ((x_ - mean_.broadcast(spread_stat_)).square().mean(over_).reshape(stat_) + static_cast<float>(kEps)).rsqrt();
   }
 
   void normalize() {
-    const auto xhat = (x_ - mean_.broadcast(spread_stat_)) * rstd_.broadcast(spread_stat_);
-    if (cell_.layer == Layer::kRms) {
-      y_.device(device_) = xhat * gamma_.broadcast(spread_param_);
+    if (is_rms()) {
+      y_.device(device_) = x_ * rstd_.broadcast(spread_stat_) * gamma_.broadcast(spread_param_);
     } else {
-      y_.device(device_) = xhat * gamma_.broadcast(spread_param_) + beta_.broadcast(spread_param_);
+      y_.device(device_) =
+          (x_ - mean_.broadcast(spread_stat_)) * rstd_.broadcast(spread_stat_) * gamma_.broadcast(spread_param_) +
+          beta_.broadcast(spread_param_);
     }
   }
 
   void backward() {
-    const auto xhat = (x_ - mean_.broadcast(spread_stat_)) * rstd_.broadcast(spread_stat_);
+    const auto rstd = rstd_.broadcast(spread_stat_);
     const auto g = dy_ * gamma_.broadcast(spread_param_);
     Tensor mean_g(stat_), mean_gx(stat_);
-    mean_g.device(device_) = g.mean(over_).reshape(stat_);
-    mean_gx.device(device_) = (g * xhat).mean(over_).reshape(stat_);
-    if (cell_.layer == Layer::kRms) mean_g.setZero();
-    y_.device(device_) =
-        rstd_.broadcast(spread_stat_) * (g - mean_g.broadcast(spread_stat_) - xhat * mean_gx.broadcast(spread_stat_));
-    parameter_gradients(xhat);
+    if (is_rms()) {
+      const auto xhat = x_ * rstd;
+      mean_gx.device(device_) = (g * xhat).mean(over_).reshape(stat_);
+      y_.device(device_) = rstd * (g - xhat * mean_gx.broadcast(spread_stat_));
+      parameter_gradients(xhat);
+    } else {
+      const auto xhat = (x_ - mean_.broadcast(spread_stat_)) * rstd;
+      mean_g.device(device_) = g.mean(over_).reshape(stat_);
+      mean_gx.device(device_) = (g * xhat).mean(over_).reshape(stat_);
+      y_.device(device_) = rstd * (g - mean_g.broadcast(spread_stat_) - xhat * mean_gx.broadcast(spread_stat_));
+      parameter_gradients(xhat);
+    }
   }
+
+  bool is_rms() const { return cell_.layer == Layer::kRms; }
 
   template <class Xhat>
   void parameter_gradients(const Xhat& xhat) {
@@ -104,7 +113,7 @@ class Expressions : public Contender {
     dgamma.resize(sizes);
     dbeta.resize(sizes);
     dgamma.device(device_) = (dy_ * xhat).sum(over);
-    dbeta.device(device_) = dy_.sum(over);
+    if (!is_rms()) dbeta.device(device_) = dy_.sum(over);
   }
 
   Cell cell_;

@@ -1,4 +1,4 @@
-// The thread pools of the process, one for each number of threads.
+// The thread pools of the process.
 #pragma once
 
 #define EIGEN_USE_THREADS

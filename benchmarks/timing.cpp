@@ -31,6 +31,16 @@ int runs_of_a_sample(Timed& timed) {
   return runs;
 }
 
+/// Some runs that wake the threads a contender uses and fill the caches.
+void warm_up(Contender& contender, int threads) {
+  constexpr int kRuns = 8;
+  constexpr double kLong = 3e-3;
+  const double start = now();
+  int runs = 0;
+  do contender.run();
+  while (threads > 1 && ++runs < kRuns && now() - start < kLong);
+}
+
 }  // namespace
 
 double Timed::median() const {
@@ -44,24 +54,27 @@ double Timed::median() const {
 void time_in_turns(std::vector<Timed>& contenders, int threads, double budget) {
   constexpr std::size_t kFewest = 3, kMost = 41, kFewestSlow = 2;
   std::vector<int> runs;
-  runs.reserve(contenders.size());
-  for (Timed& timed : contenders) runs.push_back(runs_of_a_sample(timed));
+  std::vector<bool> is_slow;
+  for (Timed& timed : contenders) {
+    runs.push_back(runs_of_a_sample(timed));  // NOLINT(performance-inefficient-vector-operation): with the next line
+    is_slow.push_back(!timed.seconds.empty());
+  }
   const double start = now();
   for (std::size_t round = 0; round < kMost && (round < kFewest || now() - start < budget); ++round) {
     for (std::size_t i = 0; i < contenders.size(); ++i) {
       Timed& timed = contenders[i];
-      const bool slow = !timed.seconds.empty() && timed.seconds.back() > kSlow;
+      const bool slow = is_slow[i];
       if (slow && timed.seconds.size() >= kFewestSlow) continue;
       // Another's threads may still spin: let them go to sleep.
       if (threads > 1) std::this_thread::sleep_for(std::chrono::milliseconds(2));
-      if (!slow) timed.contender->run();
+      if (!slow) warm_up(*timed.contender, threads);
       timed.seconds.push_back(run(*timed.contender, runs[i]));
     }
   }
 }
 
 void keep_freed_memory() {
-  mallopt(M_MMAP_THRESHOLD, std::numeric_limits<int>::max());
+  mallopt(M_MMAP_MAX, 0);
   mallopt(M_TRIM_THRESHOLD, std::numeric_limits<int>::max());
   mallopt(M_TOP_PAD, 64 << 20);
 }

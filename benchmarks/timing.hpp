@@ -17,7 +17,7 @@ struct Timed {
 };
 
 /// Gives every contender some samples, in turns, for about `budget` seconds in all but at least three each, two of
-/// those that take long. A sample is as many runs back to back as last half a millisecond, after one run that is not
+/// those that take long. A sample is as many runs back to back as last half a millisecond, after some that are not
 /// counted.
 void time_in_turns(std::vector<Timed>& contenders, int threads, double budget);
 

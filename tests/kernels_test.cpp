@@ -122,6 +122,35 @@ TYPED_TEST(Kernels, MapLikePlainLoopsAndWriteNothingElse) {
   }
 }
 
+// Past the cache, and with its reads prepared, a map writes the same bits and nothing else, wherever y begins.
+TYPED_TEST(Kernels, MapPastTheCacheWritesTheSame) {
+  using S = TypeParam;
+  using T = ParamOf<S>;
+  std::vector<Index> lengths = kLengths;
+  lengths.insert(lengths.end(), {64, 128, 96, 80, 256, 260, 1024, 1500});
+  constexpr Index kRowsHere = 3, kMostShift = 17;
+  for (const Index cols : lengths) {
+    for (const Index gap : {Index{0}, kGap}) {
+      const Index stride = cols + gap, n = kRowsHere * stride;
+      const auto x = random_numbers<S>(n, 3);
+      const auto hi = random_numbers<T>(cols, 4), scale = random_numbers<T>(cols, 5),
+                 shift = random_numbers<T>(cols, 6);
+      const Rows<S> operand{x.data(), stride};
+      const Xhat<S, PerColumn<T>> xhat{operand, {hi.data()}, {scale.data()}, {shift.data()}};
+      const Normalize<S, PerColumn<T>, PerRow<T>> functor{xhat, every_row(kOne<T>), every_row(kZero<T>)};
+      const Tile tile{0, kRowsHere, cols, stride, 0, 0, 0, 0};
+      for (Index first = 0; first < kMostShift; ++first) {
+        const auto room = static_cast<std::size_t>(n + kMostShift + 16);
+        std::vector<S, Eigen::aligned_allocator<S>> want(room, static_cast<S>(77)), y = want;
+        map(functor, tile, want.data() + first);
+        map(functor, tile, y.data() + first, {true, false, first % 2 == 0 ? Index{0} : stride});
+        finish_streaming();
+        ASSERT_EQ(std::memcmp(want.data(), y.data(), room * sizeof(S)), 0) << cols << " + " << gap << " at " << first;
+      }
+    }
+  }
+}
+
 // A row's sums depend on its numbers alone: not on where it starts, nor on its neighbours.
 TYPED_TEST(Kernels, RowSumsHaveTheSameBitsAtAnyAlignment) {
   using S = TypeParam;

@@ -1,2 +1,1 @@
-#define TENSORNORM_INSTANTIATE
-#include "tensornorm/passes.hpp"
+#include "tensornorm/instantiate.hpp"

@@ -121,6 +121,24 @@ TEST(Threads, DoublesChannelsLast) { bits_do_not_depend_on_threads<4, kRow, doub
 TEST(Threads, Halves) { bits_do_not_depend_on_threads<4, kRow, Eigen::half>({3, 64, 20, 23}, 1); }
 TEST(Threads, BFloat16ChannelsLast) { bits_do_not_depend_on_threads<4, kRow, Eigen::bfloat16>({3, 20, 23, 64}, 3); }
 
+// So large that results go past the cache: 16 MiB of x and y.
+template <int Rank, class Layer>
+void bits_of_a_large_tensor(Layer layer, const Extents& extents) {
+  static Pool two(1, 2);
+  Problem<Rank, kRow, float> problem(extents);
+  const Trace expected = problem.run(layer, Eigen::DefaultDevice());
+  expect_same(expected, problem.run(layer, two.device), "2 threads");
+  expect_same(expected, problem.run(layer, two.device, 3), "2 threads, misaligned by 3");
+}
+TEST(Threads, LargeRows) { bits_of_a_large_tensor<2>(tensornorm::LayerNorm<float>({777}), {2800, 777}); }
+TEST(Threads, LargeRowsOfWholeLines) { bits_of_a_large_tensor<2>(tensornorm::LayerNorm<float>({64}), {33000, 64}); }
+TEST(Threads, LargeImages) { bits_of_a_large_tensor<4>(tensornorm::BatchNorm<float>(40), {6, 40, 95, 95}); }
+TEST(Threads, LargeImagesChannelsLast) {
+  tensornorm::GroupNormOptions options;
+  options.channel_axis = -1;
+  bits_of_a_large_tensor<4>(tensornorm::GroupNorm<float>(8, 64, options), {4, 92, 95, 64});
+}
+
 TEST(Threads, SmallTensors) {
   for (const Index n : {1, 2, 5}) {
     for (const Index c : {1, 3, 8, 17}) {
@@ -189,6 +207,35 @@ TEST(Pools, HelpWithLargeTensorsOnly) {
   };
   counts({4, 32, 83, 67}, [](int helpers, const std::string& what) { EXPECT_GT(helpers, 0) << what; });
   counts({2, 4, 3, 5}, [](int helpers, const std::string& what) { EXPECT_EQ(helpers, 0) << what; });
+}
+
+// Forwards to a pool that outlives it.
+class BorrowedPool : public Eigen::ThreadPoolInterface {
+ public:
+  explicit BorrowedPool(Eigen::ThreadPool& pool) : pool_(&pool) {}
+  ~BorrowedPool() override { pool_ = nullptr; }
+  void Schedule(std::function<void()> work) override { pool_->Schedule(std::move(work)); }
+  int NumThreads() const override { return pool_->NumThreads(); }
+  int CurrentThreadId() const override { return pool_->CurrentThreadId(); }
+
+ private:
+  Eigen::ThreadPool* pool_;
+};
+
+TEST(Pools, MayBeGoneWhenAHelperStarts) {
+  std::atomic<bool> release{false};
+  Eigen::ThreadPool pool(1);
+  pool.Schedule([&] {
+    while (!release) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  });
+  Guarded<float, 2, kRow> x({512, 300}, normal(512 * 300, 6)), y({512, 300});
+  tensornorm::LayerNorm<float> layer({300});
+  {
+    auto borrowed = std::make_unique<BorrowedPool>(pool);
+    const Eigen::ThreadPoolDevice device(borrowed.get(), 2);
+    layer.forward(device, x.map(), y.map());
+  }
+  release = true;
 }
 
 TEST(Pools, WithoutThreadsTheCallerWorksAlone) {

@@ -50,7 +50,7 @@ class Backward {
  public:
   Backward(const BackwardArguments<Scalar>& arguments, const Traversal& traversal)
       : a_(arguments), t_(traversal), granule_(granule(t_.plan, t_.fine_set)),
-        cut_(t_.fine, (std::min)(granule_, t_.fine.cells()), 2 * sizeof(Scalar), has_sums() ? 1 : Cut::kBlockCells),
+        cut_(t_.fine, (std::min)(granule_, t_.fine.cells()), 2 * sizeof(Scalar), !has_sums()),
         shares_(t_.shares.count()), stats_(t_.statistics.count()),
         params_(a_.gamma == nullptr ? 0 : kept_count(dual(t_.plan))),
         streams_(!is_in_place(a_) && outgrows_cache(3 * t_.plan.count() * static_cast<Index>(sizeof(Scalar)))) {}

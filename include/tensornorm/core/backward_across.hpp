@@ -12,7 +12,7 @@ template <class Scalar>
 class BackwardAcross {
  public:
   BackwardAcross(const BackwardArguments<Scalar>& arguments, const Traversal& traversal)
-      : a_(arguments), t_(traversal), cut_(t_.walk, 1, 2 * sizeof(Scalar), kFloatAdds),
+      : a_(arguments), t_(traversal), cut_(t_.walk, 1, 2 * sizeof(Scalar), false, kFloatAdds),
         params_(kept_count(dual(t_.plan))),
         streams_(!is_in_place(a_) && outgrows_cache(3 * t_.plan.count() * static_cast<Index>(sizeof(Scalar)))) {}
 
@@ -42,7 +42,6 @@ class BackwardAcross {
 
  private:
   using T = ParamOf<Scalar>;
-  static constexpr Index kCells = Cut::kBlockCells;
   static constexpr Index kUnits = 16;  // few, as each holds sums for every parameter
 
   struct Block : CellRange {

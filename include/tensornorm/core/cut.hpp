@@ -31,10 +31,10 @@ struct Cut {
   bool reads_once;
   Index element_bytes, group_cells, block_cells, blocks_per_group, blocks, parts;
 
-  // `granule` neighbouring cells stay together; `bytes` an element has in all the tensors that are read. A block of
-  // dense rows has `rows` at least, where the second-level cache has room; kBlockCells says that nothing is read twice.
-  Cut(const Walk& walk, Index granule, Index bytes, Index rows = 1)
-      : reads_once(rows == kBlockCells), element_bytes(bytes), group_cells(walk.cells()) {
+  // `granule` neighbouring cells stay together; `bytes` an element has in all the tensors that are read, once or again
+  // for the map. A block of dense rows has `rows` at least, where the second-level cache has room.
+  Cut(const Walk& walk, Index granule, Index bytes, bool once, Index rows = 1)
+      : reads_once(once), element_bytes(bytes), group_cells(walk.cells()) {
     const Index line_bytes = (std::max)(walk.line() * bytes, Index{1});
     const Index dense = (std::max)(kDenseBytes / line_bytes, (std::min)(rows, kManyRowsBytes / line_bytes));
     // Columns are taken as wide as they come: a strip of them that stayed in a cache would have short rows, which lie

@@ -35,14 +35,13 @@ template <class Scalar>
 class Forward {
  public:
   Forward(const ForwardArguments<Scalar>& arguments, const Traversal& traversal)
-      : a_(arguments), t_(traversal), cut_(t_.walk, t_.granule, sizeof(Scalar), is_frozen() ? Cut::kBlockCells : 1),
+      : a_(arguments), t_(traversal), cut_(t_.walk, t_.granule, sizeof(Scalar), is_frozen()),
         streams_(a_.x != a_.y && outgrows_cache(2 * t_.plan.count() * static_cast<Index>(sizeof(Scalar)))) {}
 
   void run(const Runner& runner) const;
 
  private:
   using T = ParamOf<Scalar>;
-  static constexpr std::size_t kCells = Cut::kBlockCells;
 
   // A block of cells, whole statistics, and what is known of them; statistics are numbered from the block's first.
   struct Block : CellRange {

@@ -41,6 +41,13 @@ inline void pause() {
 #endif
 }
 
+// A number of the calling thread's own, the same in all its calls: neighbours for the threads of one pool.
+inline Index thread_number() {
+  static std::atomic<Index> threads{0};
+  thread_local const Index number = ++threads;
+  return number;
+}
+
 // Caller and helpers claim numbered units until none is left: each from a share of its own first, so that the next call
 // finds its data in the same core's cache, then from the others'. The state lives until the last helper has looked, so
 // nobody waits for helpers that the pool starts late; the caller waits only for units already claimed.
@@ -54,10 +61,10 @@ class ClaimLoop {
     }
   }
 
-  // `thread` chooses the share to begin with.
-  void help(Index thread) {
+  // first_share, of any size, chooses the share to begin with.
+  void help(Index first_share) {
     Index done = 0;
-    const auto threads = shares_.size(), first = static_cast<std::size_t>(thread);
+    const auto threads = shares_.size(), first = static_cast<std::size_t>(first_share);
     for (std::size_t i = 0; i < threads; ++i) {
       Share& share = shares_[(first + i) % threads];
       for (Index unit = share.next++; unit < share.end; unit = share.next++, ++done) work_(unit);
@@ -106,7 +113,7 @@ void run_shared(Pool& pool, Index threads, Index units, const Unit& work) {
   try {
     loop = std::make_shared<ClaimLoop>(work, units, threads);
     for (Index i = 1; i < (std::min)(threads, units); ++i) {
-      pool.Schedule([loop, &pool] { loop->help(pool.CurrentThreadId() + 1); });
+      pool.Schedule([loop] { loop->help(thread_number()); });  // perhaps when the pool is gone
     }
   } catch (...) {  // no memory for a helper: those that came, and the caller, do it all
   }
@@ -129,39 +136,53 @@ class PoolRunner {
   PoolRunner(const PoolRunner&) = delete;
   PoolRunner& operator=(const PoolRunner&) = delete;
   ~PoolRunner() {
-    if (least_ != 0) last_call_ = {pool_, Clock::now()};
+    if (least_ == 0) return;
+    last_.end = Clock::now();
+    if (shared_) last_.shared_end = last_.end;
   }
 
   void operator()(Index units, Index elements, const Unit& work) const {
     if (threads_ < 2 || units < 2 || elements < kParallelElements || elements < least() || is_a_threads_own()) {
       return run_inline(units, work);
     }
+    shared_ = true;
     run_shared(*pool_, threads_, units, work);
   }
 
  private:
   using Clock = std::chrono::steady_clock;
-  struct LastCall {
+  // What this thread knows of its calls with enough work to share.
+  struct LastCalls {
     const void* pool = nullptr;
-    Clock::time_point end{};
+    Clock::time_point end{}, shared_end{};  // of the last one, and of the last one shared
+    int in_succession = 0;                  // calls each right after the one before
   };
 
-  // How much work it takes to hand over: one answer for a whole call.
+  // How much work it takes to hand over: one answer for a whole call. The pool's threads are awake when they have just
+  // been at work, and worth waking when several calls came in quick succession.
   Index least() const {
     using std::chrono::microseconds;
+    constexpr int kSuccession = 4;
+    constexpr auto kStaysAwake = microseconds(10), kStaysWarm = microseconds(500);
     if (least_ == 0) {
-      const auto idle = last_call_.pool == pool_ ? Clock::now() - last_call_.end : (Clock::duration::max)();
-      least_ = idle < microseconds(10) ? kParallelElements : idle < microseconds(500) ? kWakingElements : kColdElements;
+      if (last_.pool != pool_) last_ = {pool_};
+      const auto now = Clock::now();
+      last_.in_succession = now - last_.end < kStaysAwake ? last_.in_succession + 1 : 0;
+      const auto idle = now - last_.shared_end;
+      least_ = idle < kStaysAwake || last_.in_succession >= kSuccession ? kParallelElements
+               : idle < kStaysWarm                                      ? kWakingElements
+                                                                        : kColdElements;
     }
     return least_;
   }
   bool is_a_threads_own() const { return pool_->CurrentThreadId() >= 0; }
 
-  static inline thread_local LastCall last_call_;  // of this thread's that could have been shared
+  static inline thread_local LastCalls last_;
 
   decltype(std::declval<const Device&>().getPool()) pool_;
   Index threads_;
   mutable Index least_ = 0;
+  mutable bool shared_ = false;
 };
 
 inline auto runner_on(const Eigen::DefaultDevice&) {
@@ -170,14 +191,6 @@ inline auto runner_on(const Eigen::DefaultDevice&) {
 template <class Device>
 PoolRunner<Device> runner_on(const Device& device) {
   return PoolRunner<Device>(device);
-}
-
-// Runs work(b, unit) for the blocks 0 ... blocks - 1, those of a unit in order on one thread.
-inline void run_blocks(const Runner& run, Index blocks, Index units, Index elements,
-                       FunctionRef<void(Index b, Index unit)> work) {
-  run(units, elements, [&](Index unit) {
-    for (Index b = part_begin(blocks, unit, units); b < part_begin(blocks, unit + 1, units); ++b) work(b, unit);
-  });
 }
 
 }  // namespace core
