@@ -18,7 +18,7 @@ using namespace tensornorm::core;
 constexpr Index kMuch = kColdElements;
 
 void parallel_for(const Eigen::ThreadPoolDevice& device, Index units, Index elements, const Unit& work) {
-  runner_on(device)(units, elements, work);
+  runner_on(device, elements)(units, elements, work);
 }
 
 void expect_each_unit_once(const Eigen::ThreadPoolDevice& device, Index units) {

@@ -254,7 +254,8 @@ void Layer<Derived, Scalar>::run_forward(const Device& device, const X& x, Y& y)
     rstd_.swap(rstd);
   }
   pass_ = {in.shape(), true, training_, batch};
-  if (traversal != nullptr) forward_dense(core::runner_on(device), *traversal, in.data(), y_data, batch);
+  if (traversal != nullptr)
+    forward_dense(core::runner_on(device, in.shape().count()), *traversal, in.data(), y_data, batch);
 }
 
 template <class Derived, class Scalar>
@@ -277,8 +278,9 @@ void Layer<Derived, Scalar>::run_infer(const Device& device, const X& x, Y& y) c
   core::Output<Y> out(y, "y", in.shape());
   out.check_overlap(in.data(), "y", "x");
   Scalar* const y_data = out.prepare();
-  if (known != nullptr) return infer_dense(core::runner_on(device), *known, in.data(), y_data, key.batch);
-  if (in.shape().count() > 0) infer_newly(core::runner_on(device), key, in.data(), y_data);
+  if (known != nullptr)
+    return infer_dense(core::runner_on(device, in.shape().count()), *known, in.data(), y_data, key.batch);
+  if (in.shape().count() > 0) infer_newly(core::runner_on(device, in.shape().count()), key, in.data(), y_data);
 }
 
 template <class Derived, class Scalar>
@@ -329,7 +331,7 @@ void Layer<Derived, Scalar>::run_backward(const Device& device, const X& x, cons
   const auto size = static_cast<std::size_t>(core::BackwardPass<Scalar>(pass, *traversal).workspace_size());
   if (workspace_.size() < size) workspace_.resize(size);
   pass.dx = out.prepare();
-  backward_dense(core::runner_on(device), *traversal, pass);
+  backward_dense(core::runner_on(device, in.shape().count()), *traversal, pass);
 }
 
 template <class Derived, class Scalar>

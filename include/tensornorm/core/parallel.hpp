@@ -125,27 +125,27 @@ void run_shared(Pool& pool, Index threads, Index units, const Unit& work) {
 // A device as the passes see it: who runs `units` units of work over `elements` elements in all.
 using Runner = FunctionRef<void(Index units, Index elements, const Unit& work)>;
 
-// The runner of one call on a device with a thread pool: the caller and the pool's threads, numThreads() in all. Runs
-// inline on a pool's own thread, on a device of one thread or without a pool, and for little work.
+// The runner of one call of `elements` elements on a device with a thread pool: the caller and the pool's threads,
+// numThreads() in all. Runs inline on a pool's own thread, on a device of one thread or without a pool, and for little
+// work.
 template <class Device>
 class PoolRunner {
  public:
-  explicit PoolRunner(const Device& device)
+  PoolRunner(const Device& device, Index elements)
       : pool_(device.getPool()),
-        threads_((std::min<Index>)(device.numThreads(), pool_ == nullptr ? 0 : pool_->NumThreads() + 1)) {}
+        threads_((std::min<Index>)(device.numThreads(), pool_ == nullptr ? 0 : pool_->NumThreads() + 1)),
+        is_large_(threads_ > 1 && elements >= kParallelElements && pool_->CurrentThreadId() < 0),
+        shares_(is_large_ && elements >= least_to_share()) {}
   PoolRunner(const PoolRunner&) = delete;
   PoolRunner& operator=(const PoolRunner&) = delete;
   ~PoolRunner() {
-    if (least_ == 0) return;
+    if (!is_large_) return;
     last_.end = Clock::now();
-    if (shared_) last_.shared_end = last_.end;
+    if (shares_) last_.shared_end = last_.end;
   }
 
   void operator()(Index units, Index elements, const Unit& work) const {
-    if (threads_ < 2 || units < 2 || elements < kParallelElements || elements < least() || is_a_threads_own()) {
-      return run_inline(units, work);
-    }
-    shared_ = true;
+    if (!shares_ || units < 2 || elements < kParallelElements) return run_inline(units, work);
     run_shared(*pool_, threads_, units, work);
   }
 
@@ -158,39 +158,33 @@ class PoolRunner {
     int in_succession = 0;                  // calls each right after the one before
   };
 
-  // How much work it takes to hand over: one answer for a whole call. The pool's threads are awake when they have just
-  // been at work, and worth waking when several calls came in quick succession.
-  Index least() const {
+  // The pool's threads are awake when they have just been at work, and worth waking when several calls came in quick
+  // succession.
+  Index least_to_share() const {
     using std::chrono::microseconds;
     constexpr int kSuccession = 4;
     constexpr auto kStaysAwake = microseconds(10), kStaysWarm = microseconds(500);
-    if (least_ == 0) {
-      if (last_.pool != pool_) last_ = {pool_};
-      const auto now = Clock::now();
-      last_.in_succession = now - last_.end < kStaysAwake ? last_.in_succession + 1 : 0;
-      const auto idle = now - last_.shared_end;
-      least_ = idle < kStaysAwake || last_.in_succession >= kSuccession ? kParallelElements
-               : idle < kStaysWarm                                      ? kWakingElements
-                                                                        : kColdElements;
-    }
-    return least_;
+    if (last_.pool != pool_) last_ = {pool_};
+    const auto now = Clock::now();
+    last_.in_succession = now - last_.end < kStaysAwake ? last_.in_succession + 1 : 0;
+    const auto idle = now - last_.shared_end;
+    if (idle < kStaysAwake || last_.in_succession >= kSuccession) return kParallelElements;
+    return idle < kStaysWarm ? kWakingElements : kColdElements;
   }
-  bool is_a_threads_own() const { return pool_->CurrentThreadId() >= 0; }
 
   static inline thread_local LastCalls last_;
 
   decltype(std::declval<const Device&>().getPool()) pool_;
   Index threads_;
-  mutable Index least_ = 0;
-  mutable bool shared_ = false;
+  bool is_large_, shares_;
 };
 
-inline auto runner_on(const Eigen::DefaultDevice&) {
+inline auto runner_on(const Eigen::DefaultDevice&, Index) {
   return [](Index units, Index, const Unit& work) { run_inline(units, work); };
 }
 template <class Device>
-PoolRunner<Device> runner_on(const Device& device) {
-  return PoolRunner<Device>(device);
+PoolRunner<Device> runner_on(const Device& device, Index elements) {
+  return PoolRunner<Device>(device, elements);
 }
 
 }  // namespace core
