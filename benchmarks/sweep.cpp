@@ -117,7 +117,7 @@ void sweep(int threads, double budget, double largest, const std::string& path) 
     }
     std::printf("\n");
     std::fflush(stdout);
-    out << bytes;
+    out << static_cast<std::int64_t>(bytes);
     for (const std::string& name : names) out << ' ' << columns.at(name);
     out << '\n';
   }
