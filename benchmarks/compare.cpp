@@ -118,12 +118,12 @@ bool all_agree(const Cell& cell, const Operands& operands, std::vector<Timed>& c
   return agree;
 }
 
-/// Every cell once. Those of float are large enough to outgrow the caches and to wake threads.
+/// Every cell once. Those of float are large enough to go past the caches.
 bool smoke(int all_threads, const std::regex& filter) {
   int checked = 0, wrong = 0;
   for (const Cell& whole : every_cell(all_threads)) {
     if (!std::regex_search(whole.name(), filter)) continue;
-    const Cell cell = shortened(whole, Index{1} << (whole.scalar == Scalar::kFloat ? 22 : 18));
+    const Cell cell = shortened(whole, Index{1} << (whole.scalar == Scalar::kFloat ? 21 : 18));
     const Data data(cell);
     auto contenders = contenders_of(cell, data.operands());
     wrong += all_agree(cell, data.operands(), contenders) ? 0 : 1;

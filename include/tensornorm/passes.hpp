@@ -7,9 +7,11 @@
 #include "tensornorm/core/backward_across.hpp"
 #include "tensornorm/core/forward.hpp"
 
+// NOLINTBEGIN(bugprone-macro-parentheses): `declaration` is keywords
 #define TENSORNORM_PASSES_OF(Scalar, declaration)             \
   declaration void Forward<Scalar>::run(const Runner&) const; \
   declaration void BackwardPass<Scalar>::run(const Runner&, double*) const
+// NOLINTEND(bugprone-macro-parentheses)
 
 #ifdef TENSORNORM_EXTERN
 namespace tensornorm {

@@ -140,8 +140,8 @@ class PoolRunner {
   PoolRunner& operator=(const PoolRunner&) = delete;
   ~PoolRunner() {
     if (!is_large_) return;
-    last_.end = Clock::now();
-    if (shares_) last_.shared_end = last_.end;
+    last_calls.end = Clock::now();
+    if (shares_) last_calls.shared_end = last_calls.end;
   }
 
   void operator()(Index units, Index elements, const Unit& work) const {
@@ -164,15 +164,15 @@ class PoolRunner {
     using std::chrono::microseconds;
     constexpr int kSuccession = 4;
     constexpr auto kStaysAwake = microseconds(10), kStaysWarm = microseconds(500);
-    if (last_.pool != pool_) last_ = {pool_};
+    if (last_calls.pool != pool_) last_calls = {pool_};
     const auto now = Clock::now();
-    last_.in_succession = now - last_.end < kStaysAwake ? last_.in_succession + 1 : 0;
-    const auto idle = now - last_.shared_end;
-    if (idle < kStaysAwake || last_.in_succession >= kSuccession) return kParallelElements;
+    last_calls.in_succession = now - last_calls.end < kStaysAwake ? last_calls.in_succession + 1 : 0;
+    const auto idle = now - last_calls.shared_end;
+    if (idle < kStaysAwake || last_calls.in_succession >= kSuccession) return kParallelElements;
     return idle < kStaysWarm ? kWakingElements : kColdElements;
   }
 
-  static inline thread_local LastCalls last_;
+  static inline thread_local LastCalls last_calls;
 
   decltype(std::declval<const Device&>().getPool()) pool_;
   Index threads_;
