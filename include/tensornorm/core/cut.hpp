@@ -11,7 +11,7 @@ namespace core {
 // and the map; and where there are too few blocks to share among threads, their lines in parts.
 struct Cut {
   static constexpr Index kBlockCells = 1024;  // arrays of this length live on the stack
-  // A block of dense rows stays in the first-level cache, or, where it is to have many, in the second-level one. Rows
+  // A block of dense rows stays near the first-level cache, or, where it is to have many, in the second-level one. Rows
   // that lie in pieces want long pieces, as every piece starts a page anew, and stay in the last-level cache.
   static constexpr Index kDenseBytes = 32 << 10;
   static constexpr Index kManyRowsBytes = 256 << 10;
