@@ -3,9 +3,7 @@
 // it took.
 #include <benchmark/benchmark.h>
 
-#include <algorithm>
 #include <chrono>
-#include <iostream>
 #include <thread>
 
 #include "data.hpp"
@@ -14,40 +12,37 @@
 namespace {
 
 using bench::Cell;
-using bench::Contender;
 using bench::ContenderPtr;
 using bench::Data;
 using bench::every_cell;
-using bench::keep_freed_memory;
 using bench::make_ours;
 using bench::make_streaming_copy;
+using bench::Operands;
 using bench::Pass;
+using bench::prepare_to_measure;
+using bench::time_in_turns;
+using bench::Timed;
 using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
-/// The least of what fits into 20 ms.
-double least_seconds(Contender& contender) {
-  double least = 1;
-  for (const auto begin = Clock::now(); seconds_since(begin) < 0.02;) {
-    const auto start = Clock::now();
-    contender.run();
-    least = std::min(least, seconds_since(start));
-  }
-  return least;
+double copy_seconds(const Cell& cell, const Operands& o) {
+  std::vector<Timed> copy;
+  copy.push_back({"stream", make_streaming_copy(cell.bytes(), cell.threads, o.x, o.y)});
+  time_in_turns(copy, cell.threads, 0.02);
+  return copy.front().median();
 }
 
 /// What a benchmark works on; kept for its next call, as Google Benchmark makes several.
 struct Subject {
   explicit Subject(const Cell& cell)
       : name(cell.name()), data(cell), ours(make_ours(cell, data.operands())),
-        copy_seconds(
-            least_seconds(*make_streaming_copy(cell.bytes(), cell.threads, data.operands().x, data.operands().y))) {}
+        copy(copy_seconds(cell, data.operands())) {}
 
   std::string name;
   Data data;
   ContenderPtr ours;
-  double copy_seconds;
+  double copy;  // seconds of a streaming copy
 };
 
 void measure(benchmark::State& state, const Cell& cell) {
@@ -63,7 +58,7 @@ void measure(benchmark::State& state, const Cell& cell) {
     benchmark::ClobberMemory();
   }
   const double runs = static_cast<double>(state.iterations());
-  state.counters["copies"] = seconds_since(start) / runs / subject->copy_seconds;
+  state.counters["copies"] = seconds_since(start) / runs / subject->copy;
   const int tensors = cell.pass == Pass::kBackward ? 3 : 2;  // x, dy, dx; or x, y
   state.SetBytesProcessed(state.iterations() * tensors * static_cast<std::int64_t>(cell.bytes()));
 }
@@ -71,11 +66,7 @@ void measure(benchmark::State& state, const Cell& cell) {
 }  // namespace
 
 int main(int argc, char** argv) {
-#if !defined(__OPTIMIZE__) || !defined(NDEBUG)
-  std::cerr << "compiled without optimization or with assertions: these times would mean nothing\n";
-  return 1;
-#endif
-  keep_freed_memory();
+  prepare_to_measure();
   for (const Cell& cell : every_cell(static_cast<int>(std::thread::hardware_concurrency()))) {
     benchmark::RegisterBenchmark(cell.name().c_str(), measure, cell)->UseRealTime();
   }

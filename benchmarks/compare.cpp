@@ -28,7 +28,6 @@ using bench::disagreement;
 using bench::every_cell;
 using bench::floor_of;
 using bench::Index;
-using bench::keep_freed_memory;
 using bench::Layer;
 using bench::make_eigen;
 using bench::make_memcpy;
@@ -40,6 +39,7 @@ using bench::Operands;
 using bench::Pass;
 using bench::peer_version;
 using bench::PeerKind;
+using bench::prepare_to_measure;
 using bench::Scalar;
 using bench::shortened;
 using bench::time_in_turns;
@@ -250,12 +250,8 @@ Options parse(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
-#if !defined(__OPTIMIZE__) || !defined(NDEBUG)
-  std::cerr << "compiled without optimization or with assertions: these times would mean nothing\n";
-  return 1;
-#endif
+  prepare_to_measure();
   const Options options = parse(argc, argv);
-  keep_freed_memory();
   const int all_threads = static_cast<int>(std::thread::hardware_concurrency());
   const std::regex filter(options.filter);
 

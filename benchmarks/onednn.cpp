@@ -52,38 +52,19 @@ class OneDnn : public Contender {
     const auto x = plain_ = user_desc();
     desc_ = blocked ? blocked_desc() : x;
     switch (cell.layer) {
-      case Layer::kBatch: {
+      case Layer::kBatch:
         if (!training) flags = flags | normalization_flags::use_global_stats;
-        const auto desc = forward_desc<dnnl::batch_normalization_forward>(engine_, kind, desc_, epsilon, flags);
-        take(dnnl::batch_normalization_forward(desc), desc);
-        if (cell.pass == Pass::kBackward) {
-          const auto back = backward_desc<dnnl::batch_normalization_backward>(engine_, desc, desc_, epsilon, flags);
-          backward_ = dnnl::batch_normalization_backward(back);
-        }
+        make<dnnl::batch_normalization_forward, dnnl::batch_normalization_backward>(kind, epsilon, flags);
         break;
-      }
-      case Layer::kLayer: {
-        const auto desc = forward_desc<dnnl::layer_normalization_forward>(engine_, kind, desc_, epsilon, flags);
-        take(dnnl::layer_normalization_forward(desc), desc);
-        if (cell.pass == Pass::kBackward) {
-          const auto back = backward_desc<dnnl::layer_normalization_backward>(engine_, desc, desc_, epsilon, flags);
-          backward_ = dnnl::layer_normalization_backward(back);
-        }
+      case Layer::kLayer:
+        make<dnnl::layer_normalization_forward, dnnl::layer_normalization_backward>(kind, epsilon, flags);
         break;
-      }
-#if DNNL_VERSION_MAJOR >= 3
-      default: {
-        const Index groups = cell.layer == Layer::kInstance ? cell.c : cell.groups;
-        const auto desc = forward_desc<dnnl::group_normalization_forward>(engine_, kind, desc_, groups, epsilon, flags);
-        take(dnnl::group_normalization_forward(desc), desc);
-        if (cell.pass == Pass::kBackward) {
-          const auto back =
-              backward_desc<dnnl::group_normalization_backward>(engine_, desc, desc_, groups, epsilon, flags);
-          backward_ = dnnl::group_normalization_backward(back);
-        }
-      }
-#else
       default:
+#if DNNL_VERSION_MAJOR >= 3
+        make<dnnl::group_normalization_forward, dnnl::group_normalization_backward>(
+            kind, cell.layer == Layer::kInstance ? cell.c : cell.groups, epsilon, flags);
+        break;
+#else
         throw dnnl::error(dnnl_unimplemented, "no such primitive");
 #endif
     }
@@ -135,11 +116,14 @@ class OneDnn : public Contender {
     return {extents(), type(), wide ? Tag::nChw16c : Tag::nChw8c};
   }
 
-  template <class Primitive, class Desc>
-  void take(const Primitive& primitive, const Desc& desc) {
-    forward_ = primitive;
+  template <class Forward, class Backward, class... Rest>
+  void make(prop_kind kind, const Rest&... rest) {
+    const auto desc = forward_desc<Forward>(engine_, kind, desc_, rest...);
+    forward_ = Forward(desc);
     mean_ = desc.mean_desc();
     var_ = desc.variance_desc();
+    if (cell_.pass != Pass::kBackward) return;
+    backward_ = Backward(backward_desc<Backward>(engine_, desc, desc_, rest...));
   }
 
   memory params(const void* from) {

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdlib>
+#include <iostream>
 #include <limits>
 #include <thread>
 
@@ -74,7 +76,11 @@ void time_in_turns(std::vector<Timed>& contenders, int threads, double budget) {
   }
 }
 
-void keep_freed_memory() {
+void prepare_to_measure() {
+#if !defined(__OPTIMIZE__) || !defined(NDEBUG)
+  std::cerr << "compiled without optimization or with assertions: these times would mean nothing\n";
+  std::exit(1);
+#endif
   mallopt(M_MMAP_MAX, 0);
   mallopt(M_TRIM_THRESHOLD, std::numeric_limits<int>::max());
   mallopt(M_TOP_PAD, 64 << 20);

@@ -21,7 +21,8 @@ struct Timed {
 /// counted.
 void time_in_turns(std::vector<Timed>& contenders, int threads, double budget);
 
-/// Keeps the memory that peers free for their next run: else they would pay for the kernel's zeroed pages.
-void keep_freed_memory();
+/// Ends the program where it is not optimized, as its times would mean nothing. Keeps the memory that peers free for
+/// their next run: else they would pay for the kernel's zeroed pages.
+void prepare_to_measure();
 
 }  // namespace bench

@@ -29,7 +29,7 @@ Moments about(double estimate, const float* x, Index n) {
     d += x[i] - estimate;
     d2 += (x[i] - estimate) * (x[i] - estimate);
   }
-  return moments_about(estimate, n, d, d2);
+  return moments_about(estimate, n, 1 / static_cast<double>(n), d, d2);
 }
 
 std::vector<float> numbers(std::size_t n, float offset) {

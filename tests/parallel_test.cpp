@@ -37,30 +37,20 @@ TEST(ParallelFor, RunsEveryUnitOnceOnAnyPool) {
   }
 }
 
-TEST(ParallelFor, UsesSeveralThreadsWhereItPays) {
-  Eigen::ThreadPool pool(2);
-  Eigen::ThreadPoolDevice device(&pool, 2);
+void expect_help(int workers, int threads, Index units) {
+  Eigen::ThreadPool pool(workers);
+  Eigen::ThreadPoolDevice device(&pool, threads);
   std::atomic<bool> other{false};
   const auto caller = std::this_thread::get_id();
   // The caller's units wait until a helper has come, so this ends only when one does.
-  parallel_for(device, 64, kMuch, [&](Index) {
+  parallel_for(device, units, kMuch, [&](Index) {
     if (std::this_thread::get_id() != caller) other = true;
     for (int i = 0; i < 1000 && !other; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(1));
   });
   EXPECT_TRUE(other);
 }
-
-TEST(ParallelFor, CountsTheCallerAsAThread) {
-  Eigen::ThreadPool pool(1);
-  Eigen::ThreadPoolDevice device(&pool, 2);
-  std::atomic<bool> other{false};
-  const auto caller = std::this_thread::get_id();
-  parallel_for(device, 2, kMuch, [&](Index) {
-    if (std::this_thread::get_id() != caller) other = true;
-    for (int i = 0; i < 1000 && !other; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(1));
-  });
-  EXPECT_TRUE(other);
-}
+TEST(ParallelFor, UsesSeveralThreadsWhereItPays) { expect_help(2, 2, 64); }
+TEST(ParallelFor, CountsTheCallerAsAThread) { expect_help(1, 2, 2); }
 
 // Little work wakes nobody, but is shared with threads that are awake.
 TEST(ParallelFor, SharesLittleWorkInQuickSuccessionOnly) {

@@ -30,6 +30,11 @@ bool is_in_place(const BackwardArguments<Scalar>& a) {
   return a.dx == a.x || a.dx == a.dy;
 }
 
+template <class Scalar>
+bool goes_past_cache(const BackwardArguments<Scalar>& a, const Traversal& t) {
+  return !is_in_place(a) && outgrows_cache(3 * t.plan.count() * static_cast<Index>(sizeof(Scalar)));
+}
+
 // What dx needs of a statistic, from the sums of g and g * xhat over its n elements.
 template <class T>
 struct InputCoefficients {
@@ -52,8 +57,7 @@ class Backward {
       : a_(arguments), t_(traversal), granule_(granule(t_.plan, t_.fine_set)),
         cut_(t_.fine, (std::min)(granule_, t_.fine.cells()), 2 * sizeof(Scalar), !has_sums()),
         shares_(t_.shares.count()), stats_(t_.statistics.count()),
-        params_(a_.gamma == nullptr ? 0 : kept_count(dual(t_.plan))),
-        streams_(!is_in_place(a_) && outgrows_cache(3 * t_.plan.count() * static_cast<Index>(sizeof(Scalar)))) {}
+        params_(a_.gamma == nullptr ? 0 : kept_count(dual(t_.plan))), streams_(goes_past_cache(a_, t_)) {}
 
   // Doubles it needs: sums by share, by statistic and by parameter, and a block's sums in parts.
   Index workspace_size() const {

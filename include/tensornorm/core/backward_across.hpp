@@ -12,9 +12,8 @@ template <class Scalar>
 class BackwardAcross {
  public:
   BackwardAcross(const BackwardArguments<Scalar>& arguments, const Traversal& traversal)
-      : a_(arguments), t_(traversal), cut_(t_.walk, 1, 2 * sizeof(Scalar), false, kFloatAdds),
-        params_(kept_count(dual(t_.plan))),
-        streams_(!is_in_place(a_) && outgrows_cache(3 * t_.plan.count() * static_cast<Index>(sizeof(Scalar)))) {}
+      : a_(arguments), t_(traversal), cut_(t_.walk, 1, 2 * sizeof(Scalar), /*once=*/false, kFloatAdds),
+        params_(kept_count(dual(t_.plan))), streams_(goes_past_cache(a_, t_)) {}
 
   // Doubles it needs: every unit's sums for every parameter.
   Index workspace_size() const { return 2 * units() * params_; }
@@ -159,7 +158,7 @@ class BackwardAcross {
     } else {
       const Gradients<Scalar, PerRow<T>, PerColumnOrAll<T>> functor{xhat<PerRow<T>>(block, tile, i), dy(tile),
                                                                     every_column(kOne<T>)};
-      column_reduce(functor, tile, sum_g, sum_gx, true);
+      column_reduce(functor, tile, sum_g, sum_gx, /*is_cached=*/true);
     }
   }
 

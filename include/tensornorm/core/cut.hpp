@@ -71,13 +71,10 @@ struct Cut {
   }
 };
 
-// Neighbouring cells that a map takes at once: more than a block has, where a few rows share their coefficients.
-constexpr Index kMapCells = 2 * Cut::kBlockCells;
-
 // An array by cell on the stack, to be aligned to lines, so that vectors lie within one; a line longer than it need be,
 // so that the same cells of two such arrays lie in different sets of the first-level cache.
-template <class T, Index cells = Cut::kBlockCells>
-using PerCell = T[cells + kLine / static_cast<Index>(sizeof(T))];
+template <class T>
+using PerCell = T[Cut::kBlockCells + kLine / static_cast<Index>(sizeof(T))];
 
 }  // namespace core
 }  // namespace tensornorm

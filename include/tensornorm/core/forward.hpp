@@ -162,11 +162,10 @@ class Forward {
     const double share = 1 / static_cast<double>(t_.stat_size), least = least_trusted_var<T>(a_.eps);
     bool done = true;
     for (Index s = 0; s < block.stats; ++s) {
-      const double sum = -block.sum_d[s], correction = a_.centred ? sum * share : 0;
-      Moments m{t_.stat_size, static_cast<double>(block.estimate[s]), correction,
-                (std::max)(block.sum_d2[s] - sum * correction, 0.0)};
+      const double sum = a_.centred ? -block.sum_d[s] : 0;
+      Moments m = moments_about(static_cast<double>(block.estimate[s]), t_.stat_size, share, sum, block.sum_d2[s]);
       double var = m.m2 * share;
-      if (!(sum * correction <= m.m2 && var >= least && var < kInfinity)) {  // nor where anything is NaN
+      if (is_far(m) || !(var >= least && var < kInfinity)) {  // also where anything is NaN
         done = mend(block, s, last_attempt, m) && done;
         var = m.var();
       }
@@ -248,7 +247,7 @@ class Forward {
 
   void normalize_fine(const Block& block, Index part, Index parts, Index ahead) const {
     t_.visit_fine(block.k0, block.k1, part, parts, [&](Index c0, Index c1, Index p0, Index p1) {
-      alignas(kLine) PerCell<T, kMapCells> hi, scale, shift;
+      alignas(kLine) PerCell<T> hi, scale, shift;
       for_each_run(t_.fine_cells, t_.fine_number(block.group, c0), c1 - c0, [&](const Run& run) {
         const bool is_one = run.stat_stride == 0 && run.param_stride == 0;
         for (Index k = 0; k < (is_one ? 1 : run.n); ++k) {

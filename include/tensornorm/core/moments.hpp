@@ -20,9 +20,10 @@ struct Moments {
   double var() const { return m2 / static_cast<double>(n); }
 };
 
-// From the sums of d = x - estimate and of d^2; exact in exact arithmetic for any estimate.
-inline Moments moments_about(double estimate, Index n, double sum_d, double sum_d2) {
-  const double correction = sum_d / static_cast<double>(n);
+// From the sums of d = x - estimate and of d^2 over n numbers, share = 1 / n; exact in exact arithmetic for any
+// estimate.
+inline Moments moments_about(double estimate, Index n, double share, double sum_d, double sum_d2) {
+  const double correction = sum_d * share;
   const double m2 = sum_d2 - sum_d * correction;
   return {n, estimate, correction, m2 < 0 ? 0.0 : m2};
 }

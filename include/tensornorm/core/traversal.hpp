@@ -1,118 +1,11 @@
 // Traversal: which cells a plan is reduced to, which shape that gives, and how its coefficients are laid out.
 #pragma once
 
-#include "tensornorm/core/cut.hpp"
 #include "tensornorm/core/estimate.hpp"
+#include "tensornorm/core/runs.hpp"
 
 namespace tensornorm {
 namespace core {
-
-// The parameters along the line of a tile, the same for all of its cells.
-class LineParams {
- public:
-  LineParams(const Axes& line, Index base, Index position, Index count)
-      : line_(line), base_(base), position_(position), count_(count) {}
-
-  // How many lie side by side in the order of the line before the next must be looked up; 0 where none do.
-  static Index contiguous_run(const Axes& line) {
-    if (line.empty()) return 1;
-    return line.back().param == 1 ? line.back().extent : 0;
-  }
-  // @pre the tile lies within one such run
-  bool are_contiguous() const { return contiguous_run(line_) > 0; }
-
-  // Calls visit(i, p): the tile's parameter i is number p.
-  template <class Visit>
-  void each(const Visit& visit) const {
-    Odometer at(line_, position_);
-    for (Index i = 0; i < count_; ++i, at.next()) visit(i, base_ + at.param());
-  }
-
-  // Where they are in `params`, or a copy of them in the order of the line.
-  template <class T>
-  const T* of(const T* params, T* buffer) const {
-    if (are_contiguous()) return first_of(params);
-    each([&](Index i, Index p) { buffer[i] = params[p]; });
-    return buffer;
-  }
-
-  // @pre are_contiguous()
-  template <class T>
-  T* first_of(T* params) const {
-    return params + base_ + Odometer(line_, position_).param();
-  }
-
- private:
-  const Axes& line_;
-  Index base_, position_, count_;
-};
-
-// Neighbouring cells along the innermost axis of a tensor of cells: `n` of them from `first` on; stat and param of the
-// first, and how they go on.
-struct Run {
-  Index first, n, stat, stat_stride, param, param_stride;
-};
-
-// Calls visit(Run) for the runs that `count` cells from number `begin` on consist of; Run::first counts from there.
-inline void for_each_run(const Axes& cells, Index begin, Index count, FunctionRef<void(const Run&)> visit) {
-  const Axis inner = cells.empty() ? Axis{1, 0, 0, 0} : cells.back();
-  Odometer at(cells, (std::max)(cells.size() - 1, 0), begin / inner.extent);
-  Index in = begin % inner.extent;
-  for (Index i = 0; i < count; at.next(), in = 0) {
-    const Index n = (std::min)(inner.extent - in, count - i);
-    visit({i, n, at.stat() + in * inner.stat, inner.stat, at.param() + in * inner.param, inner.param});
-    i += n;
-  }
-}
-
-// Adds n neighbours to the places `stride` apart from `to` on, or, without a stride, all to one: in four chains then,
-// since each add waits for the one before.
-inline void add_run(const double* values, Index n, double* to, Index stride) {
-  if (stride != 0) {
-    for (Index k = 0; k < n; ++k) to[k * stride] += values[k];
-    return;
-  }
-  Vec<double, 2> sums[2] = {}, v[2];
-  Index k = 0;
-  for (; k + 4 <= n; k += 4) {
-    std::memcpy(v, values + k, sizeof v);
-    sums[0] += v[0];
-    sums[1] += v[1];
-  }
-  sums[0] += sums[1];
-  double rest = 0;
-  for (; k < n; ++k) rest += values[k];
-  *to += (sums[0][0] + sums[0][1]) + rest;
-}
-
-// n neighbours all become `value`: four at a time, which compilers do not do by themselves.
-template <class T>
-void fill_run(T* to, Index n, T value) {
-  const Vec<T, 4> four = value - Vec<T, 4>{};
-  Index k = 0;
-  for (; k + 4 <= n; k += 4) std::memcpy(to + k, &four, sizeof four);
-  for (; k < n; ++k) to[k] = value;
-}
-
-// The sums of the parts of a block's lines, to be added in order.
-class PartSums {
- public:
-  explicit PartSums(Index cells) : cells_(cells) {}
-
-  double* clear_p(Index part) { return std::fill_n(p_ + part * cells_, cells_, 0.0) - cells_; }
-  double* clear_pq(Index part) { return std::fill_n(pq_ + part * cells_, cells_, 0.0) - cells_; }
-
-  void add_to(Index parts, double* p, double* pq) const {
-    for (Index part = 0; part < parts; ++part) {
-      for (Index i = 0; i < cells_; ++i) p[i] += p_[part * cells_ + i];
-      for (Index i = 0; i < cells_; ++i) pq[i] += pq_[part * cells_ + i];
-    }
-  }
-
- private:
-  Index cells_;
-  double p_[Cut::kPartCells], pq_[Cut::kPartCells];
-};
 
 // Sums are kept for cells: the statistics, or finer where `refined` and `widened` say so. Coefficients are laid out for
 // fine cells, which know their parameter too; where parameters vary along nearly every element of a statistic
@@ -133,9 +26,9 @@ struct Traversal {
   Axes statistics;         // as a tensor: x is the number in the order of x, stat the plan's, which layers save under
   Axes cells, fine_cells;  // as tensors: x is the cell's number, stat the statistic's in the order of x
   Axes saved_cells, fine_saved;  // the same with the plan's stat
-  Axes shares,
-      share_of;      // what one statistic gives one parameter, with the plan's stat; a fine cell's share as its stat
-  Axes line_params;  // the reduced axes, for their param
+  Axes shares;                   // what one statistic gives one parameter, with the plan's stat
+  Axes share_of;                 // the fine cells with their share as stat
+  Axes line_params;              // the reduced axes, for their param
   Walk walk, fine;
   Index granule, granule_stats;  // cells that stay together, and how many statistics they make
   Index fineness;                // fine cells in a cell
@@ -150,7 +43,7 @@ struct Traversal {
   // The number, in the order of x, of the first statistic of a granule's first cell.
   Index first_stat(Index cell) const { return cell / granule * granule_stats; }
 
-  // Calls visit(c0, c1, p0, p1) for the fine cells of the cells [k0, k1), at most kMapCells at a time, and the
+  // Calls visit(c0, c1, p0, p1) for the fine cells of the cells [k0, k1), at most Cut::kBlockCells at a time, and the
   // positions of their lines: part `part` of `parts` of either.
   void visit_fine(Index k0, Index k1, Index part, Index parts,
                   FunctionRef<void(Index c0, Index c1, Index p0, Index p1)> visit) const {
@@ -161,7 +54,8 @@ struct Traversal {
     const Index p0 = by_cell ? 0 : part_begin(line, part, parts);
     const Index p1 = by_cell ? line : part_begin(line, part + 1, parts);
     // Equal chunks, of whole lines: a small one at the end would not fill any.
-    const Index chunks = (end - begin + kMapCells - 1) / kMapCells, lines = (end - begin) / Cut::kLineCells;
+    const Index chunks = (end - begin + Cut::kBlockCells - 1) / Cut::kBlockCells,
+                lines = (end - begin) / Cut::kLineCells;
     for (Index c = begin, chunk = 1; chunk <= chunks; ++chunk) {
       const Index next = chunk == chunks ? end : begin + part_begin(lines, chunk, chunks) * Cut::kLineCells;
       visit(c, next, p0, p1);

@@ -1,0 +1,118 @@
+// Runs of neighbouring cells, and the parameters along a tile's line: how values by cell become values by statistic and
+// by parameter, and back.
+#pragma once
+
+#include "tensornorm/core/cut.hpp"
+
+namespace tensornorm {
+namespace core {
+
+// The parameters along the line of a tile, the same for all of its cells.
+class LineParams {
+ public:
+  LineParams(const Axes& line, Index base, Index position, Index count)
+      : line_(line), base_(base), position_(position), count_(count) {}
+
+  // How many lie side by side in the order of the line before the next must be looked up; 0 where none do.
+  static Index contiguous_run(const Axes& line) {
+    if (line.empty()) return 1;
+    return line.back().param == 1 ? line.back().extent : 0;
+  }
+  // @pre the tile lies within one such run
+  bool are_contiguous() const { return contiguous_run(line_) > 0; }
+
+  // Calls visit(i, p): the tile's parameter i is number p.
+  template <class Visit>
+  void each(const Visit& visit) const {
+    Odometer at(line_, position_);
+    for (Index i = 0; i < count_; ++i, at.next()) visit(i, base_ + at.param());
+  }
+
+  // Where they are in `params`, or a copy of them in the order of the line.
+  template <class T>
+  const T* of(const T* params, T* buffer) const {
+    if (are_contiguous()) return first_of(params);
+    each([&](Index i, Index p) { buffer[i] = params[p]; });
+    return buffer;
+  }
+
+  // @pre are_contiguous()
+  template <class T>
+  T* first_of(T* params) const {
+    return params + base_ + Odometer(line_, position_).param();
+  }
+
+ private:
+  const Axes& line_;
+  Index base_, position_, count_;
+};
+
+// Neighbouring cells along the innermost axis of a tensor of cells: `n` of them from `first` on; stat and param of the
+// first, and how they go on.
+struct Run {
+  Index first, n, stat, stat_stride, param, param_stride;
+};
+
+// Calls visit(Run) for the runs that `count` cells from number `begin` on consist of; Run::first counts from there.
+inline void for_each_run(const Axes& cells, Index begin, Index count, FunctionRef<void(const Run&)> visit) {
+  const Axis inner = cells.empty() ? Axis{1, 0, 0, 0} : cells.back();
+  Odometer at(cells, (std::max)(cells.size() - 1, 0), begin / inner.extent);
+  Index in = begin % inner.extent;
+  for (Index i = 0; i < count; at.next(), in = 0) {
+    const Index n = (std::min)(inner.extent - in, count - i);
+    visit({i, n, at.stat() + in * inner.stat, inner.stat, at.param() + in * inner.param, inner.param});
+    i += n;
+  }
+}
+
+// Adds n neighbours to the places `stride` apart from `to` on, or, without a stride, all to one: in four chains then,
+// since each add waits for the one before.
+inline void add_run(const double* values, Index n, double* to, Index stride) {
+  if (stride != 0) {
+    for (Index k = 0; k < n; ++k) to[k * stride] += values[k];
+    return;
+  }
+  Vec<double, 2> sums[2] = {}, v[2];
+  Index k = 0;
+  for (; k + 4 <= n; k += 4) {
+    std::memcpy(v, values + k, sizeof v);
+    sums[0] += v[0];
+    sums[1] += v[1];
+  }
+  sums[0] += sums[1];
+  double rest = 0;
+  for (; k < n; ++k) rest += values[k];
+  *to += (sums[0][0] + sums[0][1]) + rest;
+}
+
+// n neighbours all become `value`: four at a time, which compilers do not do by themselves.
+template <class T>
+void fill_run(T* to, Index n, T value) {
+  const Vec<T, 4> four = value - Vec<T, 4>{};
+  Index k = 0;
+  for (; k + 4 <= n; k += 4) std::memcpy(to + k, &four, sizeof four);
+  for (; k < n; ++k) to[k] = value;
+}
+
+// The sums of the parts of a block's lines, to be added in order.
+class PartSums {
+ public:
+  explicit PartSums(Index cells) : cells_(cells) {}
+
+  double* clear_p(Index part) { return std::fill_n(p_ + part * cells_, cells_, 0.0) - cells_; }
+  double* clear_pq(Index part) { return std::fill_n(pq_ + part * cells_, cells_, 0.0) - cells_; }
+
+  void add_to(Index parts, double* p, double* pq) const {
+    for (Index part = 0; part < parts; ++part) {
+      for (Index i = 0; i < cells_; ++i) p[i] += p_[part * cells_ + i];
+      for (Index i = 0; i < cells_; ++i) pq[i] += pq_[part * cells_ + i];
+    }
+  }
+
+ private:
+  Index cells_;
+  double p_[Cut::kPartCells], pq_[Cut::kPartCells];
+};
+
+}  // namespace core
+}  // namespace tensornorm
