@@ -94,7 +94,7 @@ TYPED_TEST(Kernels, MapLikePlainLoopsAndWriteNothingElse) {
                  shift = random_numbers<T>(cols, 6);
       const Rows<S> operand{x.data(), stride};
       const Xhat<S, PerColumn<T>> xhat{operand, {hi.data()}, {scale.data()}, {shift.data()}};
-      const Normalize<S, PerColumn<T>, PerRow<T>> functor{xhat, every_row(kOne<T>), every_row(kZero<T>)};
+      const Normalize<S, PerColumn<T>, PerRowOrAll<T>> functor{xhat, every_row(kOne<T>), every_row(kZero<T>)};
       const S sentinel = static_cast<S>(77);
       std::vector<S> y(static_cast<std::size_t>(rows * stride) + 2, sentinel), in_place = x;
       const Tile tile{0, rows, cols, stride, 0, 0, 0, 0};
@@ -137,7 +137,7 @@ TYPED_TEST(Kernels, MapPastTheCacheWritesTheSame) {
                  shift = random_numbers<T>(cols, 6);
       const Rows<S> operand{x.data(), stride};
       const Xhat<S, PerColumn<T>> xhat{operand, {hi.data()}, {scale.data()}, {shift.data()}};
-      const Normalize<S, PerColumn<T>, PerRow<T>> functor{xhat, every_row(kOne<T>), every_row(kZero<T>)};
+      const Normalize<S, PerColumn<T>, PerRowOrAll<T>> functor{xhat, every_row(kOne<T>), every_row(kZero<T>)};
       const Tile tile{0, kRowsHere, cols, stride, 0, 0, 0, 0};
       for (Index first = 0; first < kMostShift; ++first) {
         const auto room = static_cast<std::size_t>(n + kMostShift + 16);
@@ -180,8 +180,8 @@ void expect_round_trip() {
     std::memcpy(static_cast<void*>(&x[i]), &bits, 2);
   }
   const float zero = 0, minus_one = -1;
-  const Xhat<S, PerRow<float>> same{{x.data(), 65536}, {&zero, 0}, {&minus_one, 0}, {&zero, 0}};
-  map(Normalize<S, PerRow<float>, PerColumnOrAll<float>>{same, every_column(kOne<float>), every_column(kZero<float>)},
+  const Xhat<S, PerRowOrAll<float>> same{{x.data(), 65536}, {&zero, kNone}, {&minus_one, kNone}, {&zero, kNone}};
+  map(Normalize<S, PerRowOrAll<float>, PerColumnOrAll<float>>{same, every_column(kOne<float>), every_column(kZero<float>)},
       Tile{0, 1, 65536, 65536, 0, 0, 0, 0}, y.data());
   for (std::size_t i = 0; i < 65536; ++i) {
     const float v = static_cast<float>(x[i]), w = static_cast<float>(y[i]);
@@ -207,7 +207,7 @@ void expect_eigen_rounding() {
   const std::vector<float> zeros(4096, 0.0f);
   for (float& v : scale) v = -v;
   const Xhat<S, PerColumn<float>> scaled{{one.data(), 4096}, {zeros.data()}, {scale.data()}, {zeros.data()}};
-  map(Normalize<S, PerColumn<float>, PerRow<float>>{scaled, every_row(kOne<float>), every_row(kMinusZero<float>)},
+  map(Normalize<S, PerColumn<float>, PerRowOrAll<float>>{scaled, every_row(kOne<float>), every_row(kMinusZero<float>)},
       Tile{0, 1, 4096, 4096, 0, 0, 0, 0}, y.data());
   for (float& v : scale) v = -v;
   for (std::size_t i = 0; i < 4096; ++i) {

@@ -89,7 +89,7 @@ class BackwardAcross {
       alignas(kLine) PerCell<T> buffer;
       const T* const gamma = params.of(a_.gamma, buffer);
       if (t_.walk.columns()) {
-        const Gradients<Scalar, PerColumn<T>, PerRow<T>> functor{xhat<PerColumn<T>>(block, tile, i), dy(tile), {gamma}};
+        const Gradients<Scalar, PerColumn<T>, PerRowOrAll<T>> functor{xhat<PerColumn<T>>(block, tile, i), dy(tile), {gamma}};
         column_reduce(functor, tile, sum_g + i, sum_gx + i);
       } else {
         const Gradients<Scalar, PerRow<T>, PerColumnOrAll<T>> functor{
@@ -123,7 +123,7 @@ class BackwardAcross {
     alignas(kLine) PerCell<T> buffer;
     const T* const gamma = params.of(a_.gamma, buffer);
     if (t_.walk.columns()) {
-      put<PerColumn<T>>(block, tile, i, PerRow<T>{gamma}, ahead);
+      put<PerColumn<T>>(block, tile, i, PerRowOrAll<T>{gamma}, ahead);
     } else {
       put<PerRow<T>>(block, tile, i, PerColumnOrAll<T>{gamma}, ahead);
     }
@@ -152,7 +152,7 @@ class BackwardAcross {
 
   void reduce_dual(const Block& block, const Tile& tile, Index i, double* sum_g, double* sum_gx) const {
     if (t_.walk.columns()) {
-      const Gradients<Scalar, PerColumn<T>, PerRow<T>> functor{xhat<PerColumn<T>>(block, tile, i), dy(tile),
+      const Gradients<Scalar, PerColumn<T>, PerRowOrAll<T>> functor{xhat<PerColumn<T>>(block, tile, i), dy(tile),
                                                                every_row(kOne<T>)};
       row_reduce(functor, tile, sum_g, sum_gx);
     } else {
@@ -174,15 +174,9 @@ class BackwardAcross {
   }
 
   void store_parameters(const double* sums) const {
-    for (Index p = 0; p < params_; ++p) {
-      double g = 0, gx = 0;
-      for (Index unit = 0; unit < units(); ++unit) {
-        g += sums[2 * params_ * unit + p];
-        gx += sums[2 * params_ * unit + params_ + p];
-      }
-      if (a_.dgamma != nullptr) a_.dgamma[p] = static_cast<T>(gx);
-      if (a_.dbeta != nullptr) a_.dbeta[p] = static_cast<T>(g);
-    }
+    const Index stride = 2 * params_;
+    if (a_.dbeta != nullptr) core::run(RoundSums<T>{sums, units(), stride, params_, a_.dbeta});
+    if (a_.dgamma != nullptr) core::run(RoundSums<T>{sums + params_, units(), stride, params_, a_.dgamma});
   }
 
   BackwardArguments<Scalar> a_;

@@ -116,11 +116,8 @@ struct ColumnReduce {
 
   template <class Isa, class V>
   static TENSORNORM_INLINE void add_wide(const Sums<V>& sums, double* out_p, double* out_pq) {
-    WideSum<Isa, T> p, pq;
-    p.add(sums.p);
-    pq.add(sums.pq);
-    p.add_to(out_p);
-    pq.add_to(out_pq);
+    WideSum<Isa, T>(sums.p).add_to(out_p);
+    WideSum<Isa, T>(sums.pq).add_to(out_pq);
   }
 };
 

@@ -32,7 +32,7 @@ struct Cut {
   Index element_bytes, group_cells, block_cells, blocks_per_group, blocks, parts;
 
   // `granule` neighbouring cells stay together; `bytes` an element has in all the tensors that are read, once or again
-  // for the map. A block of dense rows has `rows` at least, where the second-level cache has room.
+  // for the map. A block of dense rows has `rows` at least, where the second-level cache has room or there are few more.
   Cut(const Walk& walk, Index granule, Index bytes, bool once, Index rows = 1)
       : reads_once(once), element_bytes(bytes), group_cells(walk.cells()) {
     const Index line_bytes = (std::max)(walk.line() * bytes, Index{1});
@@ -41,6 +41,7 @@ struct Cut {
     // a power of two apart often enough to share a few of the cache's sets.
     Index cells = walk.columns() ? kBlockCells : walk.is_dense() ? dense : kPiecesBytes / line_bytes;
     if (reads_once) cells = kBlockCells;  // no cache matters
+    if (walk.is_dense() && rows > 1 && walk.groups() * group_cells <= 2 * rows) cells = 2 * rows;
     if (walk.groups() * group_cells < kFewBlocks * kBlockCells) cells = (std::min)(cells, kNarrowCells);
     cells = (std::min)({(std::max)(cells, Index{1}), kBlockCells, group_cells});
     // Sixteen floats make a line: blocks that are multiples of it begin and end with lines, whatever a cell's length.

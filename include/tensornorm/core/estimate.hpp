@@ -47,11 +47,7 @@ struct SampleRows {
         at.load(x + r * stride + places.offsets[i], v);
         sum += v;
       }
-      T lane[lanes];
-      std::memcpy(lane, &sum, sizeof lane);
-      T total = 0;
-      for (int i = 0; i < lanes; i += 2) total += lane[i] + lane[i + 1];
-      estimate[r] = total * share;  // an overflow is found when the deviations are summed
+      estimate[r] = sum_lanes<T, lanes>(sum) * share;  // an overflow is found when the deviations are summed
     }
   }
 };

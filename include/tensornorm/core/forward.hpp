@@ -4,9 +4,9 @@
 #include "tensornorm/core/arithmetic.hpp"
 #include "tensornorm/core/column.hpp"
 #include "tensornorm/core/map.hpp"
-#include "tensornorm/core/moments.hpp"
 #include "tensornorm/core/parallel.hpp"
 #include "tensornorm/core/row.hpp"
+#include "tensornorm/core/statistics.hpp"
 #include "tensornorm/core/traversal.hpp"
 
 namespace tensornorm {
@@ -54,6 +54,15 @@ class Forward {
     alignas(kLine) PerCell<T> cell_estimate;       // the same by cell
     alignas(kLine) PerCell<double> sum_d, sum_d2;  // by cell, then by statistic
     alignas(kLine) PerCell<T> hi, lo, rstd;        // by statistic
+    alignas(kLine) PerCell<T> scale, shift;        // xhat = (hi - x) * scale + shift, by statistic
+
+    void set(Index s, const Statistic<T>& statistic) {
+      hi[s] = statistic.hi;
+      lo[s] = statistic.lo;
+      rstd[s] = statistic.rstd;
+      scale[s] = -statistic.rstd;
+      shift[s] = statistic.lo * scale[s];
+    }
   };
 
   // Too few blocks to share: their lines are cut, and the sums of the parts are added in order.
@@ -109,7 +118,7 @@ class Forward {
     } else {
       core::run(SampleRows<Scalar>{x, t_.walk.cell_stride(), block.size(), t_.walk.run(), t_.places, by_cell});
     }
-    if (t_.granule == 1) return std::copy_n(by_cell, block.size(), block.estimate), void();
+    if (t_.granule == 1) return copy_run(by_cell, block.size(), block.estimate);
     std::fill_n(block.estimate, block.stats, T(0));
     for_each_run(t_.cells, block.cell, block.size(), [&](const Run& run) { add_samples(run, by_cell, block); });
     spread_estimates(block);
@@ -159,20 +168,27 @@ class Forward {
 
   // Statistics from the sums. False when an estimate was too far off and is now a better one.
   bool take_sums(Block& block, bool last_attempt) const {
-    const double share = 1 / static_cast<double>(t_.stat_size), least = least_trusted_var<T>(a_.eps);
+    constexpr bool in_lanes = std::is_same<T, float>::value;
+    const double n = static_cast<double>(t_.stat_size), share = 1 / n, least = least_trusted_var<T>(a_.eps);
+    if constexpr (in_lanes) {
+      bool trusted = false;
+      core::run(TakeSums{block.stats, n, a_.eps, least, a_.centred, block.estimate, block.sum_d, block.sum_d2, block.hi,
+                         block.lo, block.rstd, block.scale, block.shift, &trusted});
+      if (trusted) return true;
+    }
     bool done = true;
     for (Index s = 0; s < block.stats; ++s) {
-      const double sum = a_.centred ? -block.sum_d[s] : 0;
-      Moments m = moments_about(static_cast<double>(block.estimate[s]), t_.stat_size, share, sum, block.sum_d2[s]);
+      const double correction = a_.centred ? -block.sum_d[s] * share : 0;
+      if (!in_lanes) block.sum_d2[s] = (std::max)(block.sum_d2[s] - n * correction * correction, 0.0);
+      Moments m{t_.stat_size, static_cast<double>(block.estimate[s]), correction, block.sum_d2[s]};
       double var = m.m2 * share;
-      if (is_far(m) || !(var >= least && var < kInfinity)) {  // also where anything is NaN
+      const bool is_doubtful = is_far(m) || !(var >= least && var < kInfinity);  // also where anything is NaN
+      if (in_lanes && !is_doubtful) continue;
+      if (is_doubtful) {
         done = mend(block, s, last_attempt, m) && done;
         var = m.var();
       }
-      const Statistic<T> result = finish<T>(m, var, a_.eps);
-      block.hi[s] = result.hi;
-      block.lo[s] = result.lo;
-      block.rstd[s] = result.rstd;
+      block.set(s, finish<T>(m, var, a_.eps));
       block.sum_d2[s] = m.m2;
     }
     if (!done) spread_estimates(block);
@@ -208,25 +224,22 @@ class Forward {
   void thaw(Block& block) const {
     for_each_run(t_.statistics, block.stat, block.stats, [&](const Run& run) {
       for (Index k = 0, from = run.stat; k < run.n; ++k, from += run.stat_stride) {
-        const Index s = run.first + k;
-        block.hi[s] = a_.frozen_mean[from];
-        block.lo[s] = 0;
-        block.rstd[s] = reciprocal_std<T>(static_cast<double>(a_.frozen_var[from]), a_.eps);
+        const T rstd = reciprocal_std<T>(static_cast<double>(a_.frozen_var[from]), a_.eps);
+        block.set(run.first + k, {a_.frozen_mean[from], 0, rstd});
       }
     });
   }
 
   void save(const Block& block) const {
     for_each_run(t_.statistics, block.stat, block.stats, [&](const Run& run) {
+      put_run(block.hi, run, a_.saved.hi);
+      put_run(block.lo, run, a_.saved.lo);
+      put_run(block.rstd, run, a_.saved.rstd);
+      if (a_.saved.moments == nullptr) return;
       for (Index k = 0, to = run.stat; k < run.n; ++k, to += run.stat_stride) {
         const Index s = run.first + k;
-        a_.saved.hi[to] = block.hi[s];
-        a_.saved.lo[to] = block.lo[s];
-        a_.saved.rstd[to] = block.rstd[s];
-        if (a_.saved.moments != nullptr) {
-          const double mean = static_cast<double>(block.hi[s]), rest = static_cast<double>(block.lo[s]);
-          a_.saved.moments[to] = {t_.stat_size, mean, rest, block.sum_d2[s]};
-        }
+        const double mean = static_cast<double>(block.hi[s]), rest = static_cast<double>(block.lo[s]);
+        a_.saved.moments[to] = {t_.stat_size, mean, rest, block.sum_d2[s]};
       }
     });
   }
@@ -273,23 +286,31 @@ class Forward {
   }
 
   void normalize_across(const Block& block, Index part, Index parts, Index ahead) const {
+    if (t_.granule == 1) return put_across(block, block.hi, block.scale, block.shift, part, parts, ahead);
     alignas(kLine) PerCell<T> hi, scale, shift;
     for_each_run(t_.cells, block.cell, block.size(), [&](const Run& run) {
       for (Index k = 0, s = run.stat - block.stat; k < run.n; ++k, s += run.stat_stride) {
         const Index i = run.first + k;
         hi[i] = block.hi[s];
-        scale[i] = -block.rstd[s];
-        shift[i] = block.lo[s] * scale[i];
+        scale[i] = block.scale[s];
+        shift[i] = block.shift[s];
       }
     });
-    t_.visit_across(block.group, block.k0, block.k1, part, parts,
+    put_across(block, hi, scale, shift, part, parts, ahead);
+  }
+
+  // The coefficients of xhat by cell.
+  void put_across(const CellRange& cells, const T* hi, const T* scale, const T* shift, Index part, Index parts,
+                  Index ahead) const {
+    t_.visit_across(cells.group, cells.k0, cells.k1, part, parts,
                     [&](const Tile& tile, Index i, const LineParams& params) {
                       alignas(kLine) PerCell<T> gamma_buffer, beta_buffer;
                       const T* const gamma = params.of(a_.gamma, gamma_buffer);
                       const T* const beta = a_.beta == nullptr ? nullptr : params.of(a_.beta, beta_buffer);
                       if (t_.walk.columns()) {
-                        put(PerColumn<T>{hi + i}, PerColumn<T>{scale + i}, PerColumn<T>{shift + i}, PerRow<T>{gamma},
-                            beta == nullptr ? every_row(kZero<T>) : PerRow<T>{beta}, tile, ahead);
+                        put(PerColumn<T>{hi + i}, PerColumn<T>{scale + i}, PerColumn<T>{shift + i},
+                            PerRowOrAll<T>{gamma}, beta == nullptr ? every_row(kZero<T>) : PerRowOrAll<T>{beta}, tile,
+                            ahead);
                       } else {
                         put(PerRow<T>{hi + i}, PerRow<T>{scale + i}, PerRow<T>{shift + i}, PerColumnOrAll<T>{gamma},
                             beta == nullptr ? every_column(kZero<T>) : PerColumnOrAll<T>{beta}, tile, ahead);

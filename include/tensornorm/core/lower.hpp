@@ -76,6 +76,13 @@ struct Lower {
       high = __builtin_convertvector(__builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15), Doubles);
     }
   }
+  // And back, rounded.
+  template <class Doubles, class V>
+  static TENSORNORM_INLINE void narrow(const Doubles& low, const Doubles& high, V& v) {
+    using Half = Vec<float, kFloats / 2>;
+    const Half halves[2] = {__builtin_convertvector(low, Half), __builtin_convertvector(high, Half)};
+    copy_bits(halves, v);
+  }
   // 16-bit to 32-bit lanes and back; the values fit.
   template <class Narrow, class Wide>
   static TENSORNORM_INLINE void widen(const Narrow& narrow, Wide& wide) {
@@ -134,6 +141,12 @@ struct Lower<Avx2> {
     asm("vcvtps2pd %x1, %0" : "=x"(low) : "x"(v));
     asm("vextractf128 $1, %1, %x0\n\tvcvtps2pd %x0, %0" : "=x"(high) : "x"(v));
   }
+  static TENSORNORM_INLINE void narrow(const Doubles& low, const Doubles& high, Floats& v) {
+    Floats upper;
+    asm("vcvtpd2psy %1, %x0" : "=x"(v) : "x"(low));
+    asm("vcvtpd2psy %1, %x0" : "=x"(upper) : "x"(high));
+    asm("vinsertf128 $1, %x1, %0, %0" : "+x"(v) : "x"(upper));
+  }
   static TENSORNORM_INLINE void widen(const Shorts& narrow, Words& wide) {
     asm("vpmovzxwd %1, %0" : "=x"(wide) : "xm"(narrow));
   }
@@ -168,6 +181,12 @@ struct Lower<Avx512> {
   static TENSORNORM_INLINE void widen(const Floats& v, Doubles& low, Doubles& high) {
     asm("vcvtps2pd %t1, %0" : "=v"(low) : "v"(v));
     asm("vextractf64x4 $1, %1, %t0\n\tvcvtps2pd %t0, %0" : "=v"(high) : "v"(v));
+  }
+  static TENSORNORM_INLINE void narrow(const Doubles& low, const Doubles& high, Floats& v) {
+    Floats upper;
+    asm("vcvtpd2ps %1, %t0" : "=v"(v) : "v"(low));
+    asm("vcvtpd2ps %1, %t0" : "=v"(upper) : "v"(high));
+    asm("vinsertf64x4 $1, %t1, %0, %0" : "+v"(v) : "v"(upper));
   }
   static TENSORNORM_INLINE void widen(const Shorts& narrow, Words& wide) {
     asm("vpmovzxwd %1, %0" : "=v"(wide) : "vm"(narrow));

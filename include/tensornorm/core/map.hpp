@@ -82,7 +82,7 @@ struct Map {
     }
   }
 
-  // In place, the last vector, which overlaps the one before, is computed before that one is stored; else not, as
+  // A row's last vector overlaps the one before. In place it is computed before that one is stored; else not, as
   // reading a row's end before its start throws prefetchers off.
   template <class Isa, bool streams, class Row>
   TENSORNORM_INLINE void put_row(Index r, const Row& row, Scalar* out) const {
@@ -105,30 +105,28 @@ struct Map {
         functor.value(row, Whole<Isa>{j, 2}, y2);
         functor.value(row, Whole<Isa>{j, 3}, y3);
         if (to.ahead != 0) prefetch_lines<Scalar>(functor, r, j + to.ahead, 4 * lanes);
-        if constexpr (streams) {
-          Whole<Isa>{j}.stream(out, y0);
-          Whole<Isa>{j, 1}.stream(out, y1);
-          Whole<Isa>{j, 2}.stream(out, y2);
-          Whole<Isa>{j, 3}.stream(out, y3);
-        } else {
-          Whole<Isa>{j}.store(out, y0);
-          Whole<Isa>{j, 1}.store(out, y1);
-          Whole<Isa>{j, 2}.store(out, y2);
-          Whole<Isa>{j, 3}.store(out, y3);
-        }
+        store<streams>(Whole<Isa>{j}, out, y0);
+        store<streams>(Whole<Isa>{j, 1}, out, y1);
+        store<streams>(Whole<Isa>{j, 2}, out, y2);
+        store<streams>(Whole<Isa>{j, 3}, out, y3);
       }
     }
+    for (; j + lanes <= cols; j += lanes) {
+      V v;
+      functor.value(row, Whole<Isa>{j}, v);
+      store<streams>(Whole<Isa>{j}, out, v);
+    }
+    if (j == cols) return;
+    if (streams || !to.in_place) functor.value(row, end, last);
+    end.store(out, last);
+  }
+
+  template <bool streams, class At, class V>
+  static TENSORNORM_INLINE void store(const At& at, Scalar* out, const V& v) {
     if constexpr (streams) {
-      for (; j + lanes <= cols; j += lanes) {
-        functor.value(row, Whole<Isa>{j}, last);
-        Whole<Isa>{j}.stream(out, last);
-      }
-    }
-    for (; j < cols; j += lanes) {
-      const bool is_last = j > end.j;
-      V v = last;
-      if (streams || !is_last || !to.in_place) functor.value(row, is_last ? end : Whole<Isa>{j}, v);
-      (is_last ? end : Whole<Isa>{j}).store(out, v);
+      at.stream(out, v);
+    } else {
+      at.store(out, v);
     }
   }
 

@@ -11,11 +11,10 @@ constexpr Index kLine = 64;  // bytes of memory that come at once
 // Lanes of the four vectors that a loop takes at once, at most.
 constexpr int kMostLanes = 4 * 64 / static_cast<int>(sizeof(float));
 
-// A value for each row of a tile, `stride` elements apart (0: one for all).
+// A value for each row of a tile.
 template <class T>
 struct PerRow {
   const T* p;
-  Index stride = 1;
 
   template <class V>
   struct Row {
@@ -27,7 +26,22 @@ struct PerRow {
   };
   template <class Isa, class V>
   TENSORNORM_INLINE void begin(Index r, Row<V>& row) const {
-    Lower<Isa>::broadcast(p[r * stride], row.value);
+    Lower<Isa>::broadcast(p[r], row.value);
+  }
+};
+
+// The same, or one value for all rows (`mask` is kNone).
+template <class T>
+struct PerRowOrAll {
+  const T* p;
+  Index mask = kEach;
+
+  template <class V>
+  using Row = typename PerRow<T>::template Row<V>;
+
+  template <class Isa, class V>
+  TENSORNORM_INLINE void begin(Index r, Row<V>& row) const {
+    Lower<Isa>::broadcast(p[r & mask], row.value);
   }
 };
 
@@ -50,11 +64,11 @@ struct PerColumn {
   }
 };
 
-// The same, or one value for all columns (`mask` is kNoColumn), which p then holds kMostLanes times.
+// The same, or one value for all columns (`mask` is kNone), which p then holds kMostLanes times.
 template <class T>
 struct PerColumnOrAll {
   const T* p;
-  Index mask = kEveryColumn;
+  Index mask = kEach;
 
   template <class V>
   struct Row {
@@ -88,11 +102,11 @@ inline constexpr Constant<T> kOne{T(1)};
 // What a null array of parameters stands for, in either shape.
 template <class T>
 constexpr PerColumnOrAll<T> every_column(const Constant<T>& constant) {
-  return {constant.values, kNoColumn};
+  return {constant.values, kNone};
 }
 template <class T>
-constexpr PerRow<T> every_row(const Constant<T>& constant) {
-  return {constant.values, 0};
+constexpr PerRowOrAll<T> every_row(const Constant<T>& constant) {
+  return {constant.values, kNone};
 }
 
 // Rows of a tensor: x, dy.

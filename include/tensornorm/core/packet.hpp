@@ -84,7 +84,7 @@ constexpr bool fill_vectors(Index cols) {
 // A place in a row: vector number k from column j on, or the first n lanes of one (the others read 0 and are not
 // written), for rows narrower than a vector. An operand that may be constant along the row masks j away: k alone then
 // counts.
-constexpr Index kEveryColumn = -1, kNoColumn = 0;
+constexpr Index kEach = -1, kNone = 0;
 
 template <class Isa>
 struct Whole {
@@ -95,7 +95,7 @@ struct Whole {
   using Vector = Vec<T, kLanes<Isa, T>>;
 
   template <class Scalar, class V>
-  TENSORNORM_INLINE void load(const Scalar* row, V& v, Index mask = kEveryColumn) const {
+  TENSORNORM_INLINE void load(const Scalar* row, V& v, Index mask = kEach) const {
     Conversion<Isa, Scalar>::load(row + (j & mask) + k * kLanes<Isa, ParamOf<Scalar>>, v);
   }
   template <class Scalar, class V>
@@ -122,7 +122,7 @@ struct Some {
   using Vector = Vec<T, kLanes<Isa, T>>;
 
   template <class Scalar, class V>
-  TENSORNORM_INLINE void load(const Scalar* row, V& v, Index mask = kEveryColumn) const {
+  TENSORNORM_INLINE void load(const Scalar* row, V& v, Index mask = kEach) const {
     alignas(64) Scalar lanes[kLanes<Isa, ParamOf<Scalar>>] = {};
     std::memcpy(static_cast<void*>(lanes), row + (j & mask), static_cast<std::size_t>(n) * sizeof(Scalar));
     Conversion<Isa, Scalar>::load(lanes, v);
@@ -148,15 +148,52 @@ struct LaneMasks {
   static constexpr Table kTable{};
 };
 
-// Clears every lane outside [first, last); one of the two is the vector's own end.
+// The halves of a vector.
+template <class V, class Half>
+TENSORNORM_INLINE void split(const V& v, Half& low, Half& high) {
+  static_assert(2 * sizeof(Half) == sizeof(V), "tensornorm: a half is half as wide");
+  std::memcpy(&low, &v, sizeof low);
+  std::memcpy(&high, reinterpret_cast<const char*>(&v) + sizeof low, sizeof high);
+}
+
+// The sum of a vector's lanes, halves first.
+template <class T, int lanes>
+TENSORNORM_INLINE T sum_lanes(const Vec<T, lanes>& v) {
+  if constexpr (lanes == 2) {
+    return v[0] + v[1];
+  } else {
+    Vec<T, lanes / 2> low, high;
+    split(v, low, high);
+    low += high;
+    return sum_lanes<T, lanes / 2>(low);
+  }
+}
+
+// The lanes [first, last) of a vector; one of the two is the vector's own end.
+template <class T, int lanes>
+class LaneMask {
+ public:
+  TENSORNORM_INLINE LaneMask(int first, int last) {
+    std::memcpy(&mask_, LaneMasks<T, lanes>::kTable.values + (first > 0 ? lanes - first : 2 * lanes - last),
+                sizeof mask_);
+  }
+
+  // Clears every other lane.
+  TENSORNORM_INLINE void keep(Vec<T, lanes>& v) const {
+    Vec<Int, lanes> bits;
+    copy_bits(v, bits);
+    bits &= mask_;
+    copy_bits(bits, v);
+  }
+
+ private:
+  using Int = typename LaneMasks<T, lanes>::Int;
+  Vec<Int, lanes> mask_;
+};
+
 template <class T, int lanes>
 TENSORNORM_INLINE void keep_lanes(int first, int last, Vec<T, lanes>& v) {
-  using Int = typename LaneMasks<T, lanes>::Int;
-  Vec<Int, lanes> mask, bits;
-  std::memcpy(&mask, LaneMasks<T, lanes>::kTable.values + (first > 0 ? lanes - first : 2 * lanes - last), sizeof mask);
-  copy_bits(v, bits);
-  bits &= mask;
-  copy_bits(bits, v);
+  LaneMask<T, lanes>(first, last).keep(v);
 }
 
 // Lanes of double that take a vector's lanes in: two registers for a vector of float, one for a vector of double.
@@ -166,8 +203,9 @@ struct WideSum;
 template <class Isa>
 struct WideSum<Isa, double> {
   using V = Vec<double, kLanes<Isa, double>>;
-  V sum{};
+  V sum;
 
+  TENSORNORM_INLINE explicit WideSum(const V& v) : sum(v) {}
   TENSORNORM_INLINE void add(const V& v) { sum += v; }
   TENSORNORM_INLINE void add_to(double* out) const {
     V total;
@@ -175,35 +213,26 @@ struct WideSum<Isa, double> {
     total += sum;
     std::memcpy(out, &total, sizeof total);
   }
-  // Through memory: on every instruction set cheaper than shuffles.
-  TENSORNORM_INLINE double total() const {
-    double lanes[kLanes<Isa, double>];
-    std::memcpy(lanes, &sum, sizeof lanes);
-    double result = lanes[0] + lanes[1];
-    for (int i = 2; i < kLanes<Isa, double>; i += 2) result += lanes[i] + lanes[i + 1];
-    return result;
-  }
+  TENSORNORM_INLINE double total() const { return sum_lanes<double, kLanes<Isa, double>>(sum); }
 };
 
 template <class Isa>
 struct WideSum<Isa, float> {
-  WideSum<Isa, double> low, high;
+  using V = Vec<float, kLanes<Isa, float>>;
+  using Half = Vec<double, kLanes<Isa, double>>;
+  Half low, high;
 
-  TENSORNORM_INLINE void add(const Vec<float, kLanes<Isa, float>>& v) {
-    typename WideSum<Isa, double>::V a, b;
-    Lower<Isa>::widen(v, a, b);
-    low.add(a);
-    high.add(b);
+  TENSORNORM_INLINE explicit WideSum(const V& v) { Lower<Isa>::widen(v, low, high); }
+  TENSORNORM_INLINE void add(const V& v) {
+    const WideSum other(v);
+    low += other.low;
+    high += other.high;
   }
   TENSORNORM_INLINE void add_to(double* out) const {
-    low.add_to(out);
-    high.add_to(out + kLanes<Isa, double>);
+    WideSum<Isa, double>(low).add_to(out);
+    WideSum<Isa, double>(high).add_to(out + kLanes<Isa, double>);
   }
-  TENSORNORM_INLINE double total() const {
-    WideSum<Isa, double> both = low;
-    both.add(high.sum);
-    return both.total();
-  }
+  TENSORNORM_INLINE double total() const { return WideSum<Isa, double>(low + high).total(); }
 };
 
 }  // namespace core

@@ -20,14 +20,24 @@ struct RowReduce {
 
   template <class Isa>
   TENSORNORM_INLINE void run() const {
+    constexpr int lanes = kLanes<Isa, T>;
     const RowReduce k = *this;  // in registers: what is stored below cannot change it
+    if constexpr (Isa::is_baseline) {
+      if (k.cols < lanes) return k.add_narrow_rows<Isa>();
+    }
+    const LaneMask<T, lanes> rest(lanes - static_cast<int>(k.cols % lanes), lanes);
     for (Index r = 0; r < k.rows; ++r) {
-      typename Functor::template Row<Vec<T, kLanes<Isa, T>>> row{};
+      typename Functor::template Row<Vec<T, lanes>> row{};
       k.functor.template begin<Isa>(r, row);
-      WideSum<Isa, T> wide_p, wide_pq;
-      Index j = 0;
-      do j = k.add_stretch<Isa>(r, row, j, wide_p, wide_pq);
-      while (j < k.cols);
+      Sums<Vec<T, lanes>> sums;
+      Index j = k.add_stretch<Isa>(r, row, 0, rest, sums);
+      WideSum<Isa, T> wide_p(sums.p), wide_pq(sums.pq);
+      while (j < k.cols) {
+        sums = {};
+        j = k.add_stretch<Isa>(r, row, j, rest, sums);
+        wide_p.add(sums.p);
+        wide_pq.add(sums.pq);
+      }
       k.sum_p[r] += wide_p.total();
       k.sum_pq[r] += wide_pq.total();
     }
@@ -35,59 +45,53 @@ struct RowReduce {
 
  private:
   // Sums the columns from j on, as many as float sums may take, and returns where it stopped.
-  template <class Isa, class Row>
-  TENSORNORM_INLINE Index add_stretch(Index r, const Row& row, Index j, WideSum<Isa, T>& wide_p,
-                                      WideSum<Isa, T>& wide_pq) const {
+  template <class Isa, class Row, class V>
+  TENSORNORM_INLINE Index add_stretch(Index r, const Row& row, Index j, const LaneMask<T, kLanes<Isa, T>>& rest,
+                                      Sums<V>& sums) const {
     constexpr int lanes = kLanes<Isa, T>;
     constexpr int together = Isa::unrolls ? 4 * lanes : lanes;
-    Sums<Vec<T, lanes>> s0;
+    const Index stop = (std::min)(j + kFloatAdds * together, cols - together + 1);
     if constexpr (Isa::unrolls) {
-      Sums<Vec<T, lanes>> s1, s2, s3;
-      const Index stop = (std::min)(j + kFloatAdds * together, cols - together + 1);
+      Sums<V> s1, s2, s3;
       for (; j < stop; j += together) {
-        step(row, Whole<Isa>{j}, s0);
+        step(row, Whole<Isa>{j}, sums);
         step(row, Whole<Isa>{j, 1}, s1);
         step(row, Whole<Isa>{j, 2}, s2);
         step(row, Whole<Isa>{j, 3}, s3);
         if (next != 0) prefetch_lines<typename Functor::Scalar>(functor, r, j + next, together);
       }
-      s0.add(s1);
+      sums.add(s1);
       s2.add(s3);
-      s0.add(s2);
+      sums.add(s2);
+    } else {
+      for (; j < stop; j += lanes) step(row, Whole<Isa>{j}, sums);
     }
-    if (!Isa::unrolls || j + together > cols) j = add_end<Isa>(row, j, s0);
-    wide_p.add(s0.p);
-    wide_pq.add(s0.pq);
-    return j;
-  }
-
-  // One vector at a time; the last one without the lanes that are summed already.
-  template <class Isa, class Row, class V>
-  TENSORNORM_INLINE Index add_end(const Row& row, Index j, Sums<V>& sums) const {
-    constexpr int lanes = kLanes<Isa, T>;
-    if constexpr (Isa::is_baseline) {
-      if (cols < lanes) return add_all(row, Some<Isa>{0, static_cast<int>(cols)}, sums);
-    }
-    const Index stop = (std::min)(j + kFloatAdds * lanes, cols);
-    for (; j < stop; j += lanes) {
-      const Whole<Isa> at{(std::min)(j, cols - lanes)};
+    if (j + together <= cols) return j;
+    for (; j + lanes <= cols; j += lanes) step(row, Whole<Isa>{j}, sums);
+    if (j < cols) {  // the row's last vector, without the lanes that are summed already
       V p, q;
-      functor.factors(row, at, p, q);
-      keep_lanes<T, lanes>(static_cast<int>(j - at.j), lanes, p);
+      functor.factors(row, Whole<Isa>{cols - lanes}, p, q);
+      rest.keep(p);
       sums.add(p, q);
     }
-    return (std::min)(j, cols);
+    return cols;
   }
 
-  // A row narrower than a vector: q may be infinite where there is nothing.
-  template <class Row, class Isa, class V>
-  TENSORNORM_INLINE Index add_all(const Row& row, const Some<Isa>& at, Sums<V>& sums) const {
-    V p, q;
-    functor.factors(row, at, p, q);
-    keep_lanes<T, kLanes<Isa, T>>(0, at.n, p);
-    keep_lanes<T, kLanes<Isa, T>>(0, at.n, q);
-    sums.add(p, q);
-    return cols;
+  // Rows narrower than a vector: q may be infinite where there is nothing.
+  template <class Isa>
+  TENSORNORM_INLINE void add_narrow_rows() const {
+    constexpr int lanes = kLanes<Isa, T>;
+    const Some<Isa> at{0, static_cast<int>(cols)};
+    for (Index r = 0; r < rows; ++r) {
+      typename Functor::template Row<Vec<T, lanes>> row{};
+      functor.template begin<Isa>(r, row);
+      Vec<T, lanes> p, q;
+      functor.factors(row, at, p, q);
+      keep_lanes<T, lanes>(0, at.n, p);
+      keep_lanes<T, lanes>(0, at.n, q);
+      sum_p[r] += WideSum<Isa, T>(p).total();
+      sum_pq[r] += WideSum<Isa, T>(p * q).total();
+    }
   }
 
   template <class Row, class At, class V>

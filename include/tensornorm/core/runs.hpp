@@ -85,6 +85,21 @@ inline void add_run(const double* values, Index n, double* to, Index stride) {
   *to += (sums[0][0] + sums[0][1]) + rest;
 }
 
+// n neighbours to another place: four at a time, since a call of memmove takes longer than a few of them.
+template <class T>
+void copy_run(const T* from, Index n, T* to) {
+  Index k = 0;
+  for (; k + 4 <= n; k += 4) std::memcpy(to + k, from + k, 4 * sizeof(T));
+  for (; k < n; ++k) to[k] = from[k];
+}
+
+// A run's values, by cell, to its places among values by statistic.
+template <class T>
+void put_run(const T* values, const Run& run, T* to) {
+  if (run.stat_stride == 1) return copy_run(values + run.first, run.n, to + run.stat);
+  for (Index k = 0; k < run.n; ++k) to[run.stat + k * run.stat_stride] = values[run.first + k];
+}
+
 // n neighbours all become `value`: four at a time, which compilers do not do by themselves.
 template <class T>
 void fill_run(T* to, Index n, T value) {

@@ -25,5 +25,52 @@ struct Sums {
   }
 };
 
+// to[i] = the sum of n rows of doubles, rounded once.
+template <class T>
+struct RoundSums {
+  const double* sums;
+  Index n, stride, count;
+  T* to;
+
+  template <class Isa>
+  bool fills() const {
+    return fill_vectors<Isa, T>(count);
+  }
+
+  template <class Isa>
+  TENSORNORM_INLINE void run() const {
+    constexpr int lanes = kLanes<Isa, T>;
+    Index i = 0;
+    for (; i + lanes <= count; i += lanes) {
+      Vec<T, lanes> rounded;
+      if constexpr (std::is_same<T, double>::value) {
+        add<lanes>(i, rounded);
+      } else {
+        Vec<double, lanes / 2> low, high;
+        add<lanes / 2>(i, low);
+        add<lanes / 2>(i + lanes / 2, high);
+        Lower<Isa>::narrow(low, high, rounded);
+      }
+      std::memcpy(to + i, &rounded, sizeof rounded);
+    }
+    for (; i < count; ++i) {
+      double sum = sums[i];
+      for (Index r = 1; r < n; ++r) sum += sums[r * stride + i];
+      to[i] = static_cast<T>(sum);
+    }
+  }
+
+ private:
+  template <int lanes>
+  TENSORNORM_INLINE void add(Index i, Vec<double, lanes>& sum) const {
+    std::memcpy(&sum, sums + i, sizeof sum);
+    for (Index r = 1; r < n; ++r) {
+      Vec<double, lanes> v;
+      std::memcpy(&v, sums + r * stride + i, sizeof v);
+      sum += v;
+    }
+  }
+};
+
 }  // namespace core
 }  // namespace tensornorm

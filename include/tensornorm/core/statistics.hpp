@@ -1,0 +1,127 @@
+// Statistics from the sums of deviations, a vector of them at a time: with short rows the root, the division and the
+// rounding of one after the other would take longer than the rows.
+#pragma once
+
+#include "tensornorm/core/moments.hpp"
+#include "tensornorm/core/packet.hpp"
+
+namespace tensornorm {
+namespace core {
+
+// For float and 16-bit tensors, what `finish` computes of moments_about, and whether any of it cannot be trusted: an
+// estimate more than a standard deviation off, or sums that overflowed, underflowed or are NaN.
+struct TakeSums {
+  Index count;
+  double n, eps, least_var;
+  bool centred;            // false: the mean is taken to be the estimate
+  const float* estimate;   // arrays of `count`, with memory up to the next multiple of kMostTogether
+  double *sum_d, *sum_d2;  // d = estimate - x; m2 takes the place of sum_d2
+  float *hi, *lo, *rstd;
+  float *scale, *shift;  // -rstd, -lo * rstd
+  bool* trusted;
+
+  static constexpr Index kMostTogether = 16;
+
+  template <class Isa>
+  bool fills() const {
+    return true;
+  }
+
+  template <class Isa>
+  TENSORNORM_INLINE void run() const {
+    *trusted = (count < kFew ? take_each() : take_vectors<Isa>()) == 0;
+  }
+
+ private:
+  static constexpr Index kFew = 4;  // fewer are faster one by one, with the same bits
+
+  // The arithmetic of one statistic (V is double, Bits an integer) or of lanes of them.
+  template <class V, class Bits>
+  struct Arithmetic {
+    V n, share, minus_share, eps, least_var;
+    Bits doubt{};  // not 0 where anything was doubtful
+
+    // From the sum of squares about an estimate, m2 about the mean and 1 / sqrt(var + eps). The root is guessed from
+    // the bits of its argument to 3.4e-2 (Lomont 2003), then by Newton's rule to 1.8e-3, 4.7e-6 and 3.3e-11: half a
+    // thousandth of a float's last place.
+    TENSORNORM_INLINE void take(const V& correction, V& m2, V& root) {
+      const V excess = n * correction * correction;
+      m2 -= excess;
+      const V var = m2 * share, sum = var + eps, half = 0.5 * sum;
+      Bits far, small, wild, bits;  // by the sign; by the sign; by any bit, as inf - inf is NaN
+      copy_bits(V(m2 - excess), far);
+      copy_bits(V(var - least_var), small);
+      copy_bits(V(var - var), wild);
+      doubt |= ((far | small) >> 63) | wild;
+      copy_bits(sum, bits);
+      bits = 0x5fe6eb50c7b537a9 - (bits >> 1);
+      copy_bits(bits, root);
+      for (int step = 0; step < 3; ++step) root *= 1.5 - half * root * root;
+    }
+  };
+
+  TENSORNORM_INLINE std::uint64_t take_each() const {
+    Arithmetic<double, std::uint64_t> a{n, 1 / n, centred ? -1 / n : 0, eps, least_var};
+    for (Index s = 0; s < count; ++s) {
+      const double e = static_cast<double>(estimate[s]), correction = sum_d[s] * a.minus_share;
+      double root;
+      a.take(correction, sum_d2[s], root);
+      hi[s] = static_cast<float>(e + correction);
+      lo[s] = static_cast<float>((e - static_cast<double>(hi[s])) + correction);
+      rstd[s] = static_cast<float>(root);
+      scale[s] = -rstd[s];
+      shift[s] = lo[s] * scale[s];
+    }
+    return a.doubt;
+  }
+
+  template <class Isa>
+  TENSORNORM_INLINE std::uint64_t take_vectors() const {
+    constexpr int floats = kLanes<Isa, float>, lanes = kLanes<Isa, double>;
+    using V = Vec<double, lanes>;
+    Arithmetic<V, Vec<std::uint64_t, lanes>> a;
+    Lower<Isa>::broadcast(n, a.n);
+    Lower<Isa>::broadcast(1 / n, a.share);
+    Lower<Isa>::broadcast(centred ? -1 / n : 0, a.minus_share);
+    Lower<Isa>::broadcast(eps, a.eps);
+    Lower<Isa>::broadcast(least_var, a.least_var);
+    for (Index j = count; j % floats != 0; ++j) {  // what fills the last vector up raises no doubt
+      sum_d[j] = 0;
+      sum_d2[j] = n;
+    }
+    for (Index j = 0; j < count; j += floats) {
+      Vec<float, floats> e, h, low, r;
+      V wide[2], correction[2], mean[2], root[2], rounded[2];
+      std::memcpy(&e, estimate + j, sizeof e);
+      Lower<Isa>::widen(e, wide[0], wide[1]);
+      for (int i = 0; i < 2; ++i) {
+        V m2;
+        std::memcpy(&correction[i], sum_d + j + i * lanes, sizeof m2);
+        std::memcpy(&m2, sum_d2 + j + i * lanes, sizeof m2);
+        correction[i] *= a.minus_share;
+        a.take(correction[i], m2, root[i]);
+        std::memcpy(sum_d2 + j + i * lanes, &m2, sizeof m2);
+        mean[i] = wide[i] + correction[i];
+      }
+      Lower<Isa>::narrow(mean[0], mean[1], h);
+      Lower<Isa>::widen(h, rounded[0], rounded[1]);
+      for (int i = 0; i < 2; ++i) correction[i] += wide[i] - rounded[i];
+      Lower<Isa>::narrow(correction[0], correction[1], low);
+      Lower<Isa>::narrow(root[0], root[1], r);
+      std::memcpy(hi + j, &h, sizeof h);
+      std::memcpy(lo + j, &low, sizeof low);
+      std::memcpy(rstd + j, &r, sizeof r);
+      r = -r;
+      low *= r;
+      std::memcpy(scale + j, &r, sizeof r);
+      std::memcpy(shift + j, &low, sizeof low);
+    }
+    std::uint64_t doubts[lanes], any = 0;
+    std::memcpy(doubts, &a.doubt, sizeof doubts);
+    for (const std::uint64_t d : doubts) any |= d;
+    return any;
+  }
+};
+
+}  // namespace core
+}  // namespace tensornorm
