@@ -17,6 +17,9 @@ constexpr Index kLongRun = 16 * kLine;
 // cores, under a hypervisor those of the whole host.
 constexpr Index kLastLevelCache = Index{16} << 20;
 
+// Bytes from where a map writes to the lines it asks for.
+constexpr Index kWriteAhead = 2 << 10;
+
 // Where a map's values go: into the cache or past it, perhaps in place of an operand; and how far ahead, in elements,
 // it asks for its operands.
 struct Destination {
@@ -104,13 +107,14 @@ struct Map {
         functor.value(row, Whole<Isa>{j, 1}, y1);
         functor.value(row, Whole<Isa>{j, 2}, y2);
         functor.value(row, Whole<Isa>{j, 3}, y3);
-        if (to.ahead != 0) prefetch_lines<Scalar>(functor, r, j + to.ahead, 4 * lanes);
+        prefetch<streams>(r, j, 4 * lanes, out);
         store<streams>(Whole<Isa>{j}, out, y0);
         store<streams>(Whole<Isa>{j, 1}, out, y1);
         store<streams>(Whole<Isa>{j, 2}, out, y2);
         store<streams>(Whole<Isa>{j, 3}, out, y3);
       }
     }
+    prefetch<streams>(r, j, cols - j, out);
     for (; j + lanes <= cols; j += lanes) {
       V v;
       functor.value(row, Whole<Isa>{j}, v);
@@ -119,6 +123,16 @@ struct Map {
     if (j == cols) return;
     if (streams || !to.in_place) functor.value(row, end, last);
     end.store(out, last);
+  }
+
+  // Operands that come later, and lines of y where none go past the cache but none are in it: else each would be waited
+  // for (measured: runs of 49 to 196 floats take 0.85 to 0.97 of the time).
+  template <bool streams>
+  TENSORNORM_INLINE void prefetch(Index r, Index j, Index n, const Scalar* out) const {
+    constexpr Index line = kLine / static_cast<Index>(sizeof(Scalar));
+    if (to.ahead != 0) prefetch_lines<Scalar>(functor, r, j + to.ahead, n);
+    if (streams || !to.past_cache) return;
+    for (Index i = 0; i < n; i += line) __builtin_prefetch(out + j + i + kWriteAhead / kLine * line, 1);
   }
 
   template <bool streams, class At, class V>

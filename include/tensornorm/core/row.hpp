@@ -67,6 +67,7 @@ struct RowReduce {
       for (; j < stop; j += lanes) step(row, Whole<Isa>{j}, sums);
     }
     if (j + together <= cols) return j;
+    if (next != 0) prefetch_lines<typename Functor::Scalar>(functor, r, j + next, cols - j);
     for (; j + lanes <= cols; j += lanes) step(row, Whole<Isa>{j}, sums);
     if (j < cols) {  // the row's last vector, without the lanes that are summed already
       V p, q;

@@ -14,7 +14,6 @@ namespace core {
 // Statistics are numbered in the order of x here, so that those of neighbouring cells are neighbours.
 struct Traversal {
   static constexpr Index kShortRun = 96;     // inner runs worth refining: some tails of vectors are spared
-  static constexpr Index kBrokenRun = 256;   // inner runs worth mapping together: alone they break lines of memory
   static constexpr Index kFewRows = 16;      // rows that float sums may take: fewer do not pay for columns
   static constexpr Index kShortFineRun = 8;  // fine rows shorter than a vector go across instead
   static constexpr Index kNarrow = 64, kWide = 256;  // columns worth widening, and what they become at most
@@ -94,7 +93,7 @@ struct Traversal {
   // Members in their order: each needs those above it.
   explicit Traversal(const Choice& choice)
       : plan(choice.plan), cell_set(choice.cells), across(goes_across()),
-        fine_set(cell_or_affine() | (across ? 0 : broken_run())), statistics(cells_of(plan, select(plan, is_kept))),
+        fine_set(cell_or_affine()), statistics(cells_of(plan, select(plan, is_kept))),
         cells(cells_of(in_order(), cell_set)), fine_cells(cells_of(in_order(), fine_set)),
         saved_cells(cells_of(plan, cell_set)), fine_saved(cells_of(plan, fine_set)),
         shares(cells_of(plan, share_set())), share_of(cells_of(numbered(plan, share_set()), fine_set)),
@@ -132,27 +131,6 @@ struct Traversal {
     while (i >= 0 && !contains(set, i)) --i;
     while (i >= 0 && contains(set, i) && !contains(cell_set, i)) --i;
     return (i >= 0 && !contains(cell_set, i)) || (set & axes_below(i + 1)) != (cell_set & axes_below(i + 1));
-  }
-
-  // The inner run of a cell, where alone it would break lines of memory and enough rows lie outside to share its
-  // coefficients.
-  AxisSet broken_run() const {
-    AxisSet result = 0;
-    Index run = 1;
-    int i = plan.size() - 1;
-    for (; i >= 0 && !contains(cell_or_affine(), i); --i) {
-      result |= axis(i);
-      run *= plan[i].extent;
-    }
-    const bool has_rows = i >= 0 && walk_rows(i) >= kFewRows;
-    return run < kBrokenRun && has_rows ? result : 0;
-  }
-
-  // Elements along the reduced axes outside position i.
-  Index walk_rows(int i) const {
-    Index rows = 1;
-    for (int k = 0; k < i; ++k) rows *= contains(cell_or_affine(), k) ? 1 : plan[k].extent;
-    return rows;
   }
 
   Axes reduced_params() const {
