@@ -106,7 +106,91 @@ struct Gradients {
   }
 };
 
+// p = q = |x|: the sums of a 1-norm and a 2-norm. The sum of p is NaN only where an x is.
+template <class S>
+struct Magnitudes {
+  using Scalar = S;
+  Rows<S> x;
+
+  TENSORNORM_INLINE void prefetch(Index r, Index j) const { x.prefetch(r, j); }
+
+  template <class V>
+  using Row = RowOf<Rows<S>, V>;
+  template <class Isa, class V>
+  TENSORNORM_INLINE void begin(Index r, V& row) const {
+    x.template begin<Isa>(r, row);
+  }
+  template <class V, class At>
+  TENSORNORM_INLINE void factors(const RowOf<Rows<S>, V>& row, const At& at, V& p, V& q) const {
+    using T = ParamOf<S>;
+    constexpr int lanes = sizeof(V) / sizeof(T);
+    Vec<typename LaneMasks<T, lanes>::Int, lanes> bits;
+    row.get(at, p);
+    magnitude_bits<T, lanes>(p, bits);
+    copy_bits(bits, p);
+    q = p;
+  }
+};
+
 // ---- maps give a value for each element
+
+// y = x * factor.
+template <class S, class Factor>
+struct Scaled {
+  using Scalar = S;
+  Rows<S> x;
+  Factor factor;
+
+  TENSORNORM_INLINE void prefetch(Index r, Index j) const { x.prefetch(r, j); }
+
+  template <class V>
+  struct Row {
+    RowOf<Rows<S>, V> x;
+    RowOf<Factor, V> factor;
+  };
+  template <class Isa, class V>
+  TENSORNORM_INLINE void begin(Index r, Row<V>& row) const {
+    x.template begin<Isa>(r, row.x);
+    factor.template begin<Isa>(r, row.factor);
+  }
+  template <class V, class At>
+  TENSORNORM_INLINE void value(const Row<V>& row, const At& at, V& y) const {
+    V f;
+    row.x.get(at, y);
+    row.factor.get(at, f);
+    y *= f;
+  }
+};
+
+// y = x between -limit and limit; NaN, which compares with nothing, stays.
+template <class S, class Limit>
+struct Clamped {
+  using Scalar = S;
+  Rows<S> x;
+  Limit limit;
+
+  TENSORNORM_INLINE void prefetch(Index r, Index j) const { x.prefetch(r, j); }
+
+  template <class V>
+  struct Row {
+    RowOf<Rows<S>, V> x;
+    RowOf<Limit, V> limit;
+  };
+  template <class Isa, class V>
+  TENSORNORM_INLINE void begin(Index r, Row<V>& row) const {
+    x.template begin<Isa>(r, row.x);
+    limit.template begin<Isa>(r, row.limit);
+  }
+  template <class V, class At>
+  TENSORNORM_INLINE void value(const Row<V>& row, const At& at, V& y) const {
+    V most;
+    row.x.get(at, y);
+    row.limit.get(at, most);
+    const V least = -most;
+    y = y > most ? most : y;
+    y = y < least ? least : y;
+  }
+};
 
 // y = xhat * gamma + beta.
 template <class S, class Stat, class Param>

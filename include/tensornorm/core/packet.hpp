@@ -6,6 +6,7 @@
 #include <Eigen/Core>
 #include <cstdint>
 #include <cstring>
+#include <limits>
 #include <type_traits>
 
 #include "tensornorm/core/lower.hpp"
@@ -194,6 +195,13 @@ class LaneMask {
 template <class T, int lanes>
 TENSORNORM_INLINE void keep_lanes(int first, int last, Vec<T, lanes>& v) {
   LaneMask<T, lanes>(first, last).keep(v);
+}
+
+// The bits of |v| as integers, which are ordered as the numbers are, with NaN above infinity.
+template <class T, int lanes>
+TENSORNORM_INLINE void magnitude_bits(const Vec<T, lanes>& v, Vec<typename LaneMasks<T, lanes>::Int, lanes>& bits) {
+  copy_bits(v, bits);
+  bits &= (std::numeric_limits<typename LaneMasks<T, lanes>::Int>::max)();
 }
 
 // Lanes of double that take a vector's lanes in: two registers for a vector of float, one for a vector of double.
