@@ -1,7 +1,8 @@
-// tensornorm: normalization layers over Eigen tensors. This header brings all of them.
+// tensornorm: normalization layers over Eigen tensors and gradient clipping. This header brings all of it.
 #pragma once
 
 #include "tensornorm/batch_norm.hpp"
+#include "tensornorm/clip_grad.hpp"
 #include "tensornorm/group_norm.hpp"
 #include "tensornorm/instance_norm.hpp"
 #include "tensornorm/layer_norm.hpp"
