@@ -1,11 +1,15 @@
-// infer never allocates, from the first call on; forward and backward into existing tensors allocate nothing once warm.
+// infer never allocates, from the first call on; forward and backward into existing tensors allocate nothing once warm;
+// gradient clipping never does.
 // Counted is malloc and its family, which Eigen uses, and with it operator new.
 #include <gtest/gtest.h>
 
+#include <array>
 #include <atomic>
 #include <cerrno>
+#include <cmath>
 #include <cstdlib>
 #include <memory>
+#include <vector>
 
 #include "every_layer.hpp"
 
@@ -193,6 +197,30 @@ TEST_F(Allocation, EmptyTensors) {
   for_each_layer<float>(extents, 1, [&](const Kind& kind, const auto& layer) {
     expect_none(kind.name + ", infer", [&] { layer.infer(xm, ym); });
   });
+}
+
+// Gradients that overflow, underflow, have gaps or are many; and a list that is there already.
+TEST_F(Allocation, GradientClipping) {
+  Guarded<float, 3, kRow> a({3, 50, 1001}, normal(150150, 1));
+  Eigen::ArrayXd b = Eigen::ArrayXd::Constant(1000, 1e200);
+  Eigen::Matrix<Eigen::half, Eigen::Dynamic, Eigen::Dynamic> c(50, 40);
+  c.setConstant(Eigen::half(1e-7f));
+  std::vector<Eigen::ArrayXf> many(100, Eigen::ArrayXf::Constant(7, 1e30f));
+  std::vector<GradientRef> list(many.begin(), many.end());
+  list.emplace_back(b);
+  for (const NormType type : {NormType::kOne, NormType::kTwo, NormType::kInfinity}) {
+    ClipGradNormOptions options;
+    options.norm_type = type;
+    options.error_if_nonfinite = false;
+    const std::string name = "clip_grad_norm " + std::to_string(int(type));
+    b[7] = 1e200;
+    expect_none(name, [&] { clip_grad_norm(1, options, b, a.map(), c, c.block(1, 1, 30, 20), c.row(2), many); });
+    expect_none(name + " of a list", [&] { clip_grad_norm(Eigen::DefaultDevice(), 0.5, options, list); });
+    b[7] = std::nan("");
+    expect_none(name + " not finite", [&] { clip_grad_norm(1, options, list); });
+  }
+  expect_none("clip_grad_value", [&] { clip_grad_value(0.1, a.map(), b, c.row(2), list); });
+  expect_none("a list of names", [&] { clip_grad_value(0.1, std::array<GradientRef, 2>{b, c}); });
 }
 
 }  // namespace

@@ -61,5 +61,9 @@ std::vector<double> ODR_FUNCTION() {
   append<double, Eigen::RowMajor>(values, tensornorm::InstanceNorm<double>(6));
   append<Eigen::half, Eigen::RowMajor>(values, tensornorm::LayerNorm<Eigen::half>({5, 7}));
   append<Eigen::bfloat16, Eigen::ColMajor>(values, tensornorm::RMSNorm<Eigen::bfloat16>({7}));
+  Eigen::ArrayXf gradient = Eigen::ArrayXf::LinSpaced(999, -3, 5);
+  values.push_back(tensornorm::clip_grad_norm(1, gradient));
+  tensornorm::clip_grad_value(0.02, gradient);
+  for (const float g : gradient) values.push_back(static_cast<double>(g));
   return values;
 }
