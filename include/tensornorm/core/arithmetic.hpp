@@ -106,28 +106,35 @@ struct Gradients {
   }
 };
 
-// p = q = |x|: the sums of a 1-norm and a 2-norm. The sum of p is NaN only where an x is.
-template <class S>
+// p = q = |x| * factor: the sums of a 1-norm and a 2-norm.
+template <class S, class Factor>
 struct Magnitudes {
   using Scalar = S;
   Rows<S> x;
+  Factor factor;
 
   TENSORNORM_INLINE void prefetch(Index r, Index j) const { x.prefetch(r, j); }
 
   template <class V>
-  using Row = RowOf<Rows<S>, V>;
+  struct Row {
+    RowOf<Rows<S>, V> x;
+    RowOf<Factor, V> factor;
+  };
   template <class Isa, class V>
-  TENSORNORM_INLINE void begin(Index r, V& row) const {
-    x.template begin<Isa>(r, row);
+  TENSORNORM_INLINE void begin(Index r, Row<V>& row) const {
+    x.template begin<Isa>(r, row.x);
+    factor.template begin<Isa>(r, row.factor);
   }
   template <class V, class At>
-  TENSORNORM_INLINE void factors(const RowOf<Rows<S>, V>& row, const At& at, V& p, V& q) const {
+  TENSORNORM_INLINE void factors(const Row<V>& row, const At& at, V& p, V& q) const {
     using T = ParamOf<S>;
     constexpr int lanes = sizeof(V) / sizeof(T);
     Vec<typename LaneMasks<T, lanes>::Int, lanes> bits;
-    row.get(at, p);
+    row.x.get(at, p);
     magnitude_bits<T, lanes>(p, bits);
     copy_bits(bits, p);
+    row.factor.get(at, q);
+    p *= q;
     q = p;
   }
 };

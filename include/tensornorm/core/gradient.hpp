@@ -48,7 +48,11 @@ inline constexpr GradientOperations kGradientOperations{
 
 // A gradient where it lies: `outer` runs of `inner` elements.
 struct Gradient {
-  static constexpr Index kTileElements = 16 << 10;  // overflow costs the exact path of a tile alone
+  static constexpr Index kTileElements = 16 << 10;  // where sums overflow, a tile alone is read again
+
+  // Elements asked for ahead of the sums, also beyond a tile and a gradient: reading 64 MB of float takes 0.105 ns an
+  // element so, 0.15 without.
+  static constexpr Index kAhead = 4 << 10;
 
   void* data;
   Index outer, outer_stride, inner, inner_stride;
@@ -66,6 +70,7 @@ struct Gradient {
         tile.stride = inner_stride;
       } else if (left < inner || inner > kTileElements) {
         tile.cols = (std::min)(left, kTileElements);
+        tile.next = kAhead;
       } else {
         tile.rows = (std::min)({(end - i) / inner, kTileElements / inner, kNormRows});
         tile.cols = inner;
@@ -106,11 +111,11 @@ class GradientBatch {
 
   // Adds the batch to a norm, unit by unit in their order.
   void measure(const Runner& runner, NormType type, NormPart& total) const {
-    NormPart parts[kUnits];
+    Wide parts[kUnits];
     runner(units(), elements_, [&](Index unit) {
       NormPart part(type);
       visit(unit, [&](const Gradient& g, const Tile& tile) { g.operations->measure(g.data, tile, part); });
-      parts[unit] = part;
+      parts[unit] = part.value();
     });
     for (Index unit = 0; unit < units(); ++unit) total.add(parts[unit]);
   }

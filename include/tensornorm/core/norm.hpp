@@ -1,4 +1,4 @@
-// Norms of numbers that come tile by tile: sums that neither overflow nor underflow, merged in the order of the tiles.
+// Norms of numbers that come tile by tile: sums that neither overflow nor underflow, added in the order of the tiles.
 #pragma once
 
 #include "tensornorm/core/arithmetic.hpp"
@@ -21,37 +21,22 @@ using Wide = long double;
 // The sum of |x| or x^2, or the largest |x|, of a part of the numbers.
 class NormPart {
  public:
-  explicit NormPart(NormType type = NormType::kTwo) : type_(type) {}
+  explicit NormPart(NormType type) : type_(type) {}
 
   // Takes in the numbers of a tile of at most kNormRows rows.
   template <class Scalar>
   void add(const Scalar* x, const Tile& tile) {
-    if (type_ == NormType::kInfinity) return add(static_cast<Wide>(largest_magnitude(x, tile)));
-    double by_row[kNormRows], squares_by_row[kNormRows];
-    std::fill_n(by_row, tile.rows, 0.0);
-    std::fill_n(squares_by_row, tile.rows, 0.0);
-    row_reduce(Magnitudes<Scalar>{{x + tile.offset, tile.stride}}, tile, by_row, squares_by_row);
-    double sum = 0, squares = 0;
-    for (Index r = 0; r < tile.rows; ++r) {
-      sum += by_row[r];
-      squares += squares_by_row[r];
+    using T = ParamOf<Scalar>;
+    if (type_ != NormType::kInfinity) {
+      const Sum plain = sum(x, tile, T(1));
+      if (can_trust<T>(plain, tile.rows * tile.cols)) return add(static_cast<Wide>(of(plain)));
     }
-    if (can_trust<ParamOf<Scalar>>(sum, squares, tile.rows * tile.cols)) {
-      add(static_cast<Wide>(type_ == NormType::kOne ? sum : squares));
-    } else {
-      add(std::isnan(sum) ? static_cast<Wide>(sum) : exact(x, tile));
-    }
+    const T largest = largest_magnitude(x, tile);
+    const bool is_value = type_ == NormType::kInfinity || !std::isfinite(largest);
+    add(is_value ? static_cast<Wide>(largest) : scaled_sum(x, tile, largest));
   }
 
-  void add(const NormPart& other) { add(other.value_); }
-
-  // The norm; infinite where a double cannot hold it.
-  double norm() const {
-    const Wide result = type_ == NormType::kTwo ? std::sqrt(value_) : value_;
-    return result > static_cast<Wide>((std::numeric_limits<double>::max)()) ? kInfinity : static_cast<double>(result);
-  }
-
- private:
+  // Takes in another part's value.
   void add(Wide value) {
     if (type_ != NormType::kInfinity) {
       value_ += value;
@@ -60,25 +45,50 @@ class NormPart {
     }
   }
 
-  // Whether sums in T neither overflowed nor lost digits to underflow.
-  template <class T>
-  bool can_trust(double sum, double squares, Index n) const {
-    if (!(sum < kInfinity)) return false;
-    if (type_ == NormType::kOne || sum == 0) return true;
-    return squares < kInfinity && squares >= static_cast<double>(n) * least_trusted_var<T>(0);
+  Wide value() const { return value_; }
+
+  // The norm; infinite where a double cannot hold it.
+  double norm() const {
+    const Wide result = type_ == NormType::kTwo ? std::sqrt(value_) : value_;
+    return result > static_cast<Wide>((std::numeric_limits<double>::max)()) ? kInfinity : static_cast<double>(result);
   }
 
-  // The same numbers taken one by one, in a type that holds their squares.
+ private:
+  struct Sum {
+    double magnitudes = 0, squares = 0;
+  };
+
+  double of(const Sum& sum) const { return type_ == NormType::kOne ? sum.magnitudes : sum.squares; }
+
   template <class Scalar>
-  __attribute__((cold, noinline)) Wide exact(const Scalar* x, const Tile& tile) const {
-    typename ExactMoments<ParamOf<Scalar>>::Wide sum = 0;
+  static Sum sum(const Scalar* x, const Tile& tile, ParamOf<Scalar> factor) {
+    double magnitudes[kNormRows], squares[kNormRows];
+    std::fill_n(magnitudes, tile.rows, 0.0);
+    std::fill_n(squares, tile.rows, 0.0);
+    using Functor = Magnitudes<Scalar, PerRow<ParamOf<Scalar>>>;
+    row_reduce(Functor{{x + tile.offset, tile.stride}, {&factor, 0}}, tile, magnitudes, squares);
+    Sum result;
     for (Index r = 0; r < tile.rows; ++r) {
-      for (Index c = 0; c < tile.cols; ++c) {
-        const auto v = static_cast<decltype(sum)>(static_cast<ParamOf<Scalar>>(x[tile.offset + r * tile.stride + c]));
-        sum += type_ == NormType::kOne ? std::abs(v) : v * v;
-      }
+      result.magnitudes += magnitudes[r];
+      result.squares += squares[r];
     }
-    return static_cast<Wide>(sum);
+    return result;
+  }
+
+  // Whether sums in T of n numbers neither overflowed nor lost digits to underflow.
+  template <class T>
+  bool can_trust(const Sum& sum, Index n) const {
+    if (type_ == NormType::kOne || sum.magnitudes == 0) return sum.magnitudes < kInfinity;
+    return sum.squares < kInfinity && sum.squares >= static_cast<double>(n) * least_trusted_var<T>(0);
+  }
+
+  // The same sum with the largest number taken to about 1 by a power of two: what underflows now is nothing beside it.
+  template <class Scalar, class T>
+  __attribute__((cold, noinline)) Wide scaled_sum(const Scalar* x, const Tile& tile, T largest) const {
+    constexpr int most = std::numeric_limits<T>::max_exponent - 2;
+    const int exponent = (std::min)((std::max)(std::ilogb(largest), -most), most);
+    const Sum scaled = sum(x, tile, std::ldexp(T(1), -exponent));
+    return std::ldexp(static_cast<Wide>(of(scaled)), type_ == NormType::kOne ? exponent : 2 * exponent);
   }
 
   NormType type_;
