@@ -284,6 +284,22 @@ TEST(ClipGradLists, ManyGradients) {
   for (const auto& g : list) EXPECT_TRUE((g.array() == 0).all());
 }
 
+// Wherever units are cut: through a gradient, between two, through blocks with gaps, up to the most there are.
+TEST(ClipGradLists, EveryElementOnce) {
+  for (const Index n : {98303, 98304, 131075, 700001}) {
+    std::vector<Eigen::ArrayXf> list{Eigen::ArrayXf::Ones(n), Eigen::ArrayXf::Ones(3), Eigen::ArrayXf::Ones(2 * n)};
+    Eigen::MatrixXf matrix = Eigen::MatrixXf::Ones(400, 301);
+    auto block = matrix.topRows(399);
+    const double elements = double(3 * n + 3 + block.size());
+    EXPECT_EQ(clip_grad_norm(elements / 2, options_of(NormType::kOne), list, block), elements) << n;
+    for (const auto& g : list) EXPECT_TRUE((g == 0.5f).all()) << n;
+    EXPECT_TRUE((block.array() == 0.5f).all() && (matrix.row(399).array() == 1).all()) << n;
+    clip_grad_value(0.25, list, block);
+    for (const auto& g : list) EXPECT_TRUE((g == 0.25f).all()) << n;
+    EXPECT_TRUE((block.array() == 0.25f).all() && (matrix.row(399).array() == 1).all()) << n;
+  }
+}
+
 TEST(ClipGradLists, NoGradients) {
   EXPECT_EQ(clip_grad_norm(1), 0);
   EXPECT_EQ(clip_grad_norm(0, std::vector<GradientRef>()), 0);
