@@ -16,6 +16,7 @@
 
 #include "data.hpp"
 #include "floor.hpp"
+#include "oracle.hpp"
 #include "timing.hpp"
 
 namespace {

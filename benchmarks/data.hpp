@@ -18,21 +18,20 @@ class Memory {
   std::unique_ptr<void, decltype(&std::free)> data_;
 };
 
-/// Normal x and dy, gamma around 1, beta around 0, running statistics near those of x.
+/// x is normal about a mean, with standard deviation 1; gamma is around 1 and beta around 0, or exactly so.
+struct Distribution {
+  double mean = 0.5;
+  bool affine = true;
+};
+
+/// Operands of a cell: dy is normal, the running statistics are near those of x.
 class Data {
  public:
-  explicit Data(const Cell& cell);
+  explicit Data(const Cell& cell, const Distribution& distribution = {});
   Operands operands() const;
 
  private:
   Memory x_, dy_, y_, gamma_, beta_, running_mean_, running_var_;
 };
-
-/// Element i of an array of the scalar, as double.
-double value_at(const void* array, Scalar scalar, Index i);
-
-/// The largest difference between a result and plain loops in double, in units of what rounding to the scalar explains:
-/// at most 1 where both agree.
-double disagreement(const Cell& cell, const Operands& operands, const void* result);
 
 }  // namespace bench
