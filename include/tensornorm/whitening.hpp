@@ -20,23 +20,22 @@ struct WhiteningOptions {
 };
 
 /// Whitening: y = W (x - mean) * gamma + beta at every position, with the mean of each channel and, for each group of k
-/// = channels / groups neighbouring channels, a (k, k) matrix W with W Sigma W^T = I, where Sigma is the group's biased
-/// covariance over the batch and all other axes plus eps on its diagonal.
+/// = channels / groups neighbouring channels, a (k, k) matrix W with W Sigma W^T = I, Sigma being the group's biased
+/// covariance over the batch and all other axes plus eps on its diagonal. One channel to a group is BatchNorm.
 ///
 /// x: rank 2 or more, `channels` long along channel_axis; (N, C), (N, C, H, W), channels last, any layout. gamma, beta,
 /// mean, running_mean: (channels). whitening, running_whitening: (channels, k), the groups' matrices below one another.
-/// In train mode (kZca, kNewton) a batch needs more than one value per channel; running mean and matrix move by
-/// momentum as in the papers, and replace the batch's in eval mode and infer. kPca and kCholesky are for fit: in train
-/// mode forward throws. Edges: an empty x gives an empty y and changes no state; a channel without variance gives y =
-/// beta; with eps = 0 so do directions without variance (kCholesky: channels that others determine), y being white on
-/// the others, and variance below what rounding x to Scalar makes counts as none; NaN and Inf reach all of their group.
-/// Precision: means, covariance and W in double, about the mean as two doubles; y rounds once. With eps = 0 the
-/// covariance of y is the identity to 1e-5 in float (kNewton: as near as its iterations come) while the eigenvalues of
-/// the correlations lie above 1e-9, whatever the channels' scales. One channel to a group is BatchNorm.
-/// The constructor throws std::invalid_argument when groups do not divide channels or have more than 8192, on channels,
+/// Train mode (kZca, kNewton; of the others forward throws) needs more than one value per channel; running mean and
+/// matrix move by momentum and replace the batch's in eval mode and infer. Edges: an empty x gives an empty y and
+/// changes no state; constant channels give beta; with eps = 0 directions with no more variance than rounding x to
+/// Scalar makes (kCholesky: channels that others determine) give 0 before gamma and beta, and y is white on the others;
+/// NaN and Inf reach all of their group. Precision: all in double, y rounds once; with eps = 0 the covariance of y is
+/// the identity to 1e-5 in float (kNewton: as near as its iterations come) while the correlations' eigenvalues lie
+/// above 1e-9 and, but for kCholesky, the deviations along principal directions within a factor of 1e10. The
+/// constructor throws std::invalid_argument when groups do not divide channels or have more than 8192, on channels,
 /// groups or iterations < 1, an eps below 0 or not finite, a momentum outside [0, 1]. Source: Huang et al. 2018,
-/// Decorrelated Batch Normalization, equations 6 to 13 (kZca); Huang et al. 2019, IterNorm, algorithms 1 and 2
-/// (kNewton); Kessy et al. 2018 (kPca, kCholesky).
+/// Decorrelated Batch Normalization, section 3 (kZca); Huang et al. 2019, IterNorm, algorithm 1 (kNewton); Kessy et al.
+/// 2018 (the others).
 template <class Scalar>
 class Whitening : public Protocol<Whitening<Scalar>, Scalar> {
   using Base = Protocol<Whitening<Scalar>, Scalar>;

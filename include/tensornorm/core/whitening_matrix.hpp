@@ -90,10 +90,10 @@ struct Zca {
   static Matrix matrix(const Spectrum<Real>& s) { return s.vectors * s.rstd().asDiagonal() * s.vectors.transpose(); }
 
   // The symmetric gradient of Sigma from that of W. W is a function of Sigma, not of its eigenvectors: V (K o V^T dW V)
-  // V^T with the divided differences K_ij of f(t) = t^(-1/2) at the eigenvalues (Daleckii and Krein 1965). They are -1
-  // / (s_i s_j (s_i + s_j)) in the roots s: nothing is divided by a difference of eigenvalues, as in equation (13) of
-  // Huang et al. 2018, of which this is the same sum with that division done, and equal ones are no special case.
-  // Directions without variance have no gradient.
+  // V^T with the divided differences K_ij of f(t) = t^(-1/2) at the eigenvalues (Daleckii and Krein 1965). They are
+  // -1 / (s_i s_j (s_i + s_j)) in the roots s. Back-propagation by way of the eigenvectors (Huang et al. 2018, section 3)
+  // gives the same sum divided by differences of eigenvalues; here these have cancelled, and equal ones are no special
+  // case. Directions without variance have no gradient.
   static Matrix gradient(const Spectrum<Real>& s, const Matrix& dw) {
     const Vector r = s.rstd();
     Matrix inner = s.vectors.transpose() * dw * s.vectors;
@@ -166,7 +166,7 @@ struct Newton {
   using Matrix = typename Spectrum<Real>::Matrix;
 
   // P_0 to P_T. Taken literally the iteration multiplies its rounding errors; coupled with Y_k = S P_k, the same P come
-  // out and the errors stay (Higham 2008, Functions of Matrices, equation 6.35).
+  // out and the errors stay (Newton and Schulz's form: Higham 2008, Functions of Matrices, chapter 6).
   static std::vector<Matrix> iterates(const Matrix& s, int iterations) {
     const Matrix identity = Matrix::Identity(s.rows(), s.cols());
     std::vector<Matrix> p(1, identity);
@@ -185,8 +185,7 @@ struct Newton {
     return iterates(sigma / trace, iterations).back() / std::sqrt(trace);
   }
 
-  // The symmetric gradient of Sigma from that of W, back through every iteration and through the trace (appendix A
-  // there).
+  // The symmetric gradient of Sigma from that of W, back through every iteration and through the trace.
   static Matrix gradient(const Matrix& sigma, int iterations, const Matrix& dw) {
     const Real trace = sigma.trace();
     if (trace == 0) return Matrix::Zero(sigma.rows(), sigma.cols());
