@@ -130,7 +130,8 @@ void check_forward(const WhiteningOptions& options, const Extents& extents, doub
 
 TEST(Whitening, IsWhatTheOracleSays) {
   for (const Method method : {Method::kZca, Method::kNewton}) {
-    for (const Extents& extents : {Extents{40, 6}, {700, 4}, {5, 6, 4, 7}, {4, 5, 6, 8}, {3, 50, 6, 4}}) {
+    for (const Extents& extents :
+         {Extents{40, 6}, {700, 4}, {5, 6, 4, 7}, {4, 5, 6, 8}, {3, 50, 6, 4}, {4, 6, 33, 31}}) {
       for (int axis = 1; axis < int(extents.size()); ++axis) {
         for (const Index groups : {1, 2, 3}) {
           const Index c = extents[std::size_t(axis)];
@@ -259,6 +260,17 @@ TEST(Whitening, WideGroups) {
     options.affine = false;
     const Whitening<double> layer(150, options);
     check_gradient<2, Eigen::RowMajor>(layer, extents, normal(count(extents), 31), std::string(name_of(method)), 12345);
+  }
+}
+
+// Positions in several parts, whose sums are merged.
+TEST(Whitening, ManyPositions) {
+  const Extents extents{4, 6, 33, 31};
+  for (const Method method : {Method::kZca, Method::kNewton}) {
+    const Whitening<double> layer(6, options_of(method, 1e-2, 2));
+    in_both_layouts<4>(extents, [&](auto rank, auto layout) {
+      check_gradient<rank, layout>(layer, extents, normal(count(extents), 31, 3), std::string(name_of(method)), 3001);
+    });
   }
 }
 

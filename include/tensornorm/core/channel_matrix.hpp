@@ -10,7 +10,6 @@
 // All of it is in double: whitening divides by the small variances, so what rounding lost of the large ones would show.
 #pragma once
 
-#include "tensornorm/check.hpp"
 #include "tensornorm/core/packet.hpp"
 #include "tensornorm/core/parallel.hpp"
 #include "tensornorm/core/runs.hpp"

@@ -91,9 +91,9 @@ struct Zca {
 
   // The symmetric gradient of Sigma from that of W. W is a function of Sigma, not of its eigenvectors: V (K o V^T dW V)
   // V^T with the divided differences K_ij of f(t) = t^(-1/2) at the eigenvalues (Daleckii and Krein 1965). They are
-  // -1 / (s_i s_j (s_i + s_j)) in the roots s. Back-propagation by way of the eigenvectors (Huang et al. 2018, section 3)
-  // gives the same sum divided by differences of eigenvalues; here these have cancelled, and equal ones are no special
-  // case. Directions without variance have no gradient.
+  // -1 / (s_i s_j (s_i + s_j)) in the roots s. Back-propagation by way of the eigenvectors (Huang et al. 2018, section
+  // 3) gives the same sum divided by differences of eigenvalues; here these have cancelled, and equal ones are no
+  // special case. Directions without variance have no gradient.
   static Matrix gradient(const Spectrum<Real>& s, const Matrix& dw) {
     const Vector r = s.rstd();
     Matrix inner = s.vectors.transpose() * dw * s.vectors;
