@@ -21,9 +21,9 @@ constexpr Format<float> kFormat<float>{24, -126, 8e-7, 1.5};
 template <>
 constexpr Format<double> kFormat<double>{53, -1022, 1.5e-15, 4};
 template <>
-constexpr Format<Eigen::half> kFormat<Eigen::half>{11, -14, 0, 1.5};
+constexpr Format<Eigen::half> kFormat<Eigen::half>{11, -14, 1e-7, 1.5};
 template <>
-constexpr Format<Eigen::bfloat16> kFormat<Eigen::bfloat16>{8, -126, 0, 1.5};
+constexpr Format<Eigen::bfloat16> kFormat<Eigen::bfloat16>{8, -126, 1e-7, 1.5};
 
 /// A unit in the last place of `value` in T.
 template <class T>

@@ -126,9 +126,10 @@ class Oracle {
 /// at most 1 where both agree.
 double disagreement(const Cell& cell, const Operands& operands, const void* result);
 
-/// The largest error of a result against plain loops in long double, and as a part of what is promised: in float the
-/// larger of 8e-7 and 1.5 units in the last place, in double of 1.5e-15 and 4 units, in 16 bits 1.5 units, which is one
-/// from the correctly rounded number.
+/// The largest error of a result against plain loops in long double, of 16-bit results in units of the last place; and
+/// as a part of what is promised: in float the larger of 8e-7 and 1.5 units in the last place, in double of 1.5e-15 and
+/// 4 units, in 16 bits of 1.5 units, one from the correctly rounded number, and 1e-7, which is what the sums in float
+/// leave where y is nearly 0.
 struct Error {
   double largest = 0, of_promise = 0;
 };

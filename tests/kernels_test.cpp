@@ -181,7 +181,8 @@ void expect_round_trip() {
   }
   const float zero = 0, minus_one = -1;
   const Xhat<S, PerRowOrAll<float>> same{{x.data(), 65536}, {&zero, kNone}, {&minus_one, kNone}, {&zero, kNone}};
-  map(Normalize<S, PerRowOrAll<float>, PerColumnOrAll<float>>{same, every_column(kOne<float>), every_column(kZero<float>)},
+  map(Normalize<S, PerRowOrAll<float>, PerColumnOrAll<float>>{same, every_column(kOne<float>),
+                                                              every_column(kZero<float>)},
       Tile{0, 1, 65536, 65536, 0, 0, 0, 0}, y.data());
   for (std::size_t i = 0; i < 65536; ++i) {
     const float v = static_cast<float>(x[i]), w = static_cast<float>(y[i]);

@@ -170,7 +170,8 @@ class Backward {
     t_.fine.visit(block.group, block.k0 + i, block.k0 + end, p0, p1, [&](const Tile& tile) {
       const Rows<Scalar> x{a_.x + tile.offset, tile.stride}, dy{a_.dy + tile.offset, tile.stride};
       if (t_.fine.columns()) {
-        const Gradients<Scalar, PerColumn<T>, PerRowOrAll<T>> functor{{x, {hi}, {scale}, {shift}}, dy, every_row(kOne<T>)};
+        const Gradients<Scalar, PerColumn<T>, PerRowOrAll<T>> functor{
+            {x, {hi}, {scale}, {shift}}, dy, every_row(kOne<T>)};
         column_reduce(functor, tile, sum_g, sum_gx);
       } else {
         const Gradients<Scalar, PerRow<T>, PerColumnOrAll<T>> functor{

@@ -89,7 +89,8 @@ class BackwardAcross {
       alignas(kLine) PerCell<T> buffer;
       const T* const gamma = params.of(a_.gamma, buffer);
       if (t_.walk.columns()) {
-        const Gradients<Scalar, PerColumn<T>, PerRowOrAll<T>> functor{xhat<PerColumn<T>>(block, tile, i), dy(tile), {gamma}};
+        const Gradients<Scalar, PerColumn<T>, PerRowOrAll<T>> functor{
+            xhat<PerColumn<T>>(block, tile, i), dy(tile), {gamma}};
         column_reduce(functor, tile, sum_g + i, sum_gx + i);
       } else {
         const Gradients<Scalar, PerRow<T>, PerColumnOrAll<T>> functor{
@@ -153,7 +154,7 @@ class BackwardAcross {
   void reduce_dual(const Block& block, const Tile& tile, Index i, double* sum_g, double* sum_gx) const {
     if (t_.walk.columns()) {
       const Gradients<Scalar, PerColumn<T>, PerRowOrAll<T>> functor{xhat<PerColumn<T>>(block, tile, i), dy(tile),
-                                                               every_row(kOne<T>)};
+                                                                    every_row(kOne<T>)};
       row_reduce(functor, tile, sum_g, sum_gx);
     } else {
       const Gradients<Scalar, PerRow<T>, PerColumnOrAll<T>> functor{xhat<PerRow<T>>(block, tile, i), dy(tile),

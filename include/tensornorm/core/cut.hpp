@@ -32,7 +32,8 @@ struct Cut {
   Index element_bytes, group_cells, block_cells, blocks_per_group, blocks, parts;
 
   // `granule` neighbouring cells stay together; `bytes` an element has in all the tensors that are read, once or again
-  // for the map. A block of dense rows has `rows` at least, where the second-level cache has room or there are few more.
+  // for the map. A block of dense rows has `rows` at least, where the second-level cache has room or there are few
+  // more.
   Cut(const Walk& walk, Index granule, Index bytes, bool once, Index rows = 1)
       : reads_once(once), element_bytes(bytes), group_cells(walk.cells()) {
     const Index line_bytes = (std::max)(walk.line() * bytes, Index{1});

@@ -302,20 +302,19 @@ class Forward {
   // The coefficients of xhat by cell.
   void put_across(const CellRange& cells, const T* hi, const T* scale, const T* shift, Index part, Index parts,
                   Index ahead) const {
-    t_.visit_across(cells.group, cells.k0, cells.k1, part, parts,
-                    [&](const Tile& tile, Index i, const LineParams& params) {
-                      alignas(kLine) PerCell<T> gamma_buffer, beta_buffer;
-                      const T* const gamma = params.of(a_.gamma, gamma_buffer);
-                      const T* const beta = a_.beta == nullptr ? nullptr : params.of(a_.beta, beta_buffer);
-                      if (t_.walk.columns()) {
-                        put(PerColumn<T>{hi + i}, PerColumn<T>{scale + i}, PerColumn<T>{shift + i},
-                            PerRowOrAll<T>{gamma}, beta == nullptr ? every_row(kZero<T>) : PerRowOrAll<T>{beta}, tile,
-                            ahead);
-                      } else {
-                        put(PerRow<T>{hi + i}, PerRow<T>{scale + i}, PerRow<T>{shift + i}, PerColumnOrAll<T>{gamma},
-                            beta == nullptr ? every_column(kZero<T>) : PerColumnOrAll<T>{beta}, tile, ahead);
-                      }
-                    });
+    t_.visit_across(
+        cells.group, cells.k0, cells.k1, part, parts, [&](const Tile& tile, Index i, const LineParams& params) {
+          alignas(kLine) PerCell<T> gamma_buffer, beta_buffer;
+          const T* const gamma = params.of(a_.gamma, gamma_buffer);
+          const T* const beta = a_.beta == nullptr ? nullptr : params.of(a_.beta, beta_buffer);
+          if (t_.walk.columns()) {
+            put(PerColumn<T>{hi + i}, PerColumn<T>{scale + i}, PerColumn<T>{shift + i}, PerRowOrAll<T>{gamma},
+                beta == nullptr ? every_row(kZero<T>) : PerRowOrAll<T>{beta}, tile, ahead);
+          } else {
+            put(PerRow<T>{hi + i}, PerRow<T>{scale + i}, PerRow<T>{shift + i}, PerColumnOrAll<T>{gamma},
+                beta == nullptr ? every_column(kZero<T>) : PerColumnOrAll<T>{beta}, tile, ahead);
+          }
+        });
   }
 
   template <class Stat, class Param>

@@ -13,9 +13,9 @@ namespace core {
 //
 // Statistics are numbered in the order of x here, so that those of neighbouring cells are neighbours.
 struct Traversal {
-  static constexpr Index kShortRun = 96;     // inner runs worth refining: some tails of vectors are spared
-  static constexpr Index kFewRows = 16;      // rows that float sums may take: fewer do not pay for columns
-  static constexpr Index kShortFineRun = 8;  // fine rows shorter than a vector go across instead
+  static constexpr Index kShortRun = 96;             // inner runs worth refining: some tails of vectors are spared
+  static constexpr Index kFewRows = 16;              // rows that float sums may take: fewer do not pay for columns
+  static constexpr Index kShortFineRun = 8;          // fine rows shorter than a vector go across instead
   static constexpr Index kNarrow = 64, kWide = 256;  // columns worth widening, and what they become at most
 
   Axes plan;
@@ -92,14 +92,14 @@ struct Traversal {
 
   // Members in their order: each needs those above it.
   explicit Traversal(const Choice& choice)
-      : plan(choice.plan), cell_set(choice.cells), across(goes_across()),
-        fine_set(cell_or_affine()), statistics(cells_of(plan, select(plan, is_kept))),
-        cells(cells_of(in_order(), cell_set)), fine_cells(cells_of(in_order(), fine_set)),
-        saved_cells(cells_of(plan, cell_set)), fine_saved(cells_of(plan, fine_set)),
-        shares(cells_of(plan, share_set())), share_of(cells_of(numbered(plan, share_set()), fine_set)),
-        line_params(reduced_params()), walk(walked(cell_set, across)), fine(walked(fine_set, false)),
-        granule(core::granule(plan, cell_set)), granule_stats(granule / finer_than_kept(granule)),
-        fineness(fine.cells() / walk.cells()), stat_size(plan.count() / statistics.count()), places(choose_places()) {}
+      : plan(choice.plan), cell_set(choice.cells), across(goes_across()), fine_set(cell_or_affine()),
+        statistics(cells_of(plan, select(plan, is_kept))), cells(cells_of(in_order(), cell_set)),
+        fine_cells(cells_of(in_order(), fine_set)), saved_cells(cells_of(plan, cell_set)),
+        fine_saved(cells_of(plan, fine_set)), shares(cells_of(plan, share_set())),
+        share_of(cells_of(numbered(plan, share_set()), fine_set)), line_params(reduced_params()),
+        walk(walked(cell_set, across)), fine(walked(fine_set, false)), granule(core::granule(plan, cell_set)),
+        granule_stats(granule / finer_than_kept(granule)), fineness(fine.cells() / walk.cells()),
+        stat_size(plan.count() / statistics.count()), places(choose_places()) {}
 
   AxisSet share_set() const {
     return select(plan, [](const Axis& a) { return is_kept(a) || is_affine(a); });
