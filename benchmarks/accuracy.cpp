@@ -69,7 +69,7 @@ std::string errors_of(const Cell& cell, double mean) {
 std::vector<Cell> cells_of(Scalar scalar, Pass pass, bool quick) {
   std::vector<Cell> cells = {
       {Layer::kBatch, pass, "NCHW", 16, 32, 64, 64},   {Layer::kBatch, pass, "NHWC", 16, 32, 64, 64},
-      {Layer::kBatch, pass, "NC", 65536, 32},          {Layer::kGroup, pass, "NCHW", 8, 64, 64, 64, 8},
+      {Layer::kBatch, pass, "NC", 40000, 50},          {Layer::kGroup, pass, "NCHW", 8, 64, 64, 64, 8},
       {Layer::kGroup, pass, "NHWC", 8, 64, 64, 64, 8}, {Layer::kInstance, pass, "NCHW", 8, 64, 64, 64},
       {Layer::kLayer, pass, "ND", 512, 4096}};
   for (Cell& cell : cells) {

@@ -10,6 +10,22 @@
 
 namespace bench {
 
+/// A sum that keeps what rounding loses (Knuth's two-sum): 1e8 long doubles one after another lose two digits of what
+/// doubles are promised.
+template <class Real>
+class Sum {
+ public:
+  void operator+=(Real value) {
+    const Real next = sum_ + value, added = next - sum_;
+    lost_ += (sum_ - (next - added)) + (value - added);
+    sum_ = next;
+  }
+  Real value() const { return sum_ + lost_; }
+
+ private:
+  Real sum_ = 0, lost_ = 0;
+};
+
 /// Plain loops over a cell's elements in the order of memory.
 template <class Real>
 class Oracle {
@@ -37,7 +53,7 @@ class Oracle {
     });
     each([&](Index i, const Sums& s, Index c) {
       const Real g = real(dy[i]) * real(gamma[c]), xhat = s.deviation(real(x[i])) * s.rstd;
-      measure(real(result[i]), s.rstd * (g - (has_beta ? s.g / n() : 0) - xhat * (s.gx / n())));
+      measure(real(result[i]), s.rstd * (g - (has_beta ? s.g.value() / n() : 0) - xhat * (s.gx.value() / n())));
     });
   }
 
@@ -49,7 +65,8 @@ class Oracle {
 
   /// The mean is base + rest, base being a number of the set: at a large offset their sum would be rounded.
   struct Sums {
-    Real base = 0, rest = 0, var = 0, rstd = 0, g = 0, gx = 0;
+    Real base = 0, rest = 0, rstd = 0;
+    Sum<Real> d, d2, g, gx;
     bool has_base = false;
 
     Real deviation(Real x) const { return (x - base) - rest; }
@@ -91,20 +108,20 @@ class Oracle {
 
   template <class T, class P>
   void find_statistics(const T* x, const P* running_mean, const P* running_var) {
+    const auto rstd = [](Real var) { return 1 / std::sqrt(var + static_cast<Real>(kEps)); };
     if (frozen()) {
       for (std::size_t c = 0; c < sums_.size(); ++c) {
         sums_[c].base = real(running_mean[c]);
-        sums_[c].var = real(running_var[c]);
+        sums_[c].rstd = rstd(real(running_var[c]));
       }
-    } else {
-      if (cell_.layer != Layer::kRms) find_means(x);
-      each([&](Index i, Sums& s, Index) {
-        const Real d = s.deviation(real(x[i]));
-        s.var += d * d;
-      });
-      for (Sums& s : sums_) s.var /= n();
+      return;
     }
-    for (Sums& s : sums_) s.rstd = 1 / std::sqrt(s.var + static_cast<Real>(kEps));
+    if (cell_.layer != Layer::kRms) find_means(x);
+    each([&](Index i, Sums& s, Index) {
+      const Real d = s.deviation(real(x[i]));
+      s.d2 += d * d;
+    });
+    for (Sums& s : sums_) s.rstd = rstd(s.d2.value() / n());
   }
 
   template <class T>
@@ -112,9 +129,9 @@ class Oracle {
     each([&](Index i, Sums& s, Index) {
       if (!s.has_base) s.base = real(x[i]);
       s.has_base = true;
-      s.rest += real(x[i]) - s.base;
+      s.d += real(x[i]) - s.base;
     });
-    for (Sums& s : sums_) s.rest /= n();
+    for (Sums& s : sums_) s.rest = s.d.value() / n();
   }
 
   const Cell& cell_;

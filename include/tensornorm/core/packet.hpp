@@ -204,24 +204,29 @@ TENSORNORM_INLINE void magnitude_bits(const Vec<T, lanes>& v, Vec<typename LaneM
   bits &= (std::numeric_limits<typename LaneMasks<T, lanes>::Int>::max)();
 }
 
-// Lanes of double that take a vector's lanes in: two registers for a vector of float, one for a vector of double.
+// Lanes of double that take a vector's lanes in: two registers for a vector of float, one for a vector of double, which
+// adds what rounding lost at the end (Knuth's two-sum): else sums of 1e8 doubles would lose a digit.
 template <class Isa, class T>
 struct WideSum;
 
 template <class Isa>
 struct WideSum<Isa, double> {
   using V = Vec<double, kLanes<Isa, double>>;
-  V sum;
+  V sum, lost{};
 
   TENSORNORM_INLINE explicit WideSum(const V& v) : sum(v) {}
-  TENSORNORM_INLINE void add(const V& v) { sum += v; }
+  TENSORNORM_INLINE void add(const V& v) {
+    const V next = sum + v, added = next - sum;
+    lost += (sum - (next - added)) + (v - added);
+    sum = next;
+  }
   TENSORNORM_INLINE void add_to(double* out) const {
     V total;
     std::memcpy(&total, out, sizeof total);
     total += sum;
     std::memcpy(out, &total, sizeof total);
   }
-  TENSORNORM_INLINE double total() const { return sum_lanes<double, kLanes<Isa, double>>(sum); }
+  TENSORNORM_INLINE double total() const { return sum_lanes<double, kLanes<Isa, double>>(sum + lost); }
 };
 
 template <class Isa>
