@@ -189,6 +189,30 @@ TEST_F(Allocation, InferWithoutRunningStatistics) {
   infers({2, 3, 100003}, 2);
 }
 
+// The products of infer, too, have nowhere to go but the stack: groups within a tile of them, of several, of odd sizes.
+TEST_F(Allocation, InferOfWhitening) {
+  const auto infers = [](const Extents& extents, Index axis, Index groups) {
+    Guarded<float, 3, kRow> x(extents, normal(count(extents), 1)), y(extents);
+    const auto xm = x.map();
+    auto ym = y.map();
+    WhiteningOptions options;
+    options.channel_axis = axis;
+    options.groups = groups;
+    const Whitening<float> layer(extents[std::size_t(axis)], options);
+    const std::string what = "Whitening of " + text(extents) + " in " + std::to_string(groups) + " groups, ";
+    expect_none(what + "the first infer", [&] { layer.infer(xm, ym); });
+    expect_none(what + "infer in place", [&] { layer.infer(ym, ym); });
+  };
+  infers({4, 6, 35}, 1, 1);
+  infers({4, 6, 350}, 1, 6);
+  infers({4, 64, 350}, 1, 1);
+  infers({4, 350, 128}, 2, 2);
+  infers({3, 200, 50}, 1, 1);
+  infers({3, 50, 1001}, 2, 1);
+  infers({1, 3000, 2}, 1, 1);
+  infers({1, 5, 1}, 1, 1);
+}
+
 TEST_F(Allocation, EmptyTensors) {
   const Extents extents{0, 4, 5};
   Guarded<float, 3, kRow> x(extents), y(extents);

@@ -1,111 +1,52 @@
-// Layer: what every normalization layer does. A layer itself says only which axes share a statistic and along which
-// axes its parameters vary, and documents what follows from it.
+// Layer: what every layer that scales by 1 / sqrt(var + eps) does. A layer itself says only which axes share a
+// statistic and along which axes its parameters vary, and documents what follows from it.
 #pragma once
 
 #include <optional>
 #include <vector>
 
-#include "tensornorm/checked_call.hpp"
 #include "tensornorm/core/plan_cache.hpp"
 #include "tensornorm/core/running.hpp"
 #include "tensornorm/passes.hpp"
+#include "tensornorm/protocol.hpp"
 
 namespace tensornorm {
 
+// Forward: y = (x - mean) / sqrt(var + eps) * gamma + beta. Backward: with g = dy * gamma, dx = rstd * (g - mean(g) -
+// xhat * mean(g * xhat)), dgamma = sum(dy * xhat), dbeta = sum(dy); with running statistics, dx = dy * gamma * rstd.
+//
 // Derived provides
 //   Axes plan(const Shape& x) const              its axes for x; throws when x has not the shape it takes
 // and may provide
 //   Axes frozen_plan(const Shape& x) const       its axes with running statistics
 //   void check_statistics(const Shape& x) const  throws when x has too little data for statistics
-template <class Derived, class Scalar_>
-class Layer {
+template <class Derived, class Scalar>
+class Layer : public Protocol<Derived, Scalar> {
+  using Base = Protocol<Derived, Scalar>;
+  friend Base;
+
  public:
-  using Scalar = Scalar_;
-  using Param = ParamOf<Scalar>;
-  using Array = Eigen::Array<Param, Eigen::Dynamic, 1>;
+  using typename Base::Array;
+  using typename Base::Param;
 
-  static_assert(std::is_same<Scalar, float>::value || std::is_same<Scalar, double>::value ||
-                    std::is_same<Scalar, Eigen::half>::value || std::is_same<Scalar, Eigen::bfloat16>::value,
-                "tensornorm: a layer's scalar is float, double, Eigen::half or Eigen::bfloat16");
-
-  /// y = (x - mean) / sqrt(var + eps) * gamma + beta in the current mode, into y.
-  /// x: a tensor, map, matrix or expression (expressions and blocks with gaps are copied once); y: a tensor of x's rank
-  /// and layout with memory of its own, resized when it owns its memory and has other extents; it may be x itself,
-  /// never overlap it otherwise. Throws std::invalid_argument when shapes or parameter sizes disagree, and
-  /// std::bad_alloc, with the layer and y as they were. Allocates nothing while the number of statistics stays the
-  /// same. Not for two threads at once: see infer.
-  template <class X, class Y>
-  void forward(const X& x, Y&& y) {
-    forward(Eigen::DefaultDevice(), x, y);
-  }
-  /// The same on an Eigen::DefaultDevice or Eigen::ThreadPoolDevice: the same bits on any number of threads.
-  template <class Device, class X, class Y>
-  void forward(const Device& device, const X& x, Y&& y) {
-    if constexpr (core::CheckedCall<Scalar, X, Y>::ok) run_forward(device, x, y);
-  }
-
-  /// forward into a new tensor of x's rank, layout and index type (for a matrix or array, its plain type).
-  template <class X>
-  typename core::Traits<X>::Plain operator()(const X& x) {
-    return (*this)(Eigen::DefaultDevice(), x);
-  }
-  template <class Device, class X>
-  typename core::Traits<X>::Plain operator()(const Device& device, const X& x) {
-    typename core::Traits<X>::Plain y;
-    forward(device, x, y);
-    return y;
-  }
-
-  /// y as forward in eval mode gives it, without changing the layer: one layer may serve many threads at once. Takes
-  /// and throws what forward does. Never allocates or locks, but to copy an expression or a block with gaps, to resize
-  /// y, and for a pool's own scheduling.
-  template <class X, class Y>
-  void infer(const X& x, Y&& y) const {
-    infer(Eigen::DefaultDevice(), x, y);
-  }
-  template <class Device, class X, class Y>
-  void infer(const Device& device, const X& x, Y&& y) const {
-    if constexpr (core::CheckedCall<Scalar, X, Y>::ok) run_infer(device, x, y);
-  }
-
-  /// dx, and the gradients of the parameters (overwritten, not accumulated), from x and the gradient dy of y:
-  /// with g = dy * gamma, dx = rstd * (g - mean(g) - xhat * mean(g * xhat)), dgamma = sum(dy * xhat), dbeta = sum(dy).
-  /// In eval mode with running statistics these are constants: dx = dy * gamma * rstd.
-  /// Comes after a forward pass of the same extents, layout and mode, with the x that pass read (after a forward in
-  /// place, a copy of it); x and dy as forward takes x, dx as it takes y: it may be x or dy. An empty x gives dgamma =
-  /// dbeta = 0. Throws as forward does, and without such a pass. Allocates nothing once warm. One thread at a time.
-  template <class X, class DY, class DX>
-  void backward(const X& x, const DY& dy, DX&& dx) {
-    backward(Eigen::DefaultDevice(), x, dy, dx);
-  }
-  template <class Device, class X, class DY, class DX>
-  void backward(const Device& device, const X& x, const DY& dy, DX&& dx) {
-    if constexpr (core::CheckedCall<Scalar, X, DY, DX>::ok) run_backward(device, x, dy, dx);
-  }
-
-  /// Batch statistics, or running statistics where the layer tracks them.
-  void train() { set_training(true); }
-  void eval() { set_training(false); }
-  bool training() const { return training_; }
-
-  /// The learnable scale; of size 0 without affine.
-  Array& gamma() { return gamma_; }
-  const Array& gamma() const { return gamma_; }
-  /// The gradient of gamma from the last backward.
-  Array& dgamma() { return dgamma_; }
-  const Array& dgamma() const { return dgamma_; }
   /// 1 / sqrt(var + eps) of the last forward, row-major over the kept logical axes.
   const Array& rstd() const { return rstd_; }
 
  protected:
-  using Shape = core::Shape;
+  using typename Base::Shape;
   using Axes = core::Axes;
+  using Base::beta_;
+  using Base::beta_size_;
+  using Base::dbeta_;
+  using Base::dgamma_;
+  using Base::eps_;
+  using Base::gamma_;
+  using Base::gamma_size_;
+  using Base::pass_;
+  using Base::training_;
 
   Layer(double eps, bool centred, Index gamma_size, Index beta_size)
-      : gamma_(Array::Ones(gamma_size)), dgamma_(Array::Zero(gamma_size)), beta_(Array::Zero(beta_size)),
-        dbeta_(Array::Zero(beta_size)), gamma_size_(gamma_size), beta_size_(beta_size), eps_(eps), centred_(centred) {
-    core::check(std::isfinite(eps) && eps >= 0, "eps is ", eps, " but must be finite and not negative");
-  }
+      : Base(eps, gamma_size, beta_size), centred_(centred) {}
 
   void track(Index channels, std::optional<double> momentum, bool unbiased) {
     running_ = {channels, momentum, unbiased, Array::Zero(channels), Array::Ones(channels), 0};
@@ -115,21 +56,12 @@ class Layer {
   Axes frozen_plan(const Shape& x) const { return derived().plan(x); }
   void check_statistics(const Shape&) const {}
 
-  Array gamma_, dgamma_, beta_, dbeta_, mean_, rstd_;
+  Array mean_, rstd_;
   core::RunningStatistics<Param> running_;
 
  private:
-  // The forward pass that backward follows.
-  struct Pass {
-    Shape shape;
-    bool done = false, training = false, batch = false;
-  };
-
   // A new phase may come with another shape for infer to keep a plan of.
-  void set_training(bool training) {
-    training_ = training;
-    infer_plan_.clear();
-  }
+  void mode_changed() { infer_plan_.clear(); }
 
   const Derived& derived() const { return static_cast<const Derived&>(*this); }
   bool uses_batch() const { return training_ || !running_.tracked(); }
@@ -147,7 +79,6 @@ class Layer {
   const Traversal* keep_plan(const PlanKey& key);
   void check_parameters() const;
   Axes checked_plan(const PlanKey& key) const;
-  void check_pass(const Shape& x, const Shape& dy) const;
   void forward_dense(const core::Runner& runner, const Traversal& traversal, const Scalar* x, Scalar* y, bool batch);
   void infer_dense(const core::Runner& runner, const Traversal& traversal, const Scalar* x, Scalar* y,
                    bool batch) const;
@@ -157,27 +88,18 @@ class Layer {
   core::ForwardArguments<Scalar> arguments(const Scalar* x, Scalar* y, bool batch) const;
   core::BackwardArguments<Scalar> backward_arguments(const Scalar* x, const Scalar* dy);
 
-  Index gamma_size_, beta_size_;
-  double eps_;
-  bool centred_, training_ = true;
+  bool centred_;
   Array lo_;                            // what rounding lost of mean_
   std::vector<core::Moments> moments_;  // of the last forward that tracks
   std::vector<double> workspace_;
-  Pass pass_;
   core::PlanCache plan_, infer_plan_;  // of forward and backward; of infer
 };
 
 template <class Derived, class Scalar>
 void Layer<Derived, Scalar>::check_parameters() const {
-  const auto check_size = [](const Array& array, Index size, const char* name) {
-    core::check(array.size() == size, name, " has ", array.size(), " values but the layer needs ", size);
-  };
-  check_size(gamma_, gamma_size_, "gamma");
-  check_size(beta_, beta_size_, "beta");
-  check_size(dgamma_, gamma_size_, "dgamma");
-  check_size(dbeta_, beta_size_, "dbeta");
-  check_size(running_.mean, running_.channels, "running_mean");
-  check_size(running_.var, running_.channels, "running_var");
+  this->check_affine();
+  this->check_size(running_.mean, running_.channels, "running_mean");
+  this->check_size(running_.var, running_.channels, "running_var");
 }
 
 // The layer's axes for x; throws when x has not the shape it takes, or too little data.
@@ -299,24 +221,11 @@ void Layer<Derived, Scalar>::infer_newly(const core::Runner& runner, const PlanK
 }
 
 template <class Derived, class Scalar>
-void Layer<Derived, Scalar>::check_pass(const Shape& x, const Shape& dy) const {
-  using core::check;
-  check(pass_.done, "backward follows a forward pass, but there was none");
-  check(core::same_extents(dy, x), "dy has extents ", dy, " but x has ", x);
-  check(core::same_extents(x, pass_.shape), "x has extents ", x, " but the forward pass had ", pass_.shape);
-  check(x == pass_.shape, "x of extents ", x,
-        " has another layout than in the forward pass: its first axis has stride ", x.stride(0), ", then ",
-        pass_.shape.stride(0));
-  check(training_ == pass_.training, "backward in ", training_ ? "train" : "eval", " mode (", training_,
-        ") follows a forward pass in ", pass_.training ? "train" : "eval", " mode (", pass_.training, ")");
-}
-
-template <class Derived, class Scalar>
 template <class Device, class X, class DY, class DX>
 void Layer<Derived, Scalar>::run_backward(const Device& device, const X& x, const DY& dy, DX& dx) {
   const core::Input<X> in(x);
   const core::Input<DY> gradient(dy);
-  check_pass(in.shape(), gradient.shape());
+  this->check_pass(in.shape(), gradient.shape());
   const Traversal* const traversal = keep_plan({in.shape(), pass_.batch});
   core::Output<DX> out(dx, "dx", in.shape());
   out.check_overlap(in.data(), "dx", "x");

@@ -8,3 +8,4 @@
 #include "tensornorm/layer_norm.hpp"
 #include "tensornorm/rms_norm.hpp"
 #include "tensornorm/version.hpp"
+#include "tensornorm/whitening.hpp"

@@ -1,0 +1,209 @@
+// WhiteningMatrix: from the covariance of a group of channels to the matrix that whitens it, and gradients back.
+//
+// Sigma is the covariance, eps on its diagonal already; W whitens it: W Sigma W^T = I, on the range of Sigma where it
+// is singular. The classes are templates only so that they cost a program that does not whiten nothing to compile; Real
+// is double, see channel_matrix.hpp.
+#pragma once
+
+#include <Eigen/Cholesky>
+#include <Eigen/Eigenvalues>
+#include <Eigen/QR>
+#include <Eigen/SVD>
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <utility>
+#include <vector>
+
+#include "tensornorm/core/axis.hpp"
+
+namespace tensornorm {
+namespace core {
+
+// The eigenvalue of k channels' correlations below which a direction counts as one without variance: what the
+// covariance's own rounding makes; and, where no eps hides it, what rounding x to `digits` binary digits makes.
+inline double least_variance(Index k, int digits, double eps) {
+  const double own = 64 * std::numeric_limits<double>::epsilon(), step = std::ldexp(4.0, -digits);
+  return static_cast<double>(k) * (eps > 0 ? own : (std::max)(own, step * step));
+}
+
+// A factor of Sigma = (a diag(scale))^T (a diag(scale)), a row of `a` for each direction that has variance. Digits and
+// rank are those of the correlations, a^T a, whatever the channels' scales are.
+template <class Real>
+struct CovarianceFactor {
+  using Matrix = Eigen::Matrix<Real, Eigen::Dynamic, Eigen::Dynamic>;
+  using Vector = Eigen::Matrix<Real, Eigen::Dynamic, 1>;
+
+  Matrix a;
+  Vector scale;
+
+  CovarianceFactor(const Matrix& sigma, Real least) : scale(sigma.diagonal().cwiseSqrt()) {
+    const Vector inverse = (scale.array() > 0).select(scale.array().inverse(), Real(0));
+    const Eigen::SelfAdjointEigenSolver<Matrix> solver(inverse.asDiagonal() * sigma * inverse.asDiagonal());
+    const Index rank = (solver.eigenvalues().array() > least).count();  // they ascend
+    a = solver.eigenvalues().tail(rank).cwiseSqrt().asDiagonal() * solver.eigenvectors().rightCols(rank).transpose();
+  }
+};
+
+// Sigma = vectors * diag(deviations^2) * vectors^T, largest first; a direction without variance is a zero column.
+template <class Real>
+struct Spectrum {
+  using Matrix = Eigen::Matrix<Real, Eigen::Dynamic, Eigen::Dynamic>;
+  using Vector = Eigen::Matrix<Real, Eigen::Dynamic, 1>;
+
+  Matrix vectors;
+  Vector deviations;
+
+  // @pre sigma is finite
+  // The eigenvalues of Sigma are good to an absolute 1e-16 of the largest. Where that is not enough, the roots come
+  // from the singular values of a factor of Sigma, which hold twice the range.
+  Spectrum(Matrix v, Vector s) : vectors(std::move(v)), deviations(std::move(s)) {}
+  Spectrum(const Matrix& sigma, Real least) {
+    const Real trusted = (std::max)(least, Real(1e-8));
+    const Eigen::SelfAdjointEigenSolver<Matrix> solver(sigma);
+    const Vector& ascending = solver.eigenvalues();
+    if (solver.info() == Eigen::Success && ascending[0] > trusted * ascending[ascending.size() - 1]) {
+      vectors = solver.eigenvectors().rowwise().reverse();
+      deviations = ascending.reverse().cwiseSqrt();
+      return;
+    }
+    const CovarianceFactor<Real> factor(sigma, least);
+    const Index rank = factor.a.rows();
+    vectors.setZero(sigma.rows(), sigma.rows());
+    deviations.setZero(sigma.rows());
+    if (rank == 0) return;
+    const Eigen::JacobiSVD<Matrix> svd(factor.a * factor.scale.asDiagonal(), Eigen::ComputeThinV);
+    vectors.leftCols(rank) = svd.matrixV();
+    deviations.head(rank) = svd.singularValues();
+  }
+
+  // 1 / deviations, 0 for a direction without.
+  Vector rstd() const { return (deviations.array() > 0).select(deviations.array().inverse(), Real(0)); }
+};
+
+// ZCA: W = Sigma^(-1/2), the symmetric one, nearest to the identity: y stays closest to x.
+template <class Real>
+struct Zca {
+  using Matrix = typename Spectrum<Real>::Matrix;
+  using Vector = typename Spectrum<Real>::Vector;
+
+  static Matrix matrix(const Spectrum<Real>& s) { return s.vectors * s.rstd().asDiagonal() * s.vectors.transpose(); }
+
+  // The symmetric gradient of Sigma from that of W. W is a function of Sigma, not of its eigenvectors: V (K o V^T dW V)
+  // V^T with the divided differences K_ij of f(t) = t^(-1/2) at the eigenvalues (Daleckii and Krein 1965). They are
+  // -1 / (s_i s_j (s_i + s_j)) in the roots s. Back-propagation by way of the eigenvectors (Huang et al. 2018, section
+  // 3) gives the same sum divided by differences of eigenvalues; here these have cancelled, and equal ones are no
+  // special case. Directions without variance have no gradient.
+  static Matrix gradient(const Spectrum<Real>& s, const Matrix& dw) {
+    const Vector r = s.rstd();
+    Matrix inner = s.vectors.transpose() * dw * s.vectors;
+    for (Index j = 0; j < inner.cols(); ++j) {
+      for (Index i = 0; i < inner.rows(); ++i) {
+        const Real product = r[i] * r[j];
+        inner(i, j) *= product > 0 ? -product * (product / (r[i] + r[j])) : Real(0);
+      }
+    }
+    return s.vectors * (inner + inner.transpose()) * s.vectors.transpose() / 2;
+  }
+};
+
+// PCA: row j of W is the j-th principal direction over its deviation, its largest entry positive.
+template <class Real>
+struct Pca {
+  using Matrix = typename Spectrum<Real>::Matrix;
+
+  static Matrix matrix(const Spectrum<Real>& s) {
+    Matrix w = s.rstd().asDiagonal() * s.vectors.transpose();
+    for (Index i = 0; i < w.rows(); ++i) {
+      Index largest = 0;
+      w.row(i).cwiseAbs().maxCoeff(&largest);
+      if (w(i, largest) < 0) w.row(i) *= Real(-1);
+    }
+    return w;
+  }
+};
+
+// Cholesky: W = L^-1 with Sigma = L L^T, so that y_i is made of the channels up to i alone. A channel that others
+// determine is left out, its row is 0.
+template <class Real>
+struct CholeskyWhitening {
+  using Matrix = typename Spectrum<Real>::Matrix;
+
+  static Matrix matrix(const Matrix& sigma, Real least) {
+    const std::vector<Index> kept = independent(CovarianceFactor<Real>(sigma, least).a);
+    const Index rank = static_cast<Index>(kept.size());
+    Matrix part(rank, rank), w = Matrix::Zero(sigma.rows(), sigma.cols());
+    const auto at = [&kept](Index i) { return kept[static_cast<std::size_t>(i)]; };
+    for (Index j = 0; j < rank; ++j) {
+      for (Index i = 0; i < rank; ++i) part(i, j) = sigma(at(i), at(j));
+    }
+    if (rank == 0) return w;
+    const Matrix inverse = Eigen::LLT<Matrix>(part).matrixL().solve(Matrix::Identity(rank, rank));
+    for (Index j = 0; j < rank; ++j) {
+      for (Index i = 0; i < rank; ++i) w(at(i), at(j)) = inverse(i, j);
+    }
+    return w;
+  }
+
+ private:
+  // As many columns as `a` has rows that determine the others, in order.
+  static std::vector<Index> independent(const Matrix& a) {
+    std::vector<Index> result;
+    if (a.rows() == 0) return result;
+    const Eigen::ColPivHouseholderQR<Matrix> qr(a);
+    const auto& order = qr.colsPermutation().indices();
+    result.assign(order.data(), order.data() + a.rows());
+    std::sort(result.begin(), result.end());
+    return result;
+  }
+};
+
+// Newton's iterations for Sigma^(-1/2): with S = Sigma / tr(Sigma), P_0 = I and P_k = (3 P_(k-1) - P_(k-1)^3 S) / 2, W
+// is P_T / sqrt(tr(Sigma)) (IterNorm, Huang et al. 2019, algorithm 1). All P are polynomials of S: symmetric,
+// commuting.
+template <class Real>
+struct Newton {
+  using Matrix = typename Spectrum<Real>::Matrix;
+
+  // P_0 to P_T. Taken literally the iteration multiplies its rounding errors; coupled with Y_k = S P_k, the same P come
+  // out and the errors stay (Newton and Schulz's form: Higham 2008, Functions of Matrices, chapter 6).
+  static std::vector<Matrix> iterates(const Matrix& s, int iterations) {
+    const Matrix identity = Matrix::Identity(s.rows(), s.cols());
+    std::vector<Matrix> p(1, identity);
+    Matrix y = s;
+    for (int k = 0; k < iterations; ++k) {
+      const Matrix step = Real(1.5) * identity - Real(0.5) * p.back() * y;
+      y = (y * step).eval();
+      p.push_back(step * p.back());
+    }
+    return p;
+  }
+
+  static Matrix matrix(const Matrix& sigma, int iterations) {
+    const Real trace = sigma.trace();
+    if (trace == 0) return Matrix::Zero(sigma.rows(), sigma.cols());
+    return iterates(sigma / trace, iterations).back() / std::sqrt(trace);
+  }
+
+  // The symmetric gradient of Sigma from that of W, back through every iteration and through the trace.
+  static Matrix gradient(const Matrix& sigma, int iterations, const Matrix& dw) {
+    const Real trace = sigma.trace();
+    if (trace == 0) return Matrix::Zero(sigma.rows(), sigma.cols());
+    const Matrix s = sigma / trace;
+    const std::vector<Matrix> p = iterates(s, iterations);
+    Matrix dp = dw / std::sqrt(trace), ds = Matrix::Zero(s.rows(), s.cols());
+    Real dtrace = Real(-0.5) * dp.cwiseProduct(p.back()).sum() / trace;
+    for (std::size_t k = p.size() - 1; k-- > 0;) {
+      const Matrix square = p[k] * p[k], ps = p[k] * s, square_s = square * s;
+      ds -= Real(0.5) * (square * p[k]) * dp;
+      dp = Matrix(Real(1.5) * dp - Real(0.5) * (dp * square_s + p[k] * dp * ps + square * dp * s));
+    }
+    dtrace -= ds.cwiseProduct(s).sum() / trace;
+    ds /= trace;
+    ds.diagonal().array() += dtrace;
+    return (ds + ds.transpose()) / 2;
+  }
+};
+
+}  // namespace core
+}  // namespace tensornorm

@@ -1,0 +1,152 @@
+// Protocol: the calls that every layer takes, its learnable scale and shift, its mode, and the rule that a backward
+// pass follows its forward pass. What the passes compute is the layer's.
+#pragma once
+
+#include "tensornorm/checked_call.hpp"
+#include "tensornorm/core/packet.hpp"
+
+namespace tensornorm {
+
+// Derived provides, for arguments that CheckedCall has seen,
+//   void run_forward(device, x, y)
+//   void run_infer(device, x, y) const
+//   void run_backward(device, x, dy, dx)
+// and may provide
+//   void mode_changed()  called after train and eval
+template <class Derived, class Scalar_>
+class Protocol {
+ public:
+  using Scalar = Scalar_;
+  using Param = ParamOf<Scalar>;
+  using Array = Eigen::Array<Param, Eigen::Dynamic, 1>;
+
+  static_assert(std::is_same<Scalar, float>::value || std::is_same<Scalar, double>::value ||
+                    std::is_same<Scalar, Eigen::half>::value || std::is_same<Scalar, Eigen::bfloat16>::value,
+                "tensornorm: a layer's scalar is float, double, Eigen::half or Eigen::bfloat16");
+
+  /// y of x by the layer's formula in the current mode, into y.
+  /// x: a tensor, map, matrix or expression (expressions and blocks with gaps are copied once); y: a tensor of x's rank
+  /// and layout with memory of its own, resized when it owns its memory and has other extents; it may be x itself,
+  /// never overlap it otherwise. Throws std::invalid_argument when shapes or parameter sizes disagree, and
+  /// std::bad_alloc, with the layer and y as they were. Allocates nothing while the number of statistics stays the
+  /// same, but for the decompositions of Whitening. Not for two threads at once: see infer.
+  template <class X, class Y>
+  void forward(const X& x, Y&& y) {
+    forward(Eigen::DefaultDevice(), x, y);
+  }
+  /// The same on an Eigen::DefaultDevice or Eigen::ThreadPoolDevice: the same bits on any number of threads.
+  template <class Device, class X, class Y>
+  void forward(const Device& device, const X& x, Y&& y) {
+    if constexpr (core::CheckedCall<Scalar, X, Y>::ok) derived().run_forward(device, x, y);
+  }
+
+  /// forward into a new tensor of x's rank, layout and index type (for a matrix or array, its plain type).
+  template <class X>
+  typename core::Traits<X>::Plain operator()(const X& x) {
+    return (*this)(Eigen::DefaultDevice(), x);
+  }
+  template <class Device, class X>
+  typename core::Traits<X>::Plain operator()(const Device& device, const X& x) {
+    typename core::Traits<X>::Plain y;
+    forward(device, x, y);
+    return y;
+  }
+
+  /// y as forward in eval mode gives it, without changing the layer: one layer may serve many threads at once. Takes
+  /// and throws what forward does. Never allocates or locks, but to copy an expression or a block with gaps, to resize
+  /// y, and for a pool's own scheduling.
+  template <class X, class Y>
+  void infer(const X& x, Y&& y) const {
+    infer(Eigen::DefaultDevice(), x, y);
+  }
+  template <class Device, class X, class Y>
+  void infer(const Device& device, const X& x, Y&& y) const {
+    if constexpr (core::CheckedCall<Scalar, X, Y>::ok) derived().run_infer(device, x, y);
+  }
+
+  /// dx, and the gradients of the parameters (overwritten, not accumulated), from x and the gradient dy of y, by the
+  /// layer's formula; in eval mode running statistics are constants.
+  /// Comes after a forward pass of the same extents, layout and mode, with the x that pass read (after a forward in
+  /// place, a copy of it); x and dy as forward takes x, dx as it takes y: it may be x or dy. An empty x gives dgamma =
+  /// dbeta = 0. Throws as forward does, and without such a pass. Allocates nothing once warm, but for Whitening's small
+  /// matrices. One thread at a time.
+  template <class X, class DY, class DX>
+  void backward(const X& x, const DY& dy, DX&& dx) {
+    backward(Eigen::DefaultDevice(), x, dy, dx);
+  }
+  template <class Device, class X, class DY, class DX>
+  void backward(const Device& device, const X& x, const DY& dy, DX&& dx) {
+    if constexpr (core::CheckedCall<Scalar, X, DY, DX>::ok) derived().run_backward(device, x, dy, dx);
+  }
+
+  /// Batch statistics, or running statistics where the layer tracks them.
+  void train() { set_training(true); }
+  void eval() { set_training(false); }
+  bool training() const { return training_; }
+
+  /// The learnable scale; of size 0 without affine.
+  Array& gamma() { return gamma_; }
+  const Array& gamma() const { return gamma_; }
+  /// The gradient of gamma from the last backward.
+  Array& dgamma() { return dgamma_; }
+  const Array& dgamma() const { return dgamma_; }
+
+ protected:
+  using Shape = core::Shape;
+
+  Protocol(double eps, Index gamma_size, Index beta_size)
+      : gamma_(Array::Ones(gamma_size)), dgamma_(Array::Zero(gamma_size)), beta_(Array::Zero(beta_size)),
+        dbeta_(Array::Zero(beta_size)), gamma_size_(gamma_size), beta_size_(beta_size), eps_(eps) {
+    core::check(std::isfinite(eps) && eps >= 0, "eps is ", eps, " but must be finite and not negative");
+  }
+
+  // The forward pass that backward follows.
+  struct Pass {
+    Shape shape;
+    bool done = false, training = false, batch = false;
+  };
+
+  void mode_changed() {}
+
+  template <class Values>
+  static void check_size(const Values& values, Index size, const char* name) {
+    core::check(values.size() == size, name, " has ", values.size(), " values but the layer needs ", size);
+  }
+  void check_affine() const {
+    check_size(gamma_, gamma_size_, "gamma");
+    check_size(beta_, beta_size_, "beta");
+    check_size(dgamma_, gamma_size_, "dgamma");
+    check_size(dbeta_, beta_size_, "dbeta");
+  }
+  void check_pass(const Shape& x, const Shape& dy) const;
+
+  Array gamma_, dgamma_, beta_, dbeta_;
+  Index gamma_size_, beta_size_;
+  double eps_;
+  bool training_ = true;
+  Pass pass_;
+
+ private:
+  void set_training(bool training) {
+    training_ = training;
+    derived().mode_changed();
+  }
+
+  Derived& derived() { return static_cast<Derived&>(*this); }
+  const Derived& derived() const { return static_cast<const Derived&>(*this); }
+};
+
+template <class Derived, class Scalar>
+void Protocol<Derived, Scalar>::check_pass(const Shape& x, const Shape& dy) const {
+  using core::check;
+  check(pass_.done, "backward follows a forward pass, but there was none");
+  check(core::same_extents(dy, x), "dy has extents ", dy, " but x has ", x);
+  check(core::same_extents(x, pass_.shape), "x has extents ", x, " but the forward pass had ", pass_.shape);
+  check(x == pass_.shape, "x of extents ", x,
+        " has another layout than in the forward pass: its first axis has stride ", x.stride(0), ", then ",
+        pass_.shape.stride(0));
+  check(training_ == pass_.training, "backward in ", training_ ? "train" : "eval", " mode (", training_,
+        ") follows a forward pass in ", pass_.training ? "train" : "eval", " mode (", pass_.training, ")");
+}
+
+}  // namespace tensornorm

@@ -1,0 +1,331 @@
+// Whitening: the channels of a group decorrelated over the batch and all other axes.
+#pragma once
+
+#include <vector>
+
+#include "tensornorm/core/running_whitening.hpp"
+#include "tensornorm/core/whiten.hpp"
+#include "tensornorm/protocol.hpp"
+
+namespace tensornorm {
+
+struct WhiteningOptions {
+  WhiteningMethod method = WhiteningMethod::kZca;  // kZca and kNewton train; kPca and kCholesky are for fit
+  double eps = 1e-5;                               // added to the covariance's diagonal
+  Index groups = 1;                                // blocks of neighbouring channels, each whitened by itself
+  int iterations = 5;                              // of kNewton
+  std::optional<double> momentum = 0.1;            // weight of the new batch; nullopt: the cumulative average
+  bool affine = true;
+  Index channel_axis = 1;  // negative: from the end
+};
+
+/// Whitening: y = W (x - mean) * gamma + beta at every position, with the mean of each channel and, for each group of k
+/// = channels / groups neighbouring channels, a (k, k) matrix W with W Sigma W^T = I, Sigma being the group's biased
+/// covariance over the batch and all other axes plus eps on its diagonal. One channel to a group is BatchNorm.
+///
+/// x: rank 2 or more, `channels` long along channel_axis; (N, C), (N, C, H, W), channels last, any layout. gamma, beta,
+/// mean, running_mean: (channels). whitening, running_whitening: (channels, k), the groups' matrices below one another.
+/// Train mode (kZca, kNewton; of the others forward throws) needs more than one value per channel; running mean and
+/// matrix move by momentum and replace the batch's in eval mode and infer. Edges: an empty x gives an empty y and
+/// changes no state; constant channels give beta; with eps = 0 directions with no more variance than rounding x to
+/// Scalar makes (kCholesky: channels that others determine) give 0 before gamma and beta, and y is white on the others;
+/// NaN and Inf reach all of their group. Precision: all in double, y rounds once; with eps = 0 the covariance of y is
+/// the identity to 1e-5 in float (kNewton: as near as its iterations come) while the correlations' eigenvalues lie
+/// above 1e-9 and, but for kCholesky, the deviations along principal directions within a factor of 1e10. The
+/// constructor throws std::invalid_argument when groups do not divide channels or have more than 8192, on channels,
+/// groups or iterations < 1, an eps below 0 or not finite, a momentum outside [0, 1]. Source: Huang et al. 2018,
+/// Decorrelated Batch Normalization, section 3 (kZca); Huang et al. 2019, IterNorm, algorithm 1 (kNewton); Kessy et al.
+/// 2018 (the others).
+template <class Scalar>
+class Whitening : public Protocol<Whitening<Scalar>, Scalar> {
+  using Base = Protocol<Whitening<Scalar>, Scalar>;
+  friend Base;
+
+ public:
+  using Base::infer;
+  using typename Base::Array;
+  using typename Base::Param;
+
+  explicit Whitening(Index channels, const WhiteningOptions& options = {})
+      : Base(options.eps, checked(channels, options), options.affine ? channels : 0), channels_(channels),
+        options_(options), rule_{options.method, channels / options.groups, options.eps, options.iterations,
+                                 core::least_variance(channels / options.groups, Eigen::NumTraits<Scalar>::digits(),
+                                                      options.eps)},
+        running_(channels, rule_.k) {}
+
+  /// The running statistics become those of x; x as forward takes it, in either mode, with the errors of forward in
+  /// train mode. infer then whitens by them and inverse takes it back. Allocates. Throws with the layer as it was.
+  template <class X>
+  void fit(const X& x) {
+    fit(Eigen::DefaultDevice(), x);
+  }
+  template <class Device, class X>
+  void fit(const Device& device, const X& x) {
+    if constexpr (core::CheckedArgument<Scalar, X>::ok) run_fit(device, x);
+  }
+
+  /// infer into a new tensor of x's rank, layout and index type (for a matrix or array, its plain type).
+  template <class X>
+  typename core::Traits<X>::Plain infer(const X& x) const {
+    typename core::Traits<X>::Plain y;
+    infer(x, y);
+    return y;
+  }
+
+  /// x of y = infer(x): x = mean + Sigma W^T ((y - beta) / gamma), with the mean, Sigma and W of the last fit. Exact up
+  /// to rounding for the x that was fitted and, where Sigma is regular, for any; otherwise the nearest x that has no
+  /// variance where Sigma has none. A gamma of 0 gives its part of the mean. y and x as infer takes x and y; throws
+  /// std::invalid_argument as it does, and without a fit, or when a forward in train mode has moved the statistics
+  /// since.
+  template <class Y, class X>
+  void inverse(const Y& y, X&& x) const {
+    inverse(Eigen::DefaultDevice(), y, x);
+  }
+  template <class Device, class Y, class X>
+  void inverse(const Device& device, const Y& y, X&& x) const {
+    if constexpr (core::CheckedCall<Scalar, Y, X>::ok) run_inverse(device, y, x);
+  }
+  template <class Y>
+  typename core::Traits<Y>::Plain inverse(const Y& y) const {
+    typename core::Traits<Y>::Plain x;
+    inverse(y, x);
+    return x;
+  }
+
+  /// The learnable shift; of size 0 without affine.
+  Array& beta() { return beta_; }
+  const Array& beta() const { return beta_; }
+  /// The gradient of beta from the last backward.
+  Array& dbeta() { return dbeta_; }
+  const Array& dbeta() const { return dbeta_; }
+
+  /// Running statistics, assignable to load a trained layer. In double, as are mean and whitening: the whitening matrix
+  /// of correlated channels takes differences of large numbers.
+  Eigen::ArrayXd& running_mean() { return running_.mean; }
+  const Eigen::ArrayXd& running_mean() const { return running_.mean; }
+  Eigen::MatrixXd& running_whitening() { return running_.whitening; }
+  const Eigen::MatrixXd& running_whitening() const { return running_.whitening; }
+  /// Forward passes in train mode so far, empty ones left out; 1 after fit.
+  std::int64_t& num_batches_tracked() { return running_.num_batches_tracked; }
+  std::int64_t num_batches_tracked() const { return running_.num_batches_tracked; }
+
+  /// What the last forward took away and multiplied by.
+  const Eigen::ArrayXd& mean() const { return last_.mean; }
+  const Eigen::MatrixXd& whitening() const { return last_.whitening; }
+
+  Index channels() const { return channels_; }
+  const WhiteningOptions& options() const { return options_; }
+
+ private:
+  using Base::beta_;
+  using Base::dbeta_;
+  using Base::dgamma_;
+  using Base::gamma_;
+  using Base::pass_;
+  using Base::training_;
+  using typename Base::Shape;
+  using Matrix = Eigen::MatrixXd;
+  using Statistics = core::WhiteningStatistics;
+
+  static Index checked(Index channels, const WhiteningOptions& options);
+
+  template <class Device, class X, class Y>
+  void run_forward(const Device& device, const X& x, Y& y);
+  template <class Device, class X, class Y>
+  void run_infer(const Device& device, const X& x, Y& y) const;
+  template <class Device, class X, class DY, class DX>
+  void run_backward(const Device& device, const X& x, const DY& dy, DX& dx);
+  template <class Device, class X>
+  void run_fit(const Device& device, const X& x);
+  template <class Device, class Y, class X>
+  void run_inverse(const Device& device, const Y& y, X& x) const;
+
+  // What these are made of, whatever the tensors' types.
+  core::ChannelMatrix checked_matrix(const Shape& x) const;
+  void check_statistics(const Shape& x) const;
+  Statistics batch_statistics(const core::Runner& runner, const core::ChannelMatrix& m, const Scalar* x);
+  void map(const core::Runner& runner, const core::ChannelMatrix& m, const Scalar* x, Scalar* y,
+           const core::SplitMean& mean, const Matrix& whitening) const;
+  void unmap(const core::Runner& runner, const core::ChannelMatrix& m, const Scalar* y, Scalar* x) const;
+  core::WhiteningGradients gradients(const core::Runner& runner, const core::ChannelMatrix& m, const Scalar* x,
+                                     const Scalar* dy);
+
+  Index channels_;
+  WhiteningOptions options_;
+  core::GroupWhitening<double> rule_;
+  core::RunningWhitening running_;
+  Statistics last_;
+  std::vector<double> workspace_;
+};
+
+template <class Scalar>
+Index Whitening<Scalar>::checked(Index channels, const WhiteningOptions& options) {
+  using core::check;
+  const Index groups = options.groups;
+  check(groups > 0 && channels > 0, groups, " groups of ", channels, " channels: at least 1 of each is needed");
+  check(channels % groups == 0, groups, " groups do not divide ", channels, " channels");
+  check(channels / groups <= core::kPanelValues, groups, " groups of ", channels, " channels: a group has at most ",
+        core::kPanelValues);
+  check(options.iterations > 0, options.iterations, " iterations: at least 1 is needed");
+  if (options.momentum) {
+    const double momentum = *options.momentum;
+    check(momentum >= 0 && momentum <= 1, "momentum is ", momentum, " but must lie between 0 and 1");
+  }
+  return options.affine ? channels : 0;
+}
+
+// x as positions by channels; throws when x has not the shape the layer takes or a parameter has not.
+template <class Scalar>
+core::ChannelMatrix Whitening<Scalar>::checked_matrix(const Shape& x) const {
+  const int c = core::channel_axis(x, options_.channel_axis, channels_, 0);
+  this->check_affine();
+  this->check_size(running_.mean, channels_, "running_mean");
+  core::check(running_.whitening.rows() == channels_ && running_.whitening.cols() == rule_.k,
+              "running_whitening has extents (", running_.whitening.rows(), ", ", running_.whitening.cols(),
+              ") but the layer needs (", channels_, ", ", rule_.k, ")");
+  return {x, c, options_.groups};
+}
+
+// @pre x is not empty
+template <class Scalar>
+void Whitening<Scalar>::check_statistics(const Shape& x) const {
+  core::check(x.count() > channels_, "batch statistics need more than 1 value per channel but x of extents ", x,
+              " has 1 for each of ", channels_, " channels");
+}
+
+template <class Scalar>
+core::WhiteningStatistics Whitening<Scalar>::batch_statistics(const core::Runner& runner, const core::ChannelMatrix& m,
+                                                              const Scalar* x) {
+  Statistics s(channels_, rule_.k);
+  const core::Covariance<Scalar> covariance(m, x);
+  workspace_.resize((std::max)(workspace_.size(), covariance.workspace_size()));
+  covariance.run(runner, workspace_.data(), s.mean, s.lo, s.covariance);
+  rule_.solve(s);
+  return s;
+}
+
+template <class Scalar>
+void Whitening<Scalar>::map(const core::Runner& runner, const core::ChannelMatrix& m, const Scalar* x, Scalar* y,
+                            const core::SplitMean& mean, const Matrix& whitening) const {
+  const bool affine = options_.affine;
+  core::map_groups(
+      runner, m, x, y, whitening, [&](double v, Index c) { return mean.centred(v, c); },
+      [&](double z, Index c) {
+        return affine ? z * static_cast<double>(gamma_[c]) + static_cast<double>(beta_[c]) : z;
+      });
+}
+
+template <class Scalar>
+void Whitening<Scalar>::unmap(const core::Runner& runner, const core::ChannelMatrix& m, const Scalar* y,
+                              Scalar* x) const {
+  core::map_groups(
+      runner, m, y, x, running_.coloring,
+      [&](double v, Index c) {
+        if (!options_.affine) return v;
+        const double gamma = static_cast<double>(gamma_[c]);
+        return gamma == 0 ? 0 : (v - static_cast<double>(beta_[c])) / gamma;
+      },
+      [&](double z, Index c) { return z + running_.mean[c]; });
+}
+
+template <class Scalar>
+template <class Device, class X, class Y>
+void Whitening<Scalar>::run_forward(const Device& device, const X& x, Y& y) {
+  const core::Input<X> in(x);
+  const core::ChannelMatrix m = checked_matrix(in.shape());
+  core::check(!training_ || rule_.trains(),
+              "whitening by PCA or Cholesky is fitted, not trained, but the mode is train (", training_,
+              "): call fit, then eval or infer");
+  const bool empty = in.shape().count() == 0;
+  if (training_ && !empty) check_statistics(in.shape());
+  core::Output<Y> out(y, "y", in.shape());
+  out.check_overlap(in.data(), "y", "x");
+
+  // Everything that can fail comes before anything that changes.
+  const auto runner = core::runner_on(device, m.work());
+  Statistics next;
+  if (!empty) next = training_ ? batch_statistics(runner, m, in.data()) : running_.frozen();
+  Scalar* const y_data = out.prepare();
+  std::swap(last_, next);
+  pass_ = {in.shape(), true, training_, training_};
+  if (empty) return;
+  if (training_) running_.update(last_, options_.momentum);
+  map(runner, m, in.data(), y_data, last_.split_mean(), last_.whitening);
+}
+
+template <class Scalar>
+template <class Device, class X, class Y>
+void Whitening<Scalar>::run_infer(const Device& device, const X& x, Y& y) const {
+  const core::Input<X> in(x);
+  const core::ChannelMatrix m = checked_matrix(in.shape());
+  core::Output<Y> out(y, "y", in.shape());
+  out.check_overlap(in.data(), "y", "x");
+  Scalar* const y_data = out.prepare();
+  if (in.shape().count() == 0) return;
+  map(core::runner_on(device, m.work()), m, in.data(), y_data, running_.split_mean(), running_.whitening);
+}
+
+template <class Scalar>
+template <class Device, class X>
+void Whitening<Scalar>::run_fit(const Device& device, const X& x) {
+  const core::Input<X> in(x);
+  const core::ChannelMatrix m = checked_matrix(in.shape());
+  check_statistics(in.shape());
+  Statistics s = batch_statistics(core::runner_on(device, m.work()), m, in.data());
+  Matrix coloring = rule_.coloring(s);
+  running_.replace(s, coloring);
+}
+
+template <class Scalar>
+template <class Device, class Y, class X>
+void Whitening<Scalar>::run_inverse(const Device& device, const Y& y, X& x) const {
+  const core::Input<Y> in(y);
+  const core::ChannelMatrix m = checked_matrix(in.shape());
+  core::check(running_.coloring.size() > 0, "inverse follows fit, but the running statistics of ", channels_,
+              " channels come from no fit");
+  core::Output<X> out(x, "x", in.shape());
+  out.check_overlap(in.data(), "x", "y");
+  Scalar* const x_data = out.prepare();
+  if (in.shape().count() > 0) unmap(core::runner_on(device, m.work()), m, in.data(), x_data);
+}
+
+template <class Scalar>
+template <class Device, class X, class DY, class DX>
+void Whitening<Scalar>::run_backward(const Device& device, const X& x, const DY& dy, DX& dx) {
+  const core::Input<X> in(x);
+  const core::Input<DY> gradient(dy);
+  this->check_pass(in.shape(), gradient.shape());
+  const core::ChannelMatrix m = checked_matrix(in.shape());
+  core::Output<DX> out(dx, "dx", in.shape());
+  out.check_overlap(in.data(), "dx", "x");
+  out.check_overlap(gradient.data(), "dx", "dy");
+  if (in.shape().count() == 0) {
+    out.prepare();
+    dgamma_.setZero();
+    dbeta_.setZero();
+    return;
+  }
+  const auto runner = core::runner_on(device, m.work());
+  const core::WhiteningGradients found = gradients(runner, m, in.data(), gradient.data());
+  Scalar* const dx_data = out.prepare();
+  if (options_.affine) {
+    dgamma_ = found.dgamma.template cast<Param>();
+    dbeta_ = found.dbeta.template cast<Param>();
+  }
+  core::input_gradient(runner, m, in.data(), gradient.data(), dx_data, last_.split_mean(), found);
+}
+
+template <class Scalar>
+core::WhiteningGradients Whitening<Scalar>::gradients(const core::Runner& runner, const core::ChannelMatrix& m,
+                                                      const Scalar* x, const Scalar* dy) {
+  Eigen::ArrayXd sum_dy(channels_);
+  Matrix products(channels_, rule_.k);
+  const core::GradientSums<Scalar> sums(m, x, dy, last_.split_mean());
+  workspace_.resize((std::max)(workspace_.size(), sums.workspace_size()));
+  sums.run(runner, workspace_.data(), sum_dy, products);
+  Eigen::VectorXd gamma = Eigen::VectorXd::Ones(channels_);
+  if (options_.affine) gamma = gamma_.matrix().template cast<double>();
+  return core::whitening_gradients(rule_, last_, m.rows(), sum_dy, products, gamma, !pass_.batch);
+}
+
+}  // namespace tensornorm
