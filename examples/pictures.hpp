@@ -19,7 +19,7 @@ inline std::ofstream create(const std::filesystem::path& file) {
 
 /// Writes a gnuplot script, NAME.gp, and runs it where it lies, or says how to. It reads its data from the same
 /// directory and draws NAME.png.
-inline void draw(const std::filesystem::path& directory, const std::string& name, const char* script) {
+inline void draw(const std::filesystem::path& directory, const std::string& name, const std::string& script) {
   create(directory / (name + ".gp")) << script;
   const std::filesystem::path before = std::filesystem::current_path();
   std::filesystem::current_path(directory);  // so that no path needs quoting in the command
