@@ -2,12 +2,14 @@
 // & Szegedy 2015, section 4.1, with BatchNorm, its kin and its rivals, and measures what each does to those inputs and
 // to the gradients.
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdio>
 #include <filesystem>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "digits_data.hpp"
@@ -30,7 +32,7 @@ constexpr const char* kUsage =
 what reaches its last hidden layer and how far the gradients shift.
 
 usage: covariate_shift [options]
-  --quick       a few seconds: 600 images, 40 steps
+  --quick       a few seconds: 600 images, 60 steps
   --steps N     steps of every network (default 3000)
   --seed N      split, first weights and batches (default 1)
   --out DIR     where the CSV files and the pictures go (default covariate_shift-out)
@@ -49,7 +51,7 @@ struct Images {
 };
 
 Steps steps_of(const ShiftArm& arm, const Options& options, float rate) {
-  const int count = options.length.value_or(options.quick ? 40 : 3000);
+  const int count = options.length.value_or(options.quick ? 60 : 3000);
   const int between_observations = options.mnist ? 50 : 10;  // MNIST has 10,000 test images
   return {count, std::min(count, between_observations), rate, arm.max_norm, options.seed};
 }

@@ -11,6 +11,7 @@
 #include <fstream>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "observed_training.hpp"
@@ -83,19 +84,26 @@ inline double clipped_share(const std::vector<Observation>& observations) {
 
 inline double width(const Observation& now) { return now.unit[2] - now.unit[0]; }
 
+/// Those from step 50 on: before, running statistics are still those of their first values, 0 and 1.
+inline std::vector<Observation> settled(std::vector<Observation> observations) {
+  const auto early = [](const Observation& now) { return now.step < 50; };
+  observations.erase(std::remove_if(observations.begin(), observations.end(), early), observations.end());
+  return observations;
+}
+
 /// How far the unit's median wanders from its lowest to its highest, in widths of a typical band of percentiles.
 inline double wander(const std::vector<Observation>& observations) {
-  const auto [low, high] =
-      std::minmax_element(observations.begin(), observations.end(),
-                          [](const Observation& a, const Observation& b) { return a.unit[1] < b.unit[1]; });
+  const auto lower = [](const Observation& a, const Observation& b) { return a.unit[1] < b.unit[1]; };
+  if (observations.empty()) return std::nan("");
+  const auto [low, high] = std::minmax_element(observations.begin(), observations.end(), lower);
   return (high->unit[1] - low->unit[1]) / typical(observations, 0, width);
 }
 
 /// The widest band of percentiles beside the narrowest.
 inline double growth(const std::vector<Observation>& observations) {
-  const auto [low, high] =
-      std::minmax_element(observations.begin(), observations.end(),
-                          [](const Observation& a, const Observation& b) { return width(a) < width(b); });
+  const auto narrower = [](const Observation& a, const Observation& b) { return width(a) < width(b); };
+  if (observations.empty()) return std::nan("");
+  const auto [low, high] = std::minmax_element(observations.begin(), observations.end(), narrower);
   return width(*high) / width(*low);
 }
 
@@ -111,18 +119,17 @@ inline void print_row(const ShiftResult& result) {
   const double l2 = shift_of_last_hidden(seen, [](const GradientShift& shift) { return shift.l2; });
   const double relative = shift_of_last_hidden(seen, [](const GradientShift& shift) { return shift.l2 / shift.norm; });
   const double cosine = shift_of_last_hidden(seen, [](const GradientShift& shift) { return shift.cosine; });
-  std::printf("%-27s %5g %6s %6s %6.1f %% %6.2f %8.1f %8.3f %7.2f %7.3f\n",
+  std::printf("%-27s %5g %6s %6s %6.1f %% %8.2f %6.1f %9.3f %7.2f %7.3f\n",
               (result.network + ", " + result.name).c_str(), static_cast<double>(result.rate),
               steps_to(0.90, seen).c_str(), steps_to(0.95, seen).c_str(), 100 * seen.back().test.correct, wander(seen),
               growth(seen), l2, relative, cosine);
 }
 
 inline void print_table(const std::vector<ShiftResult>& results) {
-  const char* const format = "%-27s %5s %6s %6s %8s %6s %8s %8s %7s %7s\n";
-  std::printf("\n");
-  std::printf(format, "", "", "steps", "", "final", "unit's", "widest /", "", "|G-G'|", "");
-  std::printf(format, "arm", "rate", "to 90%", "to 95%", "accuracy", "median", "thinnest", "|G - G'|", "/ |G|",
-              "cosine");
+  std::printf("\n%-27s %5s %13s %8s %15s %25s\n", "", "", "steps", "final", "a unit's input",
+              "shift of hidden layer 3");
+  std::printf("%-27s %5s %6s %6s %8s %8s %6s %9s %7s %7s\n", "arm", "rate", "to 90%", "to 95%", "accuracy", "wander",
+              "growth", "|G - G'|", "/ |G|", "cosine");
   for (const ShiftResult& result : results) print_row(result);
   for (const ShiftResult& result : results)
     if (clipped_share(result.observations) > 0)
