@@ -121,8 +121,8 @@ inline void print_row(const ShiftResult& result) {
   const double cosine = shift_of_last_hidden(seen, [](const GradientShift& shift) { return shift.cosine; });
   std::printf("%-27s %5g %6s %6s %6.1f %% %8.2f %6.1f %9.3f %7.2f %7.3f\n",
               (result.network + ", " + result.name).c_str(), static_cast<double>(result.rate),
-              steps_to(0.90, seen).c_str(), steps_to(0.95, seen).c_str(), 100 * seen.back().test.correct, wander(seen),
-              growth(seen), l2, relative, cosine);
+              steps_to(0.90, seen).c_str(), steps_to(0.95, seen).c_str(), 100 * seen.back().test.correct,
+              wander(settled(seen)), growth(settled(seen)), l2, relative, cosine);
 }
 
 inline void print_table(const std::vector<ShiftResult>& results) {
