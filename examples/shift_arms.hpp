@@ -20,8 +20,8 @@ struct ShiftArm {
   float rate_of_plain = 0;  // that part of the rate of the first arm, "plain"; 0: a rate chosen for this arm
 };
 
-/// Ten groups of ten channels each: batches of 60 say too little about the covariance of 100 channels, as Huang et al.
-/// 2018, section 3.3, found.
+/// Ten groups of ten channels each: the covariance of 100 channels over a batch of 60 has no full rank. Groups are the
+/// answer of Huang et al. 2018, Decorrelated Batch Normalization.
 inline std::unique_ptr<Layer> whitening(Shape shape) {
   tensornorm::WhiteningOptions options;
   options.channel_axis = -1;
