@@ -1,40 +1,43 @@
 // Trains two small networks on handwritten digits, each once bare and once with every normalization that applies, and
 // compares how fast and how far they learn.
 
+#include <array>
 #include <cstddef>
 #include <cstdio>
-#include <exception>
 #include <filesystem>
 #include <fstream>
-#include <future>
-#include <limits>
-#include <stdexcept>
-#include <string>
 #include <vector>
 
 #include "arms.hpp"
 #include "digits_data.hpp"
+#include "loading.hpp"
 #include "options.hpp"
+#include "pictures.hpp"
 #include "report.hpp"
 #include "training.hpp"
+#include "tuning.hpp"
+#include "workers.hpp"
 
 namespace digits {
 namespace {
 
-constexpr float kRates[] = {0.1f, 0.3f, 1, 3, 10};
+constexpr const char* kUsage =
+    R"(Trains two small networks on handwritten digits, without and with each normalization layer.
 
-Split load(const Options& options) {
-  Split data = options.mnist ? load_mnist(*options.mnist) : split(load_csv(options.data / "digits.csv"), options.seed);
-  if (options.quick) data = {first_images(data.train, 600), first_images(data.test, 200)};
-  if (data.train.size() < 2 * kBatch)
-    throw std::runtime_error("training needs " + std::to_string(2 * kBatch) + " images, found " +
-                             std::to_string(data.train.size()));
-  return data;
-}
+usage: digits [options]
+  --quick       a few seconds: 600 images, 2 epochs
+  --epochs N    epochs of every network
+  --seed N      split, first weights and batches (default 1)
+  --out DIR     where curves.csv, curves.gp and curves.png go (default digits-out)
+  --data DIR    where digits.csv lies (default: the source tree's examples/data)
+  --mnist DIR   train on MNIST instead, which takes minutes; DIR holds, unpacked, train-images-idx3-ubyte,
+                train-labels-idx1-ubyte, t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte
+  --help        this text
+)";
 
 int epochs_of(const Arm& arm, const Options& options) {
   const bool dense = arm.network == "dense";
-  if (options.epochs) return *options.epochs;
+  if (options.length) return *options.length;
   if (options.quick) return 2;
   if (options.mnist) return dense ? 3 : 1;
   return dense ? 40 : 12;
@@ -47,33 +50,19 @@ double validation_loss(const Arm& arm, const Split& validation, const Schedule& 
   return loss;
 }
 
-/// The rate of the lowest validation loss. Every arm chooses from the same grid; the test images play no part.
-float best_rate(const Arm& arm, const Split& validation, Schedule schedule) {
-  std::vector<std::future<double>> losses;  // each on a thread of its own
-  for (const float rate : kRates) {
-    schedule.rate = rate;
-    losses.push_back(
-        std::async(std::launch::async, [=, &arm, &validation] { return validation_loss(arm, validation, schedule); }));
-  }
-  float best = kRates[0];
-  double lowest = std::numeric_limits<double>::infinity();
-  for (std::size_t i = 0; i < losses.size(); ++i) {
-    const double loss = losses[i].get();
-    std::printf(" %g", static_cast<double>(kRates[i]));
-    std::fflush(stdout);
-    if (loss < lowest) {  // false for the NaN of a run that diverged
-      lowest = loss;
-      best = kRates[i];
-    }
-  }
-  return best;
+float chosen_rate(const Arm& arm, const Split& validation, const Schedule& schedule) {
+  std::array<double, kRates.size()> losses{};
+  in_parallel(kRates.size(), [&](std::size_t i) {
+    losses[i] = validation_loss(arm, validation, {schedule.epochs, kRates[i], schedule.seed});
+  });
+  return best_rate(losses);
 }
 
 Result run(const Arm& arm, const Split& data, const Split& validation, Schedule schedule) {
-  std::printf("%s, %s: rates", arm.network.c_str(), arm.name.c_str());
+  std::printf("%s, %s: ", arm.network.c_str(), arm.name.c_str());
   std::fflush(stdout);
-  schedule.rate = best_rate(arm, validation, schedule);
-  std::printf(", best %g ", static_cast<double>(schedule.rate));
+  schedule.rate = chosen_rate(arm, validation, schedule);
+  std::printf("rate %g ", static_cast<double>(schedule.rate));
   const auto progress = [](const Reading&) {
     std::printf(".");
     std::fflush(stdout);
@@ -85,8 +74,7 @@ Result run(const Arm& arm, const Split& data, const Split& validation, Schedule 
 
 void compare(const Options& options) {
   const Split data = load(options);
-  constexpr Index kTuning = 6000;  // enough to choose a rate by; MNIST has ten times as many
-  const Split validation = split(first_images(data.train, kTuning), options.seed);
+  const Split validation = validation_of(data.train, options.seed);
   std::filesystem::create_directories(options.out);
   std::ofstream csv = create(options.out / "curves.csv");
   csv << kCsvHeader;
@@ -98,23 +86,13 @@ void compare(const Options& options) {
     write_csv(csv, results.back());
   }
   print_table(results);
-  draw_curves(options.out);
+  std::printf("\n%s\n", (options.out / "curves.csv").c_str());
+  draw(options.out, "curves", kGnuplotScript);
 }
 
 }  // namespace
 }  // namespace digits
 
-int main(int count, char** arguments) try {
-  const digits::Options options = digits::parse_options({arguments + 1, arguments + count});
-  if (options.help)
-    std::fputs(digits::kUsage, stdout);
-  else
-    digits::compare(options);
-  return 0;
-} catch (const digits::UsageError& error) {
-  std::fprintf(stderr, "digits: %s\n\n%s", error.what(), digits::kUsage);
-  return 2;
-} catch (const std::exception& error) {
-  std::fprintf(stderr, "digits: %s\n", error.what());
-  return 1;
+int main(int count, char** arguments) {
+  return digits::run_program({"digits", "--epochs", digits::kUsage}, count, arguments, digits::compare);
 }

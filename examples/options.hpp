@@ -3,6 +3,8 @@
 // The command line.
 
 #include <charconv>
+#include <cstdio>
+#include <exception>
 #include <filesystem>
 #include <optional>
 #include <stdexcept>
@@ -15,30 +17,23 @@
 
 namespace digits {
 
-constexpr const char* kUsage =
-    R"(Trains two small networks on handwritten digits, without and with each normalization layer.
-
-usage: digits [options]
-  --quick       a few seconds: 600 images, 2 epochs
-  --epochs N    epochs of every network
-  --seed N      split, first weights and batches (default 1)
-  --out DIR     where curves.csv, curves.gp and curves.png go (default digits-out)
-  --data DIR    where digits.csv lies (default: the source tree's examples/data)
-  --mnist DIR   train on MNIST instead, which takes minutes; DIR holds, unpacked, train-images-idx3-ubyte,
-                train-labels-idx1-ubyte, t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte
-  --help        this text
-)";
-
 struct UsageError : std::runtime_error {
   using std::runtime_error::runtime_error;
+};
+
+/// What one example's command line has of its own.
+struct Program {
+  std::string name;  // of the output directory too: NAME-out
+  std::string length_option;
+  const char* usage;
 };
 
 struct Options {
   bool help = false;
   bool quick = false;
-  std::optional<int> epochs;
+  std::optional<int> length;  // of every training, in the program's unit
   unsigned seed = 1;
-  std::filesystem::path out = "digits-out";
+  std::filesystem::path out;
   std::filesystem::path data = TENSORNORM_EXAMPLE_DATA;
   std::optional<std::filesystem::path> mnist;
 };
@@ -53,8 +48,9 @@ Number parse_number(const std::string& option, const std::string& text, Number s
   return value;
 }
 
-inline Options parse_options(const std::vector<std::string>& arguments) {
+inline Options parse_options(const Program& program, const std::vector<std::string>& arguments) {
   Options options;
+  options.out = program.name + "-out";
   for (auto argument = arguments.begin(); argument != arguments.end(); ++argument) {
     const std::string& option = *argument;
     const auto value = [&]() -> const std::string& {
@@ -65,8 +61,8 @@ inline Options parse_options(const std::vector<std::string>& arguments) {
       options.help = true;
     else if (option == "--quick")
       options.quick = true;
-    else if (option == "--epochs")
-      options.epochs = parse_number(option, value(), 1);
+    else if (option == program.length_option)
+      options.length = parse_number(option, value(), 1);
     else if (option == "--seed")
       options.seed = parse_number(option, value(), 0U);
     else if (option == "--out")
@@ -79,6 +75,23 @@ inline Options parse_options(const std::vector<std::string>& arguments) {
       throw UsageError("unknown option '" + option + "'");
   }
   return options;
+}
+
+/// main() of an example: `body` with the options.
+template <class Body>
+int run_program(const Program& program, int count, char** arguments, const Body& body) try {
+  const Options options = parse_options(program, {arguments + 1, arguments + count});
+  if (options.help)
+    std::fputs(program.usage, stdout);
+  else
+    body(options);
+  return 0;
+} catch (const UsageError& error) {
+  std::fprintf(stderr, "%s: %s\n\n%s", program.name.c_str(), error.what(), program.usage);
+  return 2;
+} catch (const std::exception& error) {
+  std::fprintf(stderr, "%s: %s\n", program.name.c_str(), error.what());
+  return 1;
 }
 
 }  // namespace digits

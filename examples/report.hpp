@@ -3,9 +3,6 @@
 // What came out: a table for the eye, a CSV for other programs, a picture.
 
 #include <cstdio>
-#include <cstdlib>
-#include <filesystem>
-#include <fstream>
 #include <ostream>
 #include <sstream>
 #include <stdexcept>
@@ -46,12 +43,6 @@ inline void print_table(const std::vector<Result>& results) {
                 static_cast<double>(result.rate), epochs_to(0.90, result.readings).c_str(),
                 epochs_to(0.95, result.readings).c_str(), 100 * result.readings.back().test_accuracy,
                 milliseconds_per_epoch(result.readings));
-}
-
-inline std::ofstream create(const std::filesystem::path& file) {
-  std::ofstream out(file);
-  if (!out) throw std::runtime_error("cannot write " + file.string());
-  return out;
 }
 
 constexpr const char* kCsvHeader = "network,normalization,rate,epoch,train_loss,test_loss,test_accuracy,seconds\n";
@@ -115,19 +106,5 @@ do for [network in "dense convolutional"] {
   unset label
 }
 )";
-
-/// Draws curves.csv with gnuplot, or says how to.
-inline void draw_curves(const std::filesystem::path& directory) {
-  create(directory / "curves.gp") << kGnuplotScript;
-  const std::filesystem::path before = std::filesystem::current_path();
-  std::filesystem::current_path(directory);  // so that no path needs quoting in the command
-  const bool drawn = std::system("command -v gnuplot >/dev/null && gnuplot curves.gp") == 0;
-  std::filesystem::current_path(before);
-  if (drawn)
-    std::printf("\nThe curves: %s\n", (directory / "curves.png").c_str());
-  else
-    std::printf("\nNo picture: install gnuplot, then run \"gnuplot curves.gp\" in %s\n", directory.c_str());
-  std::printf("The numbers: %s\n", (directory / "curves.csv").c_str());
-}
 
 }  // namespace digits

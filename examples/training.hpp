@@ -65,39 +65,65 @@ inline Score test(const Network& network, const Dataset& data) {
 
 constexpr Index kBatch = 60;
 
-/// Mean loss over the batches [first, last) of the images in `order`.
-inline double train_batches(Network& network, const Dataset& data, const std::vector<Index>& order, Index first,
-                            Index last, float rate) {
-  double loss = 0;
-  for (Index i = first; i < last; ++i) {
-    const Dataset batch = pick(data, order, i * kBatch, (i + 1) * kBatch);
-    Matrix gradient = network.forward(batch.images);
-    loss += softmax_cross_entropy(gradient, batch.labels.data()).loss;
-    network.backward(gradient / kBatch);
-    network.step(rate);
+/// Mini-batches without end. Shuffles every epoch; the images that fill no batch wait for the next shuffle.
+class Batches {
+ public:
+  /// At least one batch of images.
+  Batches(const Dataset& data, std::mt19937& random) : data_(data), random_(random) {}
+
+  Index per_epoch() const { return data_.size() / kBatch; }
+
+  Dataset next() {
+    const Index i = taken_++ % per_epoch();
+    if (i == 0) {
+      order_ = in_order(data_.size());
+      std::shuffle(order_.begin(), order_.end(), random_);
+    }
+    return pick(data_, order_, i * kBatch, (i + 1) * kBatch);
   }
-  return loss / static_cast<double>((last - first) * kBatch);
+
+ private:
+  const Dataset& data_;
+  std::mt19937& random_;
+  std::vector<Index> order_;
+  Index taken_ = 0;
+};
+
+/// Mean loss of a batch; leaves its gradients in the network.
+inline double differentiate(Network& network, const Dataset& batch) {
+  Matrix gradient = network.forward(batch.images);
+  const double loss = softmax_cross_entropy(gradient, batch.labels.data()).loss;
+  network.backward(gradient / static_cast<float>(batch.size()));
+  return loss / static_cast<double>(batch.size());
 }
 
-/// Shuffles every epoch; the images that fill no batch wait for the next shuffle. Every call with the same seed starts
-/// from the same weights and sees the same batches, whatever is normalized.
+/// Mean loss over the next `count` batches.
+inline double train_batches(Network& network, Batches& batches, Index count, float rate) {
+  double loss = 0;
+  for (Index i = 0; i < count; ++i) {
+    loss += differentiate(network, batches.next());
+    network.step(rate);
+  }
+  return loss / static_cast<double>(count);
+}
+
+/// Every call with the same seed starts from the same weights and sees the same batches, whatever is normalized.
 template <class Build, class Watch>
 std::vector<Reading> train(const Build& build, const Split& data, const Schedule& schedule, const Watch& watch) {
   constexpr Index kBetweenReadings = 100;  // batches; the UCI digits have 23 an epoch, MNIST has 1,000
-  const Index batches = data.train.size() / kBatch;
   std::mt19937 random(schedule.seed);
   Network network = build(data.train.shape, random);
+  Batches batches(data.train, random);
+  const Index in_epoch = batches.per_epoch();
   std::vector<Reading> readings;
   for (int epoch = 0; epoch < schedule.epochs; ++epoch) {
-    std::vector<Index> order = in_order(data.train.size());
-    std::shuffle(order.begin(), order.end(), random);
-    for (Index first = 0; first < batches; first += kBetweenReadings) {
-      const Index last = std::min(first + kBetweenReadings, batches);
+    for (Index first = 0; first < in_epoch; first += kBetweenReadings) {
+      const Index last = std::min(first + kBetweenReadings, in_epoch);
       const auto start = std::chrono::steady_clock::now();
-      const double loss = train_batches(network, data.train, order, first, last, schedule.rate);
+      const double loss = train_batches(network, batches, last - first, schedule.rate);
       const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
       const Score score = test(network, data.test);
-      const double epochs = epoch + static_cast<double>(last) / static_cast<double>(batches);
+      const double epochs = epoch + static_cast<double>(last) / static_cast<double>(in_epoch);
       readings.push_back({epochs, loss, score.loss, score.correct, taken.count()});
       watch(readings.back());
     }
