@@ -79,9 +79,9 @@ struct Lower {
   // And back, rounded.
   template <class Doubles, class V>
   static TENSORNORM_INLINE void narrow(const Doubles& low, const Doubles& high, V& v) {
-    using Half = Vec<float, kFloats / 2>;
-    const Half halves[2] = {__builtin_convertvector(low, Half), __builtin_convertvector(high, Half)};
-    copy_bits(halves, v);
+    using Part = Vec<float, kFloats / 2>;
+    const Part parts[2] = {__builtin_convertvector(low, Part), __builtin_convertvector(high, Part)};
+    copy_bits(parts, v);
   }
   // 16-bit to 32-bit lanes and back; the values fit.
   template <class Narrow, class Wide>
