@@ -19,7 +19,7 @@ constexpr Format<T> kFormat;
 template <>
 constexpr Format<float> kFormat<float>{24, -126, 8e-7, 1.5};
 template <>
-constexpr Format<double> kFormat<double>{53, -1022, 1.5e-15, 4};
+constexpr Format<double> kFormat<double>{53, -1022, 1.5e-15, 1.5};
 template <>
 constexpr Format<Eigen::half> kFormat<Eigen::half>{11, -14, 1e-7, 1.5};
 template <>

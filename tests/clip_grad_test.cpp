@@ -18,6 +18,7 @@
 #include <tensornorm/batch_norm.hpp>
 #include <tensornorm/clip_grad.hpp>
 
+#include "counting_pool.hpp"
 #include "sweep.hpp"
 
 namespace tensornorm_test {
@@ -498,22 +499,6 @@ TEST(ClipGradMisuse, NegativeAndNaN) {
 }
 
 // ---- threads
-
-class CountingPool : public Eigen::ThreadPoolInterface {
- public:
-  explicit CountingPool(int threads) : pool_(threads) {}
-  void Schedule(std::function<void()> work) override {
-    ++scheduled;
-    pool_.Schedule(std::move(work));
-  }
-  int NumThreads() const override { return pool_.NumThreads(); }
-  int CurrentThreadId() const override { return pool_.CurrentThreadId(); }
-
-  std::atomic<int> scheduled{0};
-
- private:
-  Eigen::ThreadPool pool_;
-};
 
 // Gradients of 150 000 elements in all, among them one that overflows and one with gaps.
 struct Gradients {

@@ -1,72 +1,20 @@
-// Gradients against central differences: no formula of the backward pass takes part. In double, gamma not 1, beta not
-// 0.
+// Gradients of every layer against central differences.
 #include <string>
 
 #include <tensornorm/tensornorm.hpp>
 
-#include "sweep.hpp"
+#include "differences.hpp"
 
 using namespace tensornorm;
 using namespace tensornorm_test;
 
 namespace {
 
-constexpr double kStep = 1e-5;
-constexpr Real kAllowed = 1e-7L;  // relative to the largest: truncation (kStep^2) and cancellation (1e-16 / kStep)
-
-void expect_gradient(const std::string& what, const Values& got, const Reals& want) {
-  Real largest = 0;
-  for (const Real v : want) largest = std::max(largest, std::abs(v));
-  EXPECT_GT(largest, 0.01) << what << " is too small to test";
-  expect_close(what, got, want, Reals(want.size(), kAllowed * std::max(largest, Real(1))));
-}
-
-/// loss = sum(w * y(x, gamma, beta)), and backward's dy is w.
-template <int Rank, int Layout, class Layer>
-void check(Layer layer, const Extents& extents, const std::string& name) {
-  const std::string what = name + " " + text(extents) + " " + layout_name(Layout);
-  Guarded<double, Rank, Layout> x(extents, normal(count(extents), 31, 0.5)), dy(extents, normal(count(extents), 32));
-  Guarded<double, Rank, Layout> y(extents), dx(extents);
-  const Values w = dy.values();
-  draw_parameters(layer, 33);
-
-  auto loss = [&] {
-    layer.forward(x.map(), y.map());
-    Real sum = 0;
-    const Values values = y.values();
-    for (std::size_t i = 0; i < w.size(); ++i) sum += Real(w[i]) * Real(values[i]);
-    return sum;
-  };
-  auto difference = [&](double& v) {
-    const double at = v, above = at + kStep, below = at - kStep;
-    v = above;
-    const Real up = loss();
-    v = below;
-    const Real down = loss();
-    v = at;
-    return (up - down) / (Real(above) - Real(below));
-  };
-
-  Reals want_dx(w.size()), want_dgamma, want_dbeta;
-  const auto positions = storage_positions(extents, Layout);
-  for (std::size_t i = 0; i < w.size(); ++i) want_dx[i] = difference(x.data()[positions[i]]);
-  for (Index p = 0; p < layer.gamma().size(); ++p) want_dgamma.push_back(difference(layer.gamma()[p]));
-  if constexpr (HasBeta<Layer>::value) {
-    for (Index p = 0; p < layer.beta().size(); ++p) want_dbeta.push_back(difference(layer.beta()[p]));
-  }
-
-  loss();
-  layer.backward(x.map(), dy.map(), dx.map());
-  expect_gradient(what + " dx", dx.values(), want_dx);
-  if (!want_dgamma.empty()) expect_gradient(what + " dgamma()", values_of(layer.dgamma()), want_dgamma);
-  if constexpr (HasBeta<Layer>::value) {
-    if (!want_dbeta.empty()) expect_gradient(what + " dbeta()", values_of(layer.dbeta()), want_dbeta);
-  }
-}
-
 template <class Layer>
 void in_every_layout(const Layer& layer, const Extents& extents, const std::string& name) {
-  in_both_layouts<2, 3, 4>(extents, [&](auto rank, auto layout) { check<rank, layout>(layer, extents, name); });
+  const Values x = normal(count(extents), 31, 0.5);
+  in_both_layouts<2, 3, 4>(extents,
+                           [&](auto rank, auto layout) { check_gradient<rank, layout>(layer, extents, x, name); });
 }
 
 const Extents kShapes[] = {{7, 5}, {2, 3, 5}, {3, 6, 5}, {2, 3, 5, 7}};

@@ -10,6 +10,7 @@
 #include <memory>
 #include <thread>
 
+#include "counting_pool.hpp"
 #include "every_layer.hpp"
 
 namespace tensornorm_test {
@@ -171,22 +172,6 @@ void for_each_large_layer(Use use) {
     use(problem, kind.name, layer, problem.run(layer, Eigen::DefaultDevice()));
   });
 }
-
-class CountingPool : public Eigen::ThreadPoolInterface {
- public:
-  explicit CountingPool(int threads) : pool_(threads) {}
-  void Schedule(std::function<void()> work) override {
-    ++scheduled;
-    pool_.Schedule(std::move(work));
-  }
-  int NumThreads() const override { return pool_.NumThreads(); }
-  int CurrentThreadId() const override { return pool_.CurrentThreadId(); }
-
-  std::atomic<int> scheduled{0};
-
- private:
-  Eigen::ThreadPool pool_;
-};
 
 // Without this every other test of this file could pass on one thread.
 TEST(Pools, HelpWithLargeTensorsOnly) {

@@ -144,9 +144,9 @@ class Whitening : public Protocol<Whitening<Scalar>, Scalar> {
   core::ChannelMatrix checked_matrix(const Shape& x) const;
   void check_statistics(const Shape& x) const;
   Statistics batch_statistics(const core::Runner& runner, const core::ChannelMatrix& m, const Scalar* x);
-  void map(const core::Runner& runner, const core::ChannelMatrix& m, const Scalar* x, Scalar* y,
-           const core::SplitMean& mean, const Matrix& whitening) const;
-  void unmap(const core::Runner& runner, const core::ChannelMatrix& m, const Scalar* y, Scalar* x) const;
+  core::Affine<Param> affine() const {
+    return options_.affine ? core::Affine<Param>{gamma_.data(), beta_.data()} : core::Affine<Param>{};
+  }
   core::WhiteningGradients gradients(const core::Runner& runner, const core::ChannelMatrix& m, const Scalar* x,
                                      const Scalar* dy);
 
@@ -205,30 +205,6 @@ core::WhiteningStatistics Whitening<Scalar>::batch_statistics(const core::Runner
 }
 
 template <class Scalar>
-void Whitening<Scalar>::map(const core::Runner& runner, const core::ChannelMatrix& m, const Scalar* x, Scalar* y,
-                            const core::SplitMean& mean, const Matrix& whitening) const {
-  const bool affine = options_.affine;
-  core::map_groups(
-      runner, m, x, y, whitening, [&](double v, Index c) { return mean.centred(v, c); },
-      [&](double z, Index c) {
-        return affine ? z * static_cast<double>(gamma_[c]) + static_cast<double>(beta_[c]) : z;
-      });
-}
-
-template <class Scalar>
-void Whitening<Scalar>::unmap(const core::Runner& runner, const core::ChannelMatrix& m, const Scalar* y,
-                              Scalar* x) const {
-  core::map_groups(
-      runner, m, y, x, running_.coloring,
-      [&](double v, Index c) {
-        if (!options_.affine) return v;
-        const double gamma = static_cast<double>(gamma_[c]);
-        return gamma == 0 ? 0 : (v - static_cast<double>(beta_[c])) / gamma;
-      },
-      [&](double z, Index c) { return z + running_.mean[c]; });
-}
-
-template <class Scalar>
 template <class Device, class X, class Y>
 void Whitening<Scalar>::run_forward(const Device& device, const X& x, Y& y) {
   const core::Input<X> in(x);
@@ -250,7 +226,7 @@ void Whitening<Scalar>::run_forward(const Device& device, const X& x, Y& y) {
   pass_ = {in.shape(), true, training_, training_};
   if (empty) return;
   if (training_) running_.update(last_, options_.momentum);
-  map(runner, m, in.data(), y_data, last_.split_mean(), last_.whitening);
+  core::whiten(runner, m, in.data(), y_data, last_.split_mean(), last_.whitening, affine());
 }
 
 template <class Scalar>
@@ -262,7 +238,8 @@ void Whitening<Scalar>::run_infer(const Device& device, const X& x, Y& y) const 
   out.check_overlap(in.data(), "y", "x");
   Scalar* const y_data = out.prepare();
   if (in.shape().count() == 0) return;
-  map(core::runner_on(device, m.work()), m, in.data(), y_data, running_.split_mean(), running_.whitening);
+  core::whiten(core::runner_on(device, m.work()), m, in.data(), y_data, running_.split_mean(), running_.whitening,
+               affine());
 }
 
 template <class Scalar>
@@ -286,7 +263,8 @@ void Whitening<Scalar>::run_inverse(const Device& device, const Y& y, X& x) cons
   core::Output<X> out(x, "x", in.shape());
   out.check_overlap(in.data(), "x", "y");
   Scalar* const x_data = out.prepare();
-  if (in.shape().count() > 0) unmap(core::runner_on(device, m.work()), m, in.data(), x_data);
+  if (in.shape().count() == 0) return;
+  core::color(core::runner_on(device, m.work()), m, in.data(), x_data, running_.mean, running_.coloring, affine());
 }
 
 template <class Scalar>

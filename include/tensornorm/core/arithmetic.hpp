@@ -106,25 +106,33 @@ struct Gradients {
   }
 };
 
-// p = q = |x| * factor: the sums of a 1-norm and a 2-norm.
-template <class S, class Factor>
-struct Magnitudes {
+// x and one operand.
+template <class S, class Operand>
+struct WithOperand {
   using Scalar = S;
   Rows<S> x;
-  Factor factor;
+  Operand operand;
 
   TENSORNORM_INLINE void prefetch(Index r, Index j) const { x.prefetch(r, j); }
 
   template <class V>
   struct Row {
     RowOf<Rows<S>, V> x;
-    RowOf<Factor, V> factor;
+    RowOf<Operand, V> operand;
   };
   template <class Isa, class V>
   TENSORNORM_INLINE void begin(Index r, Row<V>& row) const {
     x.template begin<Isa>(r, row.x);
-    factor.template begin<Isa>(r, row.factor);
+    operand.template begin<Isa>(r, row.operand);
   }
+};
+
+// p = q = |x| * factor: the sums of a 1-norm and a 2-norm.
+template <class S, class Factor>
+struct Magnitudes : WithOperand<S, Factor> {
+  template <class V>
+  using Row = typename WithOperand<S, Factor>::template Row<V>;
+
   template <class V, class At>
   TENSORNORM_INLINE void factors(const Row<V>& row, const At& at, V& p, V& q) const {
     using T = ParamOf<S>;
@@ -133,7 +141,7 @@ struct Magnitudes {
     row.x.get(at, p);
     magnitude_bits<T, lanes>(p, bits);
     copy_bits(bits, p);
-    row.factor.get(at, q);
+    row.operand.get(at, q);
     p *= q;
     q = p;
   }
@@ -143,56 +151,30 @@ struct Magnitudes {
 
 // y = x * factor.
 template <class S, class Factor>
-struct Scaled {
-  using Scalar = S;
-  Rows<S> x;
-  Factor factor;
-
-  TENSORNORM_INLINE void prefetch(Index r, Index j) const { x.prefetch(r, j); }
-
+struct Scaled : WithOperand<S, Factor> {
   template <class V>
-  struct Row {
-    RowOf<Rows<S>, V> x;
-    RowOf<Factor, V> factor;
-  };
-  template <class Isa, class V>
-  TENSORNORM_INLINE void begin(Index r, Row<V>& row) const {
-    x.template begin<Isa>(r, row.x);
-    factor.template begin<Isa>(r, row.factor);
-  }
+  using Row = typename WithOperand<S, Factor>::template Row<V>;
+
   template <class V, class At>
   TENSORNORM_INLINE void value(const Row<V>& row, const At& at, V& y) const {
     V f;
     row.x.get(at, y);
-    row.factor.get(at, f);
+    row.operand.get(at, f);
     y *= f;
   }
 };
 
 // y = x between -limit and limit; NaN, which compares with nothing, stays.
 template <class S, class Limit>
-struct Clamped {
-  using Scalar = S;
-  Rows<S> x;
-  Limit limit;
-
-  TENSORNORM_INLINE void prefetch(Index r, Index j) const { x.prefetch(r, j); }
-
+struct Clamped : WithOperand<S, Limit> {
   template <class V>
-  struct Row {
-    RowOf<Rows<S>, V> x;
-    RowOf<Limit, V> limit;
-  };
-  template <class Isa, class V>
-  TENSORNORM_INLINE void begin(Index r, Row<V>& row) const {
-    x.template begin<Isa>(r, row.x);
-    limit.template begin<Isa>(r, row.limit);
-  }
+  using Row = typename WithOperand<S, Limit>::template Row<V>;
+
   template <class V, class At>
   TENSORNORM_INLINE void value(const Row<V>& row, const At& at, V& y) const {
     V most;
     row.x.get(at, y);
-    row.limit.get(at, most);
+    row.operand.get(at, most);
     const V least = -most;
     y = y > most ? most : y;
     y = y < least ? least : y;

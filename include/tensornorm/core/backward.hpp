@@ -210,10 +210,8 @@ class Backward {
         param_gx_[param] += share_gx_[run.first + k];
       }
     });
-    for (Index p = 0; p < params_; ++p) {
-      if (a_.dgamma != nullptr) a_.dgamma[p] = static_cast<T>(param_gx_[p]);
-      if (a_.dbeta != nullptr) a_.dbeta[p] = static_cast<T>(param_g_[p]);
-    }
+    if (a_.dbeta != nullptr) core::run(RoundSums<T>{param_g_, 1, 0, params_, a_.dbeta});
+    if (a_.dgamma != nullptr) core::run(RoundSums<T>{param_gx_, 1, 0, params_, a_.dgamma});
   }
 
   T gamma_at(Index param) const { return a_.gamma == nullptr ? T(1) : a_.gamma[param]; }

@@ -99,7 +99,7 @@ struct Map {
       j = head_of(out);
     } else {
       if (to.past_cache) prefetch_output(out);
-      if (to.in_place) functor.value(row, end, last);
+      if (to.in_place && cols % lanes != 0) functor.value(row, end, last);
     }
     if constexpr (Isa::unrolls) {
       for (const Index stop = cols - 4 * lanes; j <= stop; j += 4 * lanes) {

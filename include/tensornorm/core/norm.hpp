@@ -66,7 +66,7 @@ class NormPart {
     std::fill_n(magnitudes, tile.rows, 0.0);
     std::fill_n(squares, tile.rows, 0.0);
     using Functor = Magnitudes<Scalar, PerRowOrAll<ParamOf<Scalar>>>;
-    row_reduce(Functor{{x + tile.offset, tile.stride}, {&factor, kNone}}, tile, magnitudes, squares);
+    row_reduce(Functor{{{x + tile.offset, tile.stride}, {&factor, kNone}}}, tile, magnitudes, squares);
     Sum result;
     for (Index r = 0; r < tile.rows; ++r) {
       result.magnitudes += magnitudes[r];

@@ -26,6 +26,38 @@ void map_groups(const Runner& runner, const ChannelMatrix& m, const Scalar* x, S
   });
 }
 
+// y = z * gamma + beta and back; null where a layer has neither.
+template <class Param>
+struct Affine {
+  const Param *gamma = nullptr, *beta = nullptr;
+
+  double operator()(double z, Index c) const {
+    return gamma == nullptr ? z : z * static_cast<double>(gamma[c]) + static_cast<double>(beta[c]);
+  }
+  // A gamma of 0 took z away: 0 stands for it.
+  double inverse(double y, Index c) const {
+    if (gamma == nullptr) return y;
+    return gamma[c] == 0 ? 0 : (y - static_cast<double>(beta[c])) / static_cast<double>(gamma[c]);
+  }
+};
+
+// y = affine(W (x - mean)).
+template <class Scalar, class Param>
+void whiten(const Runner& runner, const ChannelMatrix& m, const Scalar* x, Scalar* y, const SplitMean& mean,
+            const Eigen::MatrixXd& whitening, const Affine<Param>& affine) {
+  map_groups(
+      runner, m, x, y, whitening, [&](double v, Index c) { return mean.centred(v, c); }, affine);
+}
+
+// x = mean + C affine^-1(y), C being what the groups' matrices colour with.
+template <class Scalar, class Param>
+void color(const Runner& runner, const ChannelMatrix& m, const Scalar* y, Scalar* x, const Eigen::ArrayXd& mean,
+           const Eigen::MatrixXd& coloring, const Affine<Param>& affine) {
+  map_groups(
+      runner, m, y, x, coloring, [&](double v, Index c) { return affine.inverse(v, c); },
+      [&](double z, Index c) { return z + mean[c]; });
+}
+
 // What backward finds before it writes dx. Of each group, dx = dy_factors^T * dy + x_factors * (x - mean) - shift.
 struct WhiteningGradients {
   Eigen::ArrayXd dgamma, dbeta;           // (channels)
