@@ -127,8 +127,11 @@ TEST(WhiteningMisuse, PassesThatDoNotFollow) {
   expect_refused("no fit", {4}, [&] { fresh.inverse(s.y.map(), s.dx.map()); });
   fresh.fit(s.x.map());
   fresh.inverse(s.y.map(), s.dx.map());
-  fresh.forward(s.x.map(), s.y.map());
+  fresh.forward(s.dy.map(), s.y.map());
   expect_refused("a forward since the fit", {4}, [&] { fresh.inverse(s.y.map(), s.dx.map()); });
+  fresh.fit(s.x.map());
+  fresh.running_mean()[0] += 1;
+  expect_refused("an assignment since the fit", {4}, [&] { fresh.inverse(s.y.map(), s.dx.map()); });
   for (const Method method : {Method::kPca, Method::kCholesky}) {
     Whitening<float> fitted(4, options_of(method));
     expect_refused("training what is fitted", {1}, [&] { fitted.forward(s.x.map(), s.y.map()); });

@@ -446,6 +446,62 @@ TEST(WhiteningTransform, NewtonComesNearZca) {
   EXPECT_LE(last, 1e-12);
 }
 
+// Converged, W is Sigma^(-1/2), and so is its gradient: more iterations must not multiply rounding errors.
+TEST(Whitening, NewtonsGradientComesNearZcas) {
+  const Matrix x = mixed(64, 6, 3), dy = Eigen::Map<const Matrix>(normal(384, 2).data(), 64, 6);
+  Whitening<double> zca(6, options_of(Method::kZca));
+  Matrix y(64, 6), want(64, 6), dx(64, 6);
+  zca.forward(x, y);
+  zca.backward(x, dy, want);
+  for (const int iterations : {20, 30, 100}) {
+    WhiteningOptions options = options_of(Method::kNewton);
+    options.iterations = iterations;
+    Whitening<double> newton(6, options);
+    newton.forward(x, y);
+    newton.backward(x, dy, dx);
+    expect_near(std::to_string(iterations) + " iterations", dx.cast<Real>(), want.cast<Real>(),
+                1e-9L * Real(want.cwiseAbs().maxCoeff()));
+  }
+}
+
+// dx of x * scale is dx / scale, as far as doubles go.
+TEST(Whitening, GradientsScale) {
+  const Matrix x = mixed(60, 6, 3), dy = Eigen::Map<const Matrix>(normal(360, 2).data(), 60, 6);
+  for (const Method method : {Method::kZca, Method::kNewton}) {
+    Matrix y(60, 6), want(60, 6), dx(60, 6);
+    Whitening<double> layer(6, options_of(method, 0, 2));
+    layer.forward(x, y);
+    layer.backward(x, dy, want);
+    for (const double scale : {1e-140, 1e-100, 1e100, 1e140}) {
+      const Matrix scaled = x * scale;
+      layer.forward(scaled, y);
+      layer.backward(scaled, dy, dx);
+      expect_near(std::string(name_of(method)) + " times " + std::to_string(scale), (dx * scale).cast<Real>(),
+                  want.cast<Real>(), 1e-11L * Real(want.cwiseAbs().maxCoeff()));
+    }
+  }
+}
+
+// Rounding x to 16 bits makes next to no variance: a weak direction is still one.
+template <class Scalar>
+void keeps_weak_directions(Index channels, double weak) {
+  using Samples = Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic>;
+  Matrix x = mixed(400, channels, 1);
+  x.col(0) = x.col(1) + weak * x.col(0);
+  const Samples samples = x.template cast<Scalar>();
+  Whitening<Scalar> layer(channels, options_of(Method::kZca, 0));
+  layer.fit(samples);
+  const Matrix w = layer.running_whitening();
+  const RealMatrix sigma = covariance_of(samples.template cast<double>());
+  const RealMatrix white = product(w.cast<Real>(), product(sigma, w.transpose().cast<Real>()));
+  expect_near(tensornorm_test::name_of<Scalar>(), white, RealMatrix::Identity(channels, channels), 1e-6L);
+}
+
+TEST(WhiteningTransform, KeepsWeakDirectionsOf16Bits) {
+  keeps_weak_directions<Eigen::bfloat16>(64, 0.1);
+  keeps_weak_directions<Eigen::half>(64, 0.02);
+}
+
 // Directions without variance have neither output nor gradient; nothing blows up.
 TEST(Whitening, TrainsOnRankDeficientDataWithoutEps) {
   const Matrix x = mixed(60, 6, 1).leftCols(3) * mixed(6, 6, 3).topRows(3);

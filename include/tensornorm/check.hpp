@@ -1,6 +1,7 @@
 // Errors. Every message holds the numbers that disagree.
 #pragma once
 
+#include <optional>
 #include <sstream>
 #include <stdexcept>
 
@@ -33,6 +34,12 @@ void write_extents(std::ostream& out, const Extents& extents, int count) {
 inline std::ostream& operator<<(std::ostream& out, const Shape& shape) {
   write_extents(out, shape.extents, shape.rank);
   return out;
+}
+
+// @throws std::invalid_argument when a running statistic cannot move by it
+inline void check_momentum(const std::optional<double>& momentum) {
+  check(!momentum || (*momentum >= 0 && *momentum <= 1), "momentum is ", momentum.value_or(0),
+        " but must lie between 0 and 1");
 }
 
 // The channel axis of x counted from 0. @throws std::invalid_argument when x has no such axis, at `first` or behind it,

@@ -49,17 +49,22 @@ void for_each_batch(const Device& device, FunctionRef<void(const GradientBatch&,
 /// gradients: any number of tensors, maps, matrices, arrays and blocks of any rank, layout, strides and scalar, in one
 /// call; GradientRefs; and ranges of these that can be walked twice, such as std::vector<GradientRef>. No two may
 /// overlap: elements given twice count and are scaled twice.
-/// Throws std::invalid_argument when max_norm is negative or NaN, and std::range_error when the norm is infinite or NaN
-/// (one NaN makes any norm NaN; a norm beyond double's range is infinite) unless options.error_if_nonfinite is false:
-/// then that norm is returned. Nothing is changed in any of these cases. What the compiler can see, a const gradient,
-/// an expression or another scalar, fails as a static_assert. A norm of max_norm or less leaves every bit alone;
-/// max_norm 0 gives zeros and infinity only measures. No elements: the norm is 0. The scaled norm is max_norm up to
-/// rounding: nothing is added to the divisor, which is above max_norm and so never 0; PyTorch's clip_grad_norm_ divides
-/// by norm + 1e-6 instead, which shrinks tiny gradients further. Squares neither overflow nor underflow, so finite
-/// gradients have the right norm: to 1e-6 of its value for float and 16-bit gradients, to 1e-14 for double. A scaled
-/// element is rounded once, a 16-bit one from float. Nothing is allocated but for a pool's own scheduling; the same
-/// bits on any number of threads and at any alignment. Source: Pascanu, Mikolov and Bengio 2013, On the difficulty of
-/// training recurrent neural networks, algorithm 1.
+///
+/// Errors: std::invalid_argument when max_norm is negative or NaN, and std::range_error when the norm is infinite or
+/// NaN (one NaN makes any norm NaN; a norm beyond double's range is infinite) unless options.error_if_nonfinite is
+/// false: then that norm is returned. Nothing is changed in any of these cases. What the compiler can see, a const
+/// gradient, an expression or another scalar, fails as a static_assert.
+///
+/// Edges: a norm of max_norm or less leaves every bit alone; max_norm 0 gives zeros and infinity only measures. No
+/// elements: the norm is 0. Nothing is added to the divisor, which is above max_norm and so never 0; PyTorch's
+/// clip_grad_norm_ divides by norm + 1e-6 instead, which shrinks tiny gradients further.
+///
+/// Precision: squares neither overflow nor underflow, so finite gradients have the right norm: to 1e-6 of its value for
+/// float and 16-bit gradients, to 1e-14 for double; the scaled norm is max_norm up to rounding. The factor is rounded
+/// to double or, for float and 16 bits, float, and so is the product, a 16-bit one once more. Nothing is allocated but
+/// for a pool's own scheduling; the same bits on any number of threads and at any alignment.
+///
+/// Source: Pascanu, Mikolov and Bengio 2013, On the difficulty of training recurrent neural networks, algorithm 1.
 template <class Device, class... G>
 double clip_grad_norm(const Device& device, double max_norm, ClipGradNormOptions options, G&&... gradients) {
   core::check(max_norm >= 0, "max_norm is ", max_norm, " but must be 0 or more");

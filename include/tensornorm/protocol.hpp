@@ -63,6 +63,13 @@ class Protocol {
   void infer(const Device& device, const X& x, Y&& y) const {
     if constexpr (core::CheckedCall<Scalar, X, Y>::ok) derived().run_infer(device, x, y);
   }
+  /// infer into a new tensor, as operator() makes one.
+  template <class X>
+  typename core::Traits<X>::Plain infer(const X& x) const {
+    typename core::Traits<X>::Plain y;
+    infer(x, y);
+    return y;
+  }
 
   /// dx, and the gradients of the parameters (overwritten, not accumulated), from x and the gradient dy of y, by the
   /// layer's formula; in eval mode running statistics are constants.

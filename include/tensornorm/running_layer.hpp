@@ -38,10 +38,7 @@ class RunningLayer : public CentredLayer<Derived, Scalar> {
   template <class Options>
   static Index checked(Index channels, const Options& options) {
     core::check(channels > 0, "a layer of ", channels, " channels: at least 1 is needed");
-    if (options.momentum) {
-      const double momentum = *options.momentum;
-      core::check(momentum >= 0 && momentum <= 1, "momentum is ", momentum, " but must lie between 0 and 1");
-    }
+    core::check_momentum(options.momentum);
     return options.affine ? channels : 0;
   }
 

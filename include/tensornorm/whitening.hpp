@@ -21,28 +21,35 @@ struct WhiteningOptions {
 
 /// Whitening: y = W (x - mean) * gamma + beta at every position, with the mean of each channel and, for each group of k
 /// = channels / groups neighbouring channels, a (k, k) matrix W with W Sigma W^T = I, Sigma being the group's biased
-/// covariance over the batch and all other axes plus eps on its diagonal. One channel to a group is BatchNorm.
+/// covariance over the batch and all other axes plus eps on its diagonal. Train mode (kZca, kNewton; of the others
+/// forward throws) needs more than one value per channel; running mean and running W move by momentum and replace the
+/// batch's in eval mode and infer. One channel to a group is BatchNorm in train mode; what runs is W, not the variance,
+/// and it starts from the identity: far from it, take momentum = nullopt.
 ///
-/// x: rank 2 or more, `channels` long along channel_axis; (N, C), (N, C, H, W), channels last, any layout. gamma, beta,
-/// mean, running_mean: (channels). whitening, running_whitening: (channels, k), the groups' matrices below one another.
-/// Train mode (kZca, kNewton; of the others forward throws) needs more than one value per channel; running mean and
-/// matrix move by momentum and replace the batch's in eval mode and infer. Edges: an empty x gives an empty y and
-/// changes no state; constant channels give beta; with eps = 0 directions with no more variance than rounding x to
-/// Scalar makes (kCholesky: channels that others determine) give 0 before gamma and beta, and y is white on the others;
-/// NaN and Inf reach all of their group. Precision: all in double, y rounds once; with eps = 0 the covariance of y is
-/// the identity to 1e-5 in float (kNewton: as near as its iterations come) while the correlations' eigenvalues lie
-/// above 1e-9 and, but for kCholesky, the deviations along principal directions within a factor of 1e10. The
-/// constructor throws std::invalid_argument when groups do not divide channels or have more than 8192, on channels,
-/// groups or iterations < 1, an eps below 0 or not finite, a momentum outside [0, 1]. Source: Huang et al. 2018,
-/// Decorrelated Batch Normalization, section 3 (kZca); Huang et al. 2019, IterNorm, algorithm 1 (kNewton); Kessy et al.
-/// 2018 (the others).
+/// Shapes: x of rank 2 or more, `channels` long along channel_axis, channels anywhere, any layout. gamma, beta, mean,
+/// running_mean: (channels). whitening, running_whitening: (channels, k), the groups' matrices below one another.
+///
+/// Errors: the constructor throws std::invalid_argument when groups do not divide channels or have more than 8192, on
+/// channels, groups or iterations < 1, an eps below 0 or not finite, a momentum outside [0, 1].
+///
+/// Edges: an empty x gives an empty y and changes no state; constant channels give beta; with eps = 0 directions with
+/// no more variance than rounding x to Scalar makes (kCholesky: channels that others determine) give 0 before gamma and
+/// beta, and y is white on the others (kNewton multiplies what rounding left there by 1.5^iterations: give it an eps);
+/// NaN and Inf reach all of their group.
+///
+/// Precision: all in double, y rounds once; with eps = 0 the covariance of y is the identity to 1e-5 in float (kNewton:
+/// as near as its iterations come) while the correlations' eigenvalues lie above 1e-9 and, but for kCholesky, the
+/// deviations along principal directions within a factor of 1e10. Products are Eigen's: with OpenMP they use its
+/// threads and allocate, unless EIGEN_DONT_PARALLELIZE is defined.
+///
+/// Source: Huang et al. 2018, Decorrelated Batch Normalization, section 3 (kZca); Huang et al. 2019, IterNorm,
+/// algorithm 1 (kNewton); Kessy et al. 2018 (the others).
 template <class Scalar>
 class Whitening : public Protocol<Whitening<Scalar>, Scalar> {
   using Base = Protocol<Whitening<Scalar>, Scalar>;
   friend Base;
 
  public:
-  using Base::infer;
   using typename Base::Array;
   using typename Base::Param;
 
@@ -53,8 +60,9 @@ class Whitening : public Protocol<Whitening<Scalar>, Scalar> {
                                                       options.eps)},
         running_(channels, rule_.k) {}
 
-  /// The running statistics become those of x; x as forward takes it, in either mode, with the errors of forward in
-  /// train mode. infer then whitens by them and inverse takes it back. Allocates. Throws with the layer as it was.
+  /// The running statistics become those of x; x as forward takes it, not empty, in either mode, with the errors of
+  /// forward in train mode. infer then whitens by them and inverse takes it back. Allocates. Throws with the layer as
+  /// it was.
   template <class X>
   void fit(const X& x) {
     fit(Eigen::DefaultDevice(), x);
@@ -64,19 +72,11 @@ class Whitening : public Protocol<Whitening<Scalar>, Scalar> {
     if constexpr (core::CheckedArgument<Scalar, X>::ok) run_fit(device, x);
   }
 
-  /// infer into a new tensor of x's rank, layout and index type (for a matrix or array, its plain type).
-  template <class X>
-  typename core::Traits<X>::Plain infer(const X& x) const {
-    typename core::Traits<X>::Plain y;
-    infer(x, y);
-    return y;
-  }
-
   /// x of y = infer(x): x = mean + Sigma W^T ((y - beta) / gamma), with the mean, Sigma and W of the last fit. Exact up
   /// to rounding for the x that was fitted and, where Sigma is regular, for any; otherwise the nearest x that has no
   /// variance where Sigma has none. A gamma of 0 gives its part of the mean. y and x as infer takes x and y; throws
-  /// std::invalid_argument as it does, and without a fit, or when a forward in train mode has moved the statistics
-  /// since.
+  /// std::invalid_argument as it does, and without a fit, or when a forward in train mode or an assignment has changed
+  /// the statistics since.
   template <class Y, class X>
   void inverse(const Y& y, X&& x) const {
     inverse(Eigen::DefaultDevice(), y, x);
@@ -167,10 +167,7 @@ Index Whitening<Scalar>::checked(Index channels, const WhiteningOptions& options
   check(channels / groups <= core::kPanelValues, groups, " groups of ", channels, " channels: a group has at most ",
         core::kPanelValues);
   check(options.iterations > 0, options.iterations, " iterations: at least 1 is needed");
-  if (options.momentum) {
-    const double momentum = *options.momentum;
-    check(momentum >= 0 && momentum <= 1, "momentum is ", momentum, " but must lie between 0 and 1");
-  }
+  core::check_momentum(options.momentum);
   return options.affine ? channels : 0;
 }
 
@@ -186,11 +183,10 @@ core::ChannelMatrix Whitening<Scalar>::checked_matrix(const Shape& x) const {
   return {x, c, options_.groups};
 }
 
-// @pre x is not empty
 template <class Scalar>
 void Whitening<Scalar>::check_statistics(const Shape& x) const {
   core::check(x.count() > channels_, "batch statistics need more than 1 value per channel but x of extents ", x,
-              " has 1 for each of ", channels_, " channels");
+              " has ", x.count() / channels_, " for each of ", channels_, " channels");
 }
 
 template <class Scalar>
@@ -248,9 +244,9 @@ void Whitening<Scalar>::run_fit(const Device& device, const X& x) {
   const core::Input<X> in(x);
   const core::ChannelMatrix m = checked_matrix(in.shape());
   check_statistics(in.shape());
-  Statistics s = batch_statistics(core::runner_on(device, m.work()), m, in.data());
-  Matrix coloring = rule_.coloring(s);
-  running_.replace(s, coloring);
+  const Statistics s = batch_statistics(core::runner_on(device, m.work()), m, in.data());
+  core::FittedWhitening statistics{s.mean, s.whitening, {}}, fit{s.mean, s.whitening, rule_.coloring(s)};
+  running_.replace(statistics, fit);
 }
 
 template <class Scalar>
@@ -258,13 +254,14 @@ template <class Device, class Y, class X>
 void Whitening<Scalar>::run_inverse(const Device& device, const Y& y, X& x) const {
   const core::Input<Y> in(y);
   const core::ChannelMatrix m = checked_matrix(in.shape());
-  core::check(running_.coloring.size() > 0, "inverse follows fit, but the running statistics of ", channels_,
-              " channels come from no fit");
+  core::check(running_.is_fitted(), "inverse follows fit, but the running statistics of ", channels_,
+              " channels come from no fit or were changed since");
   core::Output<X> out(x, "x", in.shape());
   out.check_overlap(in.data(), "x", "y");
   Scalar* const x_data = out.prepare();
   if (in.shape().count() == 0) return;
-  core::color(core::runner_on(device, m.work()), m, in.data(), x_data, running_.mean, running_.coloring, affine());
+  core::color(core::runner_on(device, m.work()), m, in.data(), x_data, running_.mean, running_.fitted.coloring,
+              affine());
 }
 
 template <class Scalar>

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstring>
 #include <optional>
 
 #include "tensornorm/core/group_whitening.hpp"
@@ -9,10 +10,16 @@
 namespace tensornorm {
 namespace core {
 
+// What a fit found, and what takes y back to x - mean.
+struct FittedWhitening {
+  Eigen::ArrayXd mean;
+  Eigen::MatrixXd whitening, coloring;
+};
+
 struct RunningWhitening {
   Eigen::ArrayXd mean, lo;    // lo is 0
   Eigen::MatrixXd whitening;  // of the groups, below one another
-  Eigen::MatrixXd coloring;   // of the last fit; of size 0 when these are not the statistics of a fit
+  FittedWhitening fitted;     // by the last fit; of size 0 without
   std::int64_t num_batches_tracked = 0;
 
   // Until there is a batch, x is taken as it is.
@@ -27,7 +34,6 @@ struct RunningWhitening {
   void update(const WhiteningStatistics& batch, std::optional<double> momentum) {
     const double count = static_cast<double>(++num_batches_tracked);
     const double weight = momentum ? *momentum : 1 / count;
-    coloring.resize(0, 0);
     if (weight == 0) return;
     if (weight == 1) {
       mean = batch.mean;
@@ -38,12 +44,16 @@ struct RunningWhitening {
     whitening += weight * (batch.whitening - whitening);
   }
 
-  void replace(WhiteningStatistics& fitted, Eigen::MatrixXd& fitted_coloring) {
-    mean.swap(fitted.mean);
-    whitening.swap(fitted.whitening);
-    coloring.swap(fitted_coloring);
+  // `statistics` are copies of what `fit` holds.
+  void replace(FittedWhitening& statistics, FittedWhitening& fit) {
+    mean.swap(statistics.mean);
+    whitening.swap(statistics.whitening);
+    std::swap(fitted, fit);
     num_batches_tracked = 1;
   }
+
+  // Whether these are still the statistics of the last fit, bit for bit: they can be assigned to.
+  bool is_fitted() const { return same_bits(mean, fitted.mean) && same_bits(whitening, fitted.whitening); }
 
   WhiteningStatistics frozen() const {
     WhiteningStatistics s;
@@ -51,6 +61,13 @@ struct RunningWhitening {
     s.lo = lo;
     s.whitening = whitening;
     return s;
+  }
+
+ private:
+  template <class Dense>
+  static bool same_bits(const Dense& a, const Dense& b) {
+    return a.size() == b.size() &&
+           std::memcmp(a.data(), b.data(), static_cast<std::size_t>(a.size()) * sizeof(double)) == 0;
   }
 };
 

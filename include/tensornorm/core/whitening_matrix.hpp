@@ -21,10 +21,12 @@ namespace tensornorm {
 namespace core {
 
 // The eigenvalue of k channels' correlations below which a direction counts as one without variance: what the
-// covariance's own rounding makes; and, where no eps hides it, what rounding x to `digits` binary digits makes.
+// covariance's own rounding makes, more with every channel; and, where no eps hides it, what rounding x to `digits`
+// binary digits makes, in each channel by itself.
 inline double least_variance(Index k, int digits, double eps) {
-  const double own = 64 * std::numeric_limits<double>::epsilon(), step = std::ldexp(4.0, -digits);
-  return static_cast<double>(k) * (eps > 0 ? own : (std::max)(own, step * step));
+  const double own = 64 * std::numeric_limits<double>::epsilon() * static_cast<double>(k);
+  const double step = std::ldexp(4.0, -digits);
+  return eps > 0 ? own : (std::max)(own, step * step);
 }
 
 // A factor of Sigma = (a diag(scale))^T (a diag(scale)), a row of `a` for each direction that has variance. Digits and
@@ -99,8 +101,12 @@ struct Zca {
     Matrix inner = s.vectors.transpose() * dw * s.vectors;
     for (Index j = 0; j < inner.cols(); ++j) {
       for (Index i = 0; i < inner.rows(); ++i) {
-        const Real product = r[i] * r[j];
-        inner(i, j) *= product > 0 ? -product * (product / (r[i] + r[j])) : Real(0);
+        if (r[i] == 0 || r[j] == 0) {
+          inner(i, j) = 0;
+          continue;
+        }
+        // -r_i^2 r_j^2 / (r_i + r_j), in an order that stays near 1: dW grows as x does, and r^3 would underflow.
+        inner(i, j) = -((inner(i, j) * r[i]) * (r[j] / (r[i] + r[j])) * r[i]) * r[j];
       }
     }
     return s.vectors * (inner + inner.transpose()) * s.vectors.transpose() / 2;
@@ -165,43 +171,51 @@ template <class Real>
 struct Newton {
   using Matrix = typename Spectrum<Real>::Matrix;
 
-  // P_0 to P_T. Taken literally the iteration multiplies its rounding errors; coupled with Y_k = S P_k, the same P come
-  // out and the errors stay (Newton and Schulz's form: Higham 2008, Functions of Matrices, chapter 6).
-  static std::vector<Matrix> iterates(const Matrix& s, int iterations) {
-    const Matrix identity = Matrix::Identity(s.rows(), s.cols());
-    std::vector<Matrix> p(1, identity);
-    Matrix y = s;
-    for (int k = 0; k < iterations; ++k) {
-      const Matrix step = Real(1.5) * identity - Real(0.5) * p.back() * y;
-      y = (y * step).eval();
-      p.push_back(step * p.back());
-    }
-    return p;
-  }
-
   static Matrix matrix(const Matrix& sigma, int iterations) {
     const Real trace = sigma.trace();
     if (trace == 0) return Matrix::Zero(sigma.rows(), sigma.cols());
-    return iterates(sigma / trace, iterations).back() / std::sqrt(trace);
+    return iterates(sigma / trace, iterations).back().p / std::sqrt(trace);
   }
 
-  // The symmetric gradient of Sigma from that of W, back through every iteration and through the trace.
+  // The symmetric gradient of Sigma from that of W, back through every iteration and through the trace. The literal
+  // iteration would multiply rounding errors here too.
   static Matrix gradient(const Matrix& sigma, int iterations, const Matrix& dw) {
     const Real trace = sigma.trace();
     if (trace == 0) return Matrix::Zero(sigma.rows(), sigma.cols());
-    const Matrix s = sigma / trace;
-    const std::vector<Matrix> p = iterates(s, iterations);
-    Matrix dp = dw / std::sqrt(trace), ds = Matrix::Zero(s.rows(), s.cols());
-    Real dtrace = Real(-0.5) * dp.cwiseProduct(p.back()).sum() / trace;
-    for (std::size_t k = p.size() - 1; k-- > 0;) {
-      const Matrix square = p[k] * p[k], ps = p[k] * s, square_s = square * s;
-      ds -= Real(0.5) * (square * p[k]) * dp;
-      dp = Matrix(Real(1.5) * dp - Real(0.5) * (dp * square_s + p[k] * dp * ps + square * dp * s));
+    const std::vector<Iterate> all = iterates(sigma / trace, iterations);
+    Matrix dp = dw / std::sqrt(trace), dy = Matrix::Zero(sigma.rows(), sigma.cols());
+    Real dtrace = Real(-0.5) * dp.cwiseProduct(all.back().p).sum() / trace;
+    for (std::size_t k = all.size() - 1; k-- > 0;) {
+      const Matrix &p = all[k].p, &y = all[k].y, step = step_of(all[k]);
+      const Matrix dstep = dp * p.transpose() + y.transpose() * dy;
+      dp = Matrix(step.transpose() * dp - Real(0.5) * dstep * y.transpose());
+      dy = Matrix(dy * step.transpose() - Real(0.5) * p.transpose() * dstep);
     }
-    dtrace -= ds.cwiseProduct(s).sum() / trace;
-    ds /= trace;
-    ds.diagonal().array() += dtrace;
-    return (ds + ds.transpose()) / 2;
+    dtrace -= dy.cwiseProduct(sigma).sum() / trace / trace;
+    dy /= trace;
+    dy.diagonal().array() += dtrace;
+    return (dy + dy.transpose()) / 2;
+  }
+
+ private:
+  struct Iterate {
+    Matrix p, y;
+  };
+
+  static Matrix step_of(const Iterate& at) {
+    return Real(1.5) * Matrix::Identity(at.p.rows(), at.p.cols()) - Real(0.5) * at.p * at.y;
+  }
+
+  // P_0 to P_T. Taken literally the iteration multiplies its rounding errors; coupled with Y_k = S P_k, the same P come
+  // out and the errors stay (Newton and Schulz's form: Higham 2008, Functions of Matrices, chapter 6): P_k = E P_(k-1)
+  // and Y_k = Y_(k-1) E with E = (3 - P_(k-1) Y_(k-1)) / 2.
+  static std::vector<Iterate> iterates(const Matrix& s, int iterations) {
+    std::vector<Iterate> all(1, {Matrix::Identity(s.rows(), s.cols()), s});
+    for (int k = 0; k < iterations; ++k) {
+      const Matrix step = step_of(all.back());
+      all.push_back({step * all.back().p, all.back().y * step});
+    }
+    return all;
   }
 };
 
