@@ -1,72 +1,14 @@
 // infer never allocates, from the first call on; forward and backward into existing tensors allocate nothing once warm;
 // gradient clipping never does.
-// Counted is malloc and its family, which Eigen uses, and with it operator new.
 #include <gtest/gtest.h>
 
 #include <array>
-#include <atomic>
-#include <cerrno>
 #include <cmath>
-#include <cstdlib>
 #include <memory>
 #include <vector>
 
+#include "counted_malloc.hpp"
 #include "every_layer.hpp"
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define MALLOC_IS_TAKEN
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
-#define MALLOC_IS_TAKEN
-#endif
-#endif
-
-#if defined(__GLIBC__) && !defined(MALLOC_IS_TAKEN)
-#define COUNTS_ALLOCATIONS 1
-#else
-#define COUNTS_ALLOCATIONS 0
-#endif
-
-namespace {
-std::atomic<long> allocations{0};
-std::atomic<long> releases{0};
-}  // namespace
-
-#if COUNTS_ALLOCATIONS
-extern "C" {
-void* __libc_malloc(std::size_t size);
-void* __libc_calloc(std::size_t count, std::size_t size);
-void* __libc_realloc(void* old, std::size_t size);
-void* __libc_memalign(std::size_t alignment, std::size_t size);
-void __libc_free(void* p);
-
-void* malloc(std::size_t size) noexcept {
-  ++allocations;
-  return __libc_malloc(size);
-}
-void* calloc(std::size_t count, std::size_t size) noexcept {
-  ++allocations;
-  return __libc_calloc(count, size);
-}
-void* realloc(void* old, std::size_t size) noexcept {
-  ++allocations;
-  return __libc_realloc(old, size);
-}
-void* memalign(std::size_t alignment, std::size_t size) noexcept {
-  ++allocations;
-  return __libc_memalign(alignment, size);
-}
-void* aligned_alloc(std::size_t alignment, std::size_t size) noexcept { return memalign(alignment, size); }
-int posix_memalign(void** result, std::size_t alignment, std::size_t size) noexcept {
-  *result = memalign(alignment, size);
-  return *result ? 0 : ENOMEM;
-}
-void free(void* p) noexcept {
-  if (p != nullptr) ++releases;
-  __libc_free(p);
-}
-}
-#endif
 
 namespace tensornorm_test {
 namespace {

@@ -1,4 +1,4 @@
-// The five layers as one list, and what a test that knows only the protocol may ask of any of them.
+// The layers as one list, but for Whitening, and what a test that knows only the protocol may ask of any of them.
 #pragma once
 
 #include <cstring>
@@ -64,12 +64,24 @@ std::string running(const Layer& layer) {
   }
 }
 
+template <class Layer>
+inline constexpr bool whitens = false;
+template <class Scalar>
+inline constexpr bool whitens<tensornorm::Whitening<Scalar>> = true;
+
 /// Everything the protocol lets a caller see, bit for bit.
 template <class Layer>
 std::string state(const Layer& layer) {
-  std::string s = results(layer) + running(layer) + bytes(layer.gamma());
-  if constexpr (has_beta<Layer>) s += bytes(layer.beta());
-  return s + (layer.training() ? "train" : "eval");
+  if constexpr (whitens<Layer>) {
+    return bytes(layer.gamma()) + bytes(layer.beta()) + bytes(layer.dgamma()) + bytes(layer.dbeta()) +
+           bytes(layer.running_mean()) + bytes(layer.running_whitening()) + bytes(layer.mean()) +
+           bytes(layer.whitening()) + std::to_string(layer.num_batches_tracked()) +
+           (layer.training() ? "train" : "eval");
+  } else {
+    std::string s = results(layer) + running(layer) + bytes(layer.gamma());
+    if constexpr (has_beta<Layer>) s += bytes(layer.beta());
+    return s + (layer.training() ? "train" : "eval");
+  }
 }
 
 /// gamma not 1, beta not 0, running statistics not their defaults.

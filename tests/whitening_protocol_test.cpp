@@ -100,6 +100,8 @@ TEST(WhiteningMisuse, PartialOverlap) {
   s.refuses_x("y overlaps x", {1, 420}, at(0), at(1));
   s.refuses("dx overlaps dy", {7, 420}, [&] { s.layer.backward(s.x.map(), at(0), at(7)); });
   s.refuses("dx overlaps x", {7, 420}, [&] { s.layer.backward(at(0), s.dy.map(), at(7)); });
+  s.layer.fit(s.x.map());
+  s.refuses("x overlaps y, inverse", {7, 420}, [&] { s.layer.inverse(at(7), at(0)); });
 }
 
 TEST(WhiteningMisuse, ParametersOfTheWrongSize) {
@@ -267,9 +269,9 @@ std::string trace(const Device& device, const WhiteningOptions& options, const E
 TEST(WhiteningProtocol, BitsDoNotDependOnThreads) {
   const auto check = [](const Extents& extents, const WhiteningOptions& options, auto layout) {
     const std::string want = trace(Eigen::DefaultDevice(), options, extents, 0, layout);
-    for (const int threads : {1, 2, 3, 8}) {
+    for (const int threads : {0, 1, 2, 3, 8}) {
       Eigen::ThreadPool pool(threads);
-      const Eigen::ThreadPoolDevice device(&pool, threads);
+      const Eigen::ThreadPoolDevice device(&pool, threads + 1);
       EXPECT_TRUE(trace(device, options, extents, 0, layout) == want) << threads << " threads, " << text(extents);
       EXPECT_TRUE(trace(device, options, extents, 3, layout) == want) << threads << " threads, misaligned";
     }

@@ -24,6 +24,17 @@ class Protocol {
                     std::is_same<Scalar, Eigen::half>::value || std::is_same<Scalar, Eigen::bfloat16>::value,
                 "tensornorm: a layer's scalar is float, double, Eigen::half or Eigen::bfloat16");
 
+  Protocol(const Protocol&) = default;
+  Protocol(Protocol&&) = default;
+  Protocol& operator=(Protocol&&) = default;
+  /// Throws std::bad_alloc with the layer as it was.
+  // Eigen's assignment gives memory away before it has other: all of Derived becomes a copy made before. Derived's own
+  // assignment then goes on with its members, which have the right sizes.
+  Protocol& operator=(const Protocol& other) {
+    derived() = Derived(other.derived());
+    return *this;
+  }
+
   /// y of x by the layer's formula in the current mode, into y.
   /// x: a tensor, map, matrix or expression (expressions and blocks with gaps are copied once); y: a tensor of x's rank
   /// and layout with memory of its own, resized when it owns its memory and has other extents; it may be x itself,
