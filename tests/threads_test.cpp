@@ -296,27 +296,34 @@ TEST(Pools, ABusyPoolDoesNotHoldUpTheCaller) {
   EXPECT_FALSE(gave_up) << "a call waited for workers that were busy";
 }
 
+// The first of them finds no plan, and some bring another shape than the one whose plan is kept.
 TEST(Pools, OneLayerServesManyThreadsInInfer) {
+  using Image = Guarded<float, 4, kRow>;
   Pool shared(2), other(2);
-  const Extents extents{4, 32, 83, 67};
-  Guarded<float, 4, kRow> x(extents, normal(count(extents), 4));
+  const Extents extents{4, 32, 83, 67}, fewer{3, 32, 83, 67};
+  Image x(extents, normal(count(extents), 4)), fewer_x(fewer, normal(count(fewer), 5));
   for_each_layer<float>(extents, 1, [&](const Kind& kind, const auto& layer) {
-    Guarded<float, 4, kRow> expected(extents);
-    layer.infer(x.map(), expected.map());
-    std::vector<std::unique_ptr<Guarded<float, 4, kRow>>> answers;
+    Image expected(extents), fewer_expected(fewer);
+    const auto reference = layer;
+    reference.infer(x.map(), expected.map());
+    reference.infer(fewer_x.map(), fewer_expected.map());
+    std::vector<std::unique_ptr<Image>> answers;
     std::vector<std::thread> threads;
     for (int i = 0; i < 6; ++i) {
-      answers.push_back(std::make_unique<Guarded<float, 4, kRow>>(extents));
-      threads.emplace_back([&, i, y = answers.back()->map()]() mutable {
+      Image& input = i < 4 ? x : fewer_x;
+      answers.push_back(std::make_unique<Image>(i < 4 ? extents : fewer));
+      threads.emplace_back([&, i, in = input.map(), y = answers.back()->map()]() mutable {
         for (int repeat = 0; repeat < 3; ++repeat) {
-          if (i % 3 == 0) layer.infer(x.map(), y);
-          if (i % 3 == 1) layer.infer(shared.device, x.map(), y);
-          if (i % 3 == 2) layer.infer(other.device, x.map(), y);
+          if (i % 3 == 0) layer.infer(in, y);
+          if (i % 3 == 1) layer.infer(shared.device, in, y);
+          if (i % 3 == 2) layer.infer(other.device, in, y);
         }
       });
     }
     for (auto& thread : threads) thread.join();
-    for (const auto& answer : answers) EXPECT_TRUE(answer->same_bits(expected)) << kind.name;
+    for (std::size_t i = 0; i < 6; ++i) {
+      EXPECT_TRUE(answers[i]->same_bits(i < 4 ? expected : fewer_expected)) << kind.name << ", thread " << i;
+    }
   });
 }
 
