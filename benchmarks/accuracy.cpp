@@ -25,6 +25,8 @@ using bench::make_ours;
 using bench::make_peer;
 using bench::name_of;
 using bench::Operands;
+using bench::parameter_errors_of;
+using bench::ParameterErrors;
 using bench::Pass;
 using bench::peer_version;
 using bench::PeerKind;
@@ -96,6 +98,37 @@ void by_offset(Scalar scalar, Pass pass, const Options& options) {
   }
 }
 
+/// Our errors of what a step leaves in a layer, relative to the largest: of the gradients of gamma and beta by the same
+/// cells, of the running statistics by those of BatchNorm.
+void by_parameter(Scalar scalar, const Options& options) {
+  std::printf("\n%s, relative errors of ours: dgamma, dbeta; of BatchNorm: running_mean, running_var\n%-8s",
+              name_of(scalar), "mean");
+  const std::vector<Cell> cells = cells_of(scalar, Pass::kBackward, options.quick);
+  for (const Cell& cell : cells) {
+    const int columns = cell.layer == Layer::kBatch ? 4 : 2;
+    std::printf("  %*s", 8 * columns, (std::string(name_of(cell.layer)) + "/" + cell.order).c_str());
+  }
+  std::printf("\n");
+  for (const double mean : {0.0, 1e2, 1e4, 1e6}) {
+    std::printf("%-8.0e", mean);
+    for (Cell cell : cells) {
+      const Data data(cell, {mean, /*affine=*/false});
+      const Operands operands = data.operands();
+      const auto errors_after = [&](Pass pass) {
+        cell.pass = pass;
+        const ContenderPtr ours = make_ours(cell, operands);
+        ours->run();
+        return parameter_errors_of(cell, operands, ours->parameters());
+      };
+      const ParameterErrors gradients = errors_after(Pass::kBackward), statistics = errors_after(Pass::kTrain);
+      std::printf("  %8.1e %7.1e", gradients.dgamma, gradients.dbeta);
+      if (cell.layer == Layer::kBatch) std::printf(" %7.1e %7.1e", statistics.running_mean, statistics.running_var);
+    }
+    std::printf("\n");
+    std::fflush(stdout);
+  }
+}
+
 /// Ever longer rows and columns about 1e4, powers of ten and one more.
 void by_length(Scalar scalar, const Options& options) {
   std::printf("\n%s, error of y by length, mean 1e4: ours, oneDNN, PyTorch\n%-12s  %22s  %22s\n", name_of(scalar),
@@ -136,7 +169,10 @@ int main(int argc, char** argv) {
   for (const Scalar scalar : {Scalar::kFloat, Scalar::kDouble, Scalar::kHalf, Scalar::kBfloat16}) {
     for (const Pass pass : {Pass::kTrain, Pass::kBackward}) by_offset(scalar, pass, options);
   }
-  for (const Scalar scalar : {Scalar::kFloat, Scalar::kDouble}) by_length(scalar, options);
+  for (const Scalar scalar : {Scalar::kFloat, Scalar::kDouble}) {
+    by_parameter(scalar, options);
+    by_length(scalar, options);
+  }
   std::printf("\n%d errors of y, %d above what is promised\n", promised, missed);
   return promised > 0 && missed == 0 ? 0 : 1;
 }

@@ -61,7 +61,9 @@ constexpr const char* kInstructions = "for the baseline instruction set";
 #endif
 
 constexpr const char* kOurs = "tensornorm";
-constexpr const char* kColumns[] = {kOurs, "memcpy", "stream", "read", "oneDNN", "oneDNN blocked", "PyTorch", "Eigen"};
+constexpr const char* kNative = "-march=native";
+constexpr const char* kColumns[] = {kOurs,     "memcpy", "stream", "read", "oneDNN", "oneDNN blocked",
+                                    "PyTorch", "Eigen",  kNative};
 constexpr const char* kPeers[] = {"oneDNN", "oneDNN blocked", "PyTorch"};
 
 /// A cell's times in seconds, by column; a contender that is not there has none.
@@ -84,6 +86,7 @@ struct Row {
   double to_floor() const { return of(kOurs) / floor; }
   double ahead_of_peers() const { return best_peer() / of(kOurs); }
   double ahead_of_eigen() const { return of("Eigen") / of(kOurs); }
+  double ahead_of_native() const { return of(kNative) / of(kOurs); }
 };
 
 std::vector<Timed> contenders_of(const Cell& cell, const Operands& operands) {
@@ -99,6 +102,7 @@ std::vector<Timed> contenders_of(const Cell& cell, const Operands& operands) {
   add("oneDNN blocked", make_peer(PeerKind::kOneDnnBlocked, cell, operands));
   add("PyTorch", make_peer(PeerKind::kTorch, cell, operands));
   add("Eigen", make_eigen(cell, operands));
+  add(kNative, make_peer(PeerKind::kNative, cell, operands));
   return result;
 }
 
@@ -198,6 +202,8 @@ void print_summaries(const std::vector<Row>& rows, const std::vector<int>& threa
                     only(backward, [](const Row& r) { return r.ahead_of_peers(); }));
       print_summary(("Eigen to ours," + pass).c_str(), rows, true,
                     only(backward, [](const Row& r) { return r.ahead_of_eigen(); }));
+      print_summary(("-march=native to ours," + pass).c_str(), rows, true,
+                    only(backward, [](const Row& r) { return r.ahead_of_native(); }));
     }
   }
 }

@@ -15,6 +15,11 @@ struct Operands {
   const void *gamma, *beta, *running_mean, *running_var;
 };
 
+/// What a run leaves in a layer, by channel, as float or, for double, double; null where there is no such thing.
+struct Parameters {
+  const void *dgamma = nullptr, *dbeta = nullptr, *running_mean = nullptr, *running_var = nullptr;
+};
+
 class Contender {
  public:
   Contender() = default;
@@ -26,6 +31,7 @@ class Contender {
   virtual void run() = 0;
   /// y or dx of the last run in the cell's order of memory; null where the contender keeps another.
   virtual const void* result() const = 0;
+  virtual Parameters parameters() const { return {}; }
 };
 
 using ContenderPtr = std::unique_ptr<Contender>;
@@ -47,8 +53,9 @@ ContenderPtr make_streaming_copy(std::size_t bytes, int threads, const void* x, 
 ContenderPtr make_read(std::size_t bytes, int threads, const void* x);
 
 /// Peers live in modules of their own, loaded only where they are: libtorch brings a oneDNN that must not meet the
-/// other. Null where the peer is not there or has no entry for the cell.
-enum class PeerKind { kOneDnn, kOneDnnBlocked, kTorch };
+/// other. Null where the peer is not there or has no entry for the cell. kNative is this library compiled with
+/// -march=native.
+enum class PeerKind { kOneDnn, kOneDnnBlocked, kTorch, kNative };
 ContenderPtr make_peer(PeerKind peer, const Cell& cell, const Operands& operands);
 /// Its version, or empty where it is not there.
 std::string peer_version(PeerKind peer);

@@ -32,6 +32,19 @@ double unit_of(double value) {
   return std::ldexp(1, exponent - kFormat<T>.digits + 1);
 }
 
+/// The largest error relative to the largest right value.
+class Relative {
+ public:
+  void add(long double is, long double right) {
+    error_ = worse(error_, static_cast<double>(std::abs(is - right)));
+    largest_ = std::max(largest_, static_cast<double>(std::abs(right)));
+  }
+  double value() const { return error_ / largest_; }
+
+ private:
+  double error_ = 0, largest_ = 0;
+};
+
 }  // namespace
 
 double disagreement(const Cell& cell, const Operands& operands, const void* result) {
@@ -60,6 +73,36 @@ Error error_of(const Cell& cell, const Operands& operands, const void* result) {
       worst.of_promise = worse(worst.of_promise, error / std::max(kFormat<T>.promised, kFormat<T>.units * unit));
     });
     return worst;
+  });
+}
+
+ParameterErrors parameter_errors_of(const Cell& cell, const Operands& operands, const Parameters& parameters) {
+  return with_type(cell.scalar, [&](auto zero) {
+    using T = decltype(zero);
+    using P = ParamOf<T>;
+    Oracle<long double> oracle(cell, operands);
+    const auto at = [](const void* values, Index c) {
+      return static_cast<long double>(static_cast<const P*>(values)[c]);
+    };
+    ParameterErrors errors;
+    Relative first, second;
+    Index c = 0;
+    if (cell.pass == Pass::kBackward) {
+      oracle.gradients<T>([&](long double dgamma, long double dbeta) {
+        first.add(at(parameters.dgamma, c), dgamma);
+        second.add(at(parameters.dbeta, c++), dbeta);
+      });
+      errors.dgamma = first.value();
+      errors.dbeta = second.value();
+    } else if (parameters.running_mean != nullptr) {
+      oracle.running_statistics<T>([&](long double mean, long double var) {
+        first.add(at(parameters.running_mean, c), mean);
+        second.add(at(parameters.running_var, c++), var);
+      });
+      errors.running_mean = first.value();
+      errors.running_var = second.value();
+    }
+    return errors;
   });
 }
 

@@ -57,6 +57,31 @@ class Oracle {
     });
   }
 
+  /// Gradients of a backward: measure(dgamma, dbeta) of every channel.
+  template <class T, class Measure>
+  void gradients(const Measure& measure) {
+    const T *x = static_cast<const T*>(o_.x), *dy = static_cast<const T*>(o_.dy);
+    find_statistics<T, ParamOf<T>>(x, nullptr, nullptr);
+    std::vector<Sum<Real>> dgamma(static_cast<std::size_t>(cell_.c)), dbeta = dgamma;
+    each([&](Index i, const Sums& s, Index c) {
+      dgamma[static_cast<std::size_t>(c)] += real(dy[i]) * (s.deviation(real(x[i])) * s.rstd);
+      dbeta[static_cast<std::size_t>(c)] += real(dy[i]);
+    });
+    for (std::size_t c = 0; c < dgamma.size(); ++c) measure(dgamma[c].value(), dbeta[c].value());
+  }
+
+  /// Running statistics after one forward of BatchNorm: measure(mean, var) of every channel.
+  template <class T, class Measure>
+  void running_statistics(const Measure& measure) {
+    using P = ParamOf<T>;
+    const P *mean = static_cast<const P*>(o_.running_mean), *var = static_cast<const P*>(o_.running_var);
+    find_statistics(static_cast<const T*>(o_.x), mean, var);
+    const auto next = [](Real old, Real batch) { return old + static_cast<Real>(kMomentum) * (batch - old); };
+    for (std::size_t c = 0; c < sums_.size(); ++c) {
+      measure(next(real(mean[c]), sums_[c].base + sums_[c].rest), next(real(var[c]), sums_[c].d2.value() / (n() - 1)));
+    }
+  }
+
  private:
   template <class T>
   static Real real(T value) {
@@ -145,11 +170,17 @@ double disagreement(const Cell& cell, const Operands& operands, const void* resu
 
 /// The largest error of a result against plain loops in long double, of 16-bit results in units of the last place; and
 /// as a part of what is promised: in float the larger of 8e-7 and 1.5 units in the last place, in double of 1.5e-15 and
-/// 4 units, in 16 bits of 1.5 units, one from the correctly rounded number, and 1e-7, which is what the sums in float
+/// 1.5 units, in 16 bits of 1.5 units, one from the correctly rounded number, and 1e-7, which is what the sums in float
 /// leave where y is nearly 0.
 struct Error {
   double largest = 0, of_promise = 0;
 };
 Error error_of(const Cell& cell, const Operands& operands, const void* result);
+
+/// The largest errors of what a run left in a layer, each relative to the largest right value; NaN where there is none.
+struct ParameterErrors {
+  double dgamma = NAN, dbeta = NAN, running_mean = NAN, running_var = NAN;
+};
+ParameterErrors parameter_errors_of(const Cell& cell, const Operands& operands, const Parameters& parameters);
 
 }  // namespace bench

@@ -35,6 +35,18 @@ class Ours : public Contender {
     }
   }
   const void* result() const override { return y_.data(); }
+  Parameters parameters() const override {
+    Parameters p;
+    if (pass_ == Pass::kBackward) {
+      p.dgamma = layer_.dgamma().data();
+      if constexpr (!std::is_same_v<L, tensornorm::RMSNorm<T>>) p.dbeta = layer_.dbeta().data();
+    }
+    if constexpr (std::is_same_v<L, tensornorm::BatchNorm<T>>) {
+      p.running_mean = layer_.running_mean().data();
+      p.running_var = layer_.running_var().data();
+    }
+    return p;
+  }
 
  private:
   L layer_;

@@ -20,8 +20,8 @@ struct Module {
 };
 
 const Module& module_of(PeerKind peer) {
-  static const Module torch("torch"), onednn("onednn");
-  return peer == PeerKind::kTorch ? torch : onednn;
+  static const Module torch("torch"), onednn("onednn"), native("native");
+  return peer == PeerKind::kTorch ? torch : peer == PeerKind::kNative ? native : onednn;
 }
 
 }  // namespace

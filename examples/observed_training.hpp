@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <limits>
 #include <random>
+#include <utility>
 #include <vector>
 
 #include "digits_data.hpp"
@@ -25,16 +26,20 @@ struct Steps {
   unsigned seed;
 };
 
+using Percentiles = std::array<double, 3>;  // the 15th, 50th and 85th
+
 struct Observation {
   int step;
-  double train_loss, clipped;  // mean, and the share of clipped steps, since the last observation
-  Score test;                  // now
-  std::array<double, 3> unit;  // 15th, 50th and 85th percentile of what reaches one unit
+  double train_loss, clipped;      // mean, and the share of clipped steps, since the last observation
+  Score test;                      // now
+  std::vector<Percentiles> units;  // of what reaches each unit of the last hidden layer
   std::vector<GradientShift> shifts;
+
+  const Percentiles& middle_unit() const { return units[units.size() / 2]; }
 };
 
-/// The 15th, 50th and 85th percentile; NaN when a value is not finite.
-inline std::array<double, 3> percentiles(std::vector<float> values) {
+/// NaN when a value is not finite.
+inline Percentiles percentiles(std::vector<float> values) {
   const auto finite = [](float value) { return std::isfinite(value); };
   const double nan = std::numeric_limits<double>::quiet_NaN();
   if (values.empty() || !std::all_of(values.begin(), values.end(), finite)) return {nan, nan, nan};
@@ -43,17 +48,21 @@ inline std::array<double, 3> percentiles(std::vector<float> values) {
   return {at(15), at(50), at(85)};
 }
 
-/// What reaches the nonlinearity of one unit of the last hidden layer, for every image: the middle unit, in every arm.
-/// The last two layers of a network are that nonlinearity and the linear map to the logits.
-inline std::vector<float> inputs_of_unit(const Network& network, const Matrix& images) {
+/// What reaches the nonlinearity of each unit of the last hidden layer, over all images. The last two layers of a
+/// network are that nonlinearity and the linear map to the logits.
+inline std::vector<Percentiles> inputs_of_units(const Network& network, const Matrix& images) {
   constexpr Index kRows = 500;
-  std::vector<float> values;
+  std::vector<std::vector<float>> values;
   for (Index first = 0; first < images.rows(); first += kRows) {
     const Matrix inputs =
         network.infer(images.middleRows(first, std::min(kRows, images.rows() - first)), network.size() - 2);
-    for (Index i = 0; i < inputs.rows(); ++i) values.push_back(inputs(i, inputs.cols() / 2));
+    values.resize(static_cast<std::size_t>(inputs.cols()));
+    for (Index unit = 0; unit < inputs.cols(); ++unit)
+      for (Index i = 0; i < inputs.rows(); ++i) values[static_cast<std::size_t>(unit)].push_back(inputs(i, unit));
   }
-  return values;
+  std::vector<Percentiles> units;
+  for (std::vector<float>& of_unit : values) units.push_back(percentiles(std::move(of_unit)));
+  return units;
 }
 
 /// One step of gradient descent by the gradients that are there; whether they were clipped.
@@ -105,7 +114,7 @@ std::vector<Observation> train_observed(const Build& build, const Split& data, c
   std::vector<Observation> observations;
   train_steps(build, data.train, steps, [&](const Passage& now) {
     observations.push_back({now.step, now.loss, now.clipped, test(now.after, data.test),
-                            percentiles(inputs_of_unit(now.after, data.test.images)),
+                            inputs_of_units(now.after, data.test.images),
                             gradient_shifts(now.before, now.after, now.batch)});
     watch(observations.back());
   });

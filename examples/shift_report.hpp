@@ -38,8 +38,8 @@ inline void write_curves(const std::filesystem::path& file, const std::vector<Sh
   for (const ShiftResult& result : results)
     for (const Observation& now : result.observations)
       csv << result.network << ',' << result.name << ',' << result.rate << ',' << now.step << ',' << now.train_loss
-          << ',' << now.test.loss << ',' << now.test.correct << ',' << now.clipped << ',' << now.unit[0] << ','
-          << now.unit[1] << ',' << now.unit[2] << '\n';
+          << ',' << now.test.loss << ',' << now.test.correct << ',' << now.clipped << ',' << now.middle_unit()[0] << ','
+          << now.middle_unit()[1] << ',' << now.middle_unit()[2] << '\n';
   if (!csv.flush()) throw std::runtime_error("cannot write " + file.string());
 }
 
@@ -61,19 +61,19 @@ inline std::string steps_to(double accuracy, const std::vector<Observation>& obs
   return "never";
 }
 
+/// NaN of none; values that are no numbers are left out.
 inline double median(std::vector<double> values) {
-  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-  std::nth_element(values.begin(), middle, values.end());
-  return *middle;
+  values.erase(std::remove_if(values.begin(), values.end(), [](double v) { return !std::isfinite(v); }), values.end());
+  if (values.empty()) return std::nan("");
+  std::sort(values.begin(), values.end());
+  return (values[(values.size() - 1) / 2] + values[values.size() / 2]) / 2;
 }
 
-/// The median of value(observation), where that is a number and the training loss above least_loss.
 template <class Value>
-double typical(const std::vector<Observation>& observations, double least_loss, const Value& value) {
+double median_of(const std::vector<Observation>& observations, const Value& value) {
   std::vector<double> values;
-  for (const Observation& now : observations)
-    if (now.train_loss > least_loss && std::isfinite(value(now))) values.push_back(value(now));
-  return values.empty() ? std::nan("") : median(std::move(values));
+  for (const Observation& now : observations) values.push_back(value(now));
+  return median(std::move(values));
 }
 
 inline double clipped_share(const std::vector<Observation>& observations) {
@@ -82,36 +82,57 @@ inline double clipped_share(const std::vector<Observation>& observations) {
   return sum / static_cast<double>(observations.size());
 }
 
-inline double width(const Observation& now) { return now.unit[2] - now.unit[0]; }
-
-/// Those from step 50 on: before, running statistics are still those of their first values, 0 and 1.
-inline std::vector<Observation> settled(std::vector<Observation> observations) {
-  const auto early = [](const Observation& now) { return now.step < 50; };
-  observations.erase(std::remove_if(observations.begin(), observations.end(), early), observations.end());
+template <class Wanted>
+std::vector<Observation> only(std::vector<Observation> observations, const Wanted& wanted) {
+  const auto other = [&](const Observation& now) { return !wanted(now); };
+  observations.erase(std::remove_if(observations.begin(), observations.end(), other), observations.end());
   return observations;
 }
 
+/// From step 50 on: before, running statistics are still those of their first values, 0 and 1.
+inline std::vector<Observation> settled(const std::vector<Observation>& observations) {
+  return only(observations, [](const Observation& now) { return now.step >= 50; });
+}
+
+/// While the training loss falls from 1 to 0.1. Above, some arms stand on a plateau where gradients hardly move;
+/// below, gradients vanish and shifts with them: arms are comparable between.
+inline std::vector<Observation> learning(const std::vector<Observation>& observations) {
+  return only(observations, [](const Observation& now) { return now.train_loss <= 1 && now.train_loss > 0.1; });
+}
+
+inline double width(const Percentiles& unit) { return unit[2] - unit[0]; }
+
 /// How far the unit's median wanders from its lowest to its highest, in widths of a typical band of percentiles.
-inline double wander(const std::vector<Observation>& observations) {
-  const auto lower = [](const Observation& a, const Observation& b) { return a.unit[1] < b.unit[1]; };
-  if (observations.empty()) return std::nan("");
+inline double wander(const std::vector<Observation>& observations, std::size_t unit) {
+  const auto median_at = [&](const Observation& now) { return now.units[unit][1]; };
+  const auto lower = [&](const Observation& a, const Observation& b) { return median_at(a) < median_at(b); };
   const auto [low, high] = std::minmax_element(observations.begin(), observations.end(), lower);
-  return (high->unit[1] - low->unit[1]) / typical(observations, 0, width);
+  const auto width_at = [&](const Observation& now) { return width(now.units[unit]); };
+  return (median_at(*high) - median_at(*low)) / median_of(observations, width_at);
 }
 
 /// The widest band of percentiles beside the narrowest.
-inline double growth(const std::vector<Observation>& observations) {
-  const auto narrower = [](const Observation& a, const Observation& b) { return width(a) < width(b); };
-  if (observations.empty()) return std::nan("");
+inline double growth(const std::vector<Observation>& observations, std::size_t unit) {
+  const auto width_at = [&](const Observation& now) { return width(now.units[unit]); };
+  const auto narrower = [&](const Observation& a, const Observation& b) { return width_at(a) < width_at(b); };
   const auto [low, high] = std::minmax_element(observations.begin(), observations.end(), narrower);
-  return width(*high) / width(*low);
+  return width_at(*high) / width_at(*low);
 }
 
-/// The shift of the last hidden layer, which is the last layer but one. While there is something to learn, that is as
-/// long as the training loss is above 0.1: then gradients vanish, and shifts with them.
+/// The median over the units of the last hidden layer of measure(observations, unit).
+template <class Measure>
+double of_a_unit(const std::vector<Observation>& observations, const Measure& measure) {
+  std::vector<double> values;
+  for (std::size_t unit = 0; !observations.empty() && unit < observations[0].units.size(); ++unit)
+    values.push_back(measure(observations, unit));
+  return median(std::move(values));
+}
+
+/// The shift of the last hidden layer, which is the last layer but one: its median while the network learns.
 template <class Value>
 double shift_of_last_hidden(const std::vector<Observation>& observations, const Value& value) {
-  return typical(observations, 0.1, [&](const Observation& now) { return value(now.shifts[now.shifts.size() - 2]); });
+  return median_of(learning(observations),
+                   [&](const Observation& now) { return value(now.shifts[now.shifts.size() - 2]); });
 }
 
 inline void print_row(const ShiftResult& result) {
@@ -119,17 +140,18 @@ inline void print_row(const ShiftResult& result) {
   const double l2 = shift_of_last_hidden(seen, [](const GradientShift& shift) { return shift.l2; });
   const double relative = shift_of_last_hidden(seen, [](const GradientShift& shift) { return shift.l2 / shift.norm; });
   const double cosine = shift_of_last_hidden(seen, [](const GradientShift& shift) { return shift.cosine; });
-  std::printf("%-27s %5g %6s %6s %6.1f %% %8.2f %6.1f %9.3f %7.2f %7.3f\n",
+  std::printf("%-27s %5g %6s %6s %6.1f %% %8.2f %6.1f %5zu %9.3f %7.2f %7.3f\n",
               (result.network + ", " + result.name).c_str(), static_cast<double>(result.rate),
               steps_to(0.90, seen).c_str(), steps_to(0.95, seen).c_str(), 100 * seen.back().test.correct,
-              wander(settled(seen)), growth(settled(seen)), l2, relative, cosine);
+              of_a_unit(settled(seen), wander), of_a_unit(settled(seen), growth), learning(seen).size(), l2, relative,
+              cosine);
 }
 
 inline void print_table(const std::vector<ShiftResult>& results) {
-  std::printf("\n%-27s %5s %13s %8s %15s %25s\n", "", "", "steps", "final", "a unit's input",
-              "shift of hidden layer 3");
-  std::printf("%-27s %5s %6s %6s %8s %8s %6s %9s %7s %7s\n", "arm", "rate", "to 90%", "to 95%", "accuracy", "wander",
-              "growth", "|G - G'|", "/ |G|", "cosine");
+  std::printf("\n%-27s %5s %13s %8s %15s %31s\n", "", "", "steps", "final", "a unit's input",
+              "shift of the last hidden layer");
+  std::printf("%-27s %5s %6s %6s %8s %8s %6s %5s %9s %7s %7s\n", "arm", "rate", "to 90%", "to 95%", "accuracy",
+              "wander", "growth", "n", "|G - G'|", "/ |G|", "cosine");
   for (const ShiftResult& result : results) print_row(result);
   for (const ShiftResult& result : results)
     if (clipped_share(result.observations) > 0)
