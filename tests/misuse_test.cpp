@@ -172,6 +172,26 @@ TEST(Misuse, OutputMapsOfOtherExtents) {
   });
 }
 
+// Negative, or more than any memory holds: the product overflows, or is that of bytes, or of all but an empty axis.
+TEST(Misuse, ExtentsOfNoTensor) {
+  const Index large = Index{1} << 32, largest = std::numeric_limits<Index>::max();
+  for (const Extents& extents :
+       {Extents{3, 4, -5, 7}, Extents{large, 4, large, 7}, Extents{large, 4, large / 4, 1}, Extents{largest, 4, 5, 7},
+        Extents{largest / 8, 4, 1, 1}, Extents{large, 0, large, 7}}) {
+    for_each_subject([&](auto& s) {
+      const typename Image::Map none(s.x.data(), extents[0], extents[1], extents[2], extents[3]);
+      typename Image::Map none_y(s.y.data(), extents[0], extents[1], extents[2], extents[3]);
+      const std::string what = "extents " + text(extents);
+      s.refuses_x("x of " + what, {extents[0], extents[2]}, none, s.y.map());
+      s.refuses_x("y of " + what, {extents[0], extents[2]}, s.x.map(), none_y);
+      s.refuses_x("both of " + what, {extents[0], extents[2]}, none, none_y);
+      s.refuses_call("x of " + what, {extents[0], extents[2]}, none);
+      s.refuses("dy of " + what, {extents[2]}, [&] { s.layer.backward(s.x.map(), none, s.dx.map()); });
+      s.refuses("dx of " + what, {extents[2]}, [&] { s.layer.backward(s.x.map(), s.dy.map(), none_y); });
+    });
+  }
+}
+
 // Two maps of one buffer, `shift` elements apart.
 TEST(Misuse, PartialOverlap) {
   for (const Index shift : {1, 7, 140, 419}) {

@@ -25,8 +25,8 @@ class Protocol {
                 "tensornorm: a layer's scalar is float, double, Eigen::half or Eigen::bfloat16");
 
   Protocol(const Protocol&) = default;
-  Protocol(Protocol&&) = default;
-  Protocol& operator=(Protocol&&) = default;
+  Protocol(Protocol&&) noexcept = default;
+  Protocol& operator=(Protocol&&) noexcept = default;
   /// Throws std::bad_alloc with the layer as it was.
   // Eigen's assignment gives memory away before it has other: all of Derived becomes a copy made before. Derived's own
   // assignment then goes on with its members, which have the right sizes.

@@ -3,6 +3,7 @@
 
 #include <unsupported/Eigen/CXX11/Tensor>
 #include <functional>
+#include <limits>
 #include <type_traits>
 #include <utility>
 
@@ -100,6 +101,21 @@ inline Shape dense_shape(Shape shape, bool row_major) {
   return shape;
 }
 
+// Extents that no tensor in memory has, refused before they are multiplied: a negative one, or more bytes than there
+// are addresses. Those of an empty tensor too, its zeros left aside: products of some of them are strides.
+inline void check_extents(const Shape& shape, std::size_t element_bytes) {
+  Index elements = 1;
+  bool fits = true;
+  for (int d = 0; d < shape.rank; ++d) {
+    const Index extent = shape.extent(d);
+    fits = fits && extent >= 0 && !__builtin_mul_overflow(elements, (std::max)(extent, Index{1}), &elements);
+  }
+  const Index most = (std::numeric_limits<Index>::max)() / static_cast<Index>(element_bytes);
+  check(fits && elements <= most, "a tensor of extents ", shape, ": they must be 0 or more and make at most ", most,
+        " elements");
+}
+
+// @throws std::invalid_argument on extents that no tensor in memory has
 template <class X>
 Shape shape_of(const X& x) {
   Shape shape;
@@ -112,6 +128,7 @@ Shape shape_of(const X& x) {
     shape.extents[0] = x.rows();
     shape.extents[1] = x.cols();
   }
+  check_extents(shape, sizeof(typename Traits<X>::Scalar));
   return dense_shape(shape, Traits<X>::row_major);
 }
 
