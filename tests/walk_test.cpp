@@ -84,6 +84,23 @@ TEST(Walk, VisitsEveryElementOnceInItsOwnCell) {
   }
 }
 
+TEST(Walk, KnowsWhereAPositionOfACellLies) {
+  std::mt19937 random(3);
+  for (int trial = 0; trial < 200; ++trial) {
+    const Axes plan = coalesce(random_plan(random));
+    const Walk walk(coalesce(number_cells(plan, select(plan, is_kept))));
+    for (Index group = 0; group < walk.groups(); ++group) {
+      for (Index k = 0; k < walk.cells(); ++k) {
+        for (Index p = 0; p < walk.line(); ++p) {
+          walk.visit(group, k, k + 1, p, p + 1, [&](const Tile& tile) {
+            ASSERT_EQ(walk.cell_offset(group, k) + walk.line_offset(p), tile.offset);
+          });
+        }
+      }
+    }
+  }
+}
+
 TEST(Traversal, FineCellsKnowTheStatisticAndParameterOfTheirElements) {
   std::mt19937 random(3);
   int across = 0, fine = 0;
