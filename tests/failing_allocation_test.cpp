@@ -34,30 +34,18 @@ void for_each_whitening(Index channels, Use use) {
   }
 }
 
-/// The same layer made anew.
-template <class Scalar>
-BatchNorm<Scalar> made_as(const BatchNorm<Scalar>& l) {
-  return BatchNorm<Scalar>(l.channels(), l.options());
+/// The same layer made anew, by whichever of these constructors it has.
+template <template <class> class Layer, class Scalar>
+auto made_as(const Layer<Scalar>& l) -> decltype(Layer<Scalar>(l.channels(), l.options())) {
+  return Layer<Scalar>(l.channels(), l.options());
 }
-template <class Scalar>
-InstanceNorm<Scalar> made_as(const InstanceNorm<Scalar>& l) {
-  return InstanceNorm<Scalar>(l.channels(), l.options());
+template <template <class> class Layer, class Scalar>
+auto made_as(const Layer<Scalar>& l) -> decltype(Layer<Scalar>(l.groups(), l.channels(), l.options())) {
+  return Layer<Scalar>(l.groups(), l.channels(), l.options());
 }
-template <class Scalar>
-GroupNorm<Scalar> made_as(const GroupNorm<Scalar>& l) {
-  return GroupNorm<Scalar>(l.groups(), l.channels(), l.options());
-}
-template <class Scalar>
-LayerNorm<Scalar> made_as(const LayerNorm<Scalar>& l) {
-  return LayerNorm<Scalar>(l.extents(), l.options());
-}
-template <class Scalar>
-RMSNorm<Scalar> made_as(const RMSNorm<Scalar>& l) {
-  return RMSNorm<Scalar>(l.extents(), l.options());
-}
-template <class Scalar>
-Whitening<Scalar> made_as(const Whitening<Scalar>& l) {
-  return Whitening<Scalar>(l.channels(), l.options());
+template <template <class> class Layer, class Scalar>
+auto made_as(const Layer<Scalar>& l) -> decltype(Layer<Scalar>(l.extents(), l.options())) {
+  return Layer<Scalar>(l.extents(), l.options());
 }
 
 // ---- failures

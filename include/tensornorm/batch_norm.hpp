@@ -39,10 +39,7 @@ class BatchNorm : public RunningLayer<BatchNorm<Scalar>, Scalar> {
  private:
   core::Axes plan(const core::Shape& x) const { return this->channel_plan(x, options_.channel_axis); }
 
-  void check_statistics(const core::Shape& x) const {
-    core::check(x.count() > this->channels(), "batch statistics need more than 1 value per channel but x of extents ",
-                x, " has 1 for each of ", this->channels(), " channels");
-  }
+  void check_statistics(const core::Shape& x) const { core::check_batch(x, this->channels()); }
 
   BatchNormOptions options_;
 };

@@ -42,6 +42,12 @@ inline void check_momentum(const std::optional<double>& momentum) {
         " but must lie between 0 and 1");
 }
 
+// @throws std::invalid_argument when a batch x has no variance to speak of
+inline void check_batch(const Shape& x, Index channels) {
+  check(x.count() > channels, "batch statistics need more than 1 value per channel but x of extents ", x, " has ",
+        x.count() / channels, " for each of ", channels, " channels");
+}
+
 // The channel axis of x counted from 0. @throws std::invalid_argument when x has no such axis, at `first` or behind it,
 // or another number of channels
 inline int channel_axis(const Shape& x, Index wanted, Index channels, int first) {

@@ -142,7 +142,6 @@ class Whitening : public Protocol<Whitening<Scalar>, Scalar> {
 
   // What these are made of, whatever the tensors' types.
   core::ChannelMatrix checked_matrix(const Shape& x) const;
-  void check_statistics(const Shape& x) const;
   Statistics batch_statistics(const core::Runner& runner, const core::ChannelMatrix& m, const Scalar* x);
   core::Affine<Param> affine() const {
     return options_.affine ? core::Affine<Param>{gamma_.data(), beta_.data()} : core::Affine<Param>{};
@@ -184,12 +183,6 @@ core::ChannelMatrix Whitening<Scalar>::checked_matrix(const Shape& x) const {
 }
 
 template <class Scalar>
-void Whitening<Scalar>::check_statistics(const Shape& x) const {
-  core::check(x.count() > channels_, "batch statistics need more than 1 value per channel but x of extents ", x,
-              " has ", x.count() / channels_, " for each of ", channels_, " channels");
-}
-
-template <class Scalar>
 core::WhiteningStatistics Whitening<Scalar>::batch_statistics(const core::Runner& runner, const core::ChannelMatrix& m,
                                                               const Scalar* x) {
   Statistics s(channels_, rule_.k);
@@ -209,7 +202,7 @@ void Whitening<Scalar>::run_forward(const Device& device, const X& x, Y& y) {
               "whitening by PCA or Cholesky is fitted, not trained, but the mode is train (", training_,
               "): call fit, then eval or infer");
   const bool empty = in.shape().count() == 0;
-  if (training_ && !empty) check_statistics(in.shape());
+  if (training_ && !empty) core::check_batch(in.shape(), channels_);
   core::Output<Y> out(y, "y", in.shape());
   out.check_overlap(in.data(), "y", "x");
 
@@ -243,10 +236,10 @@ template <class Device, class X>
 void Whitening<Scalar>::run_fit(const Device& device, const X& x) {
   const core::Input<X> in(x);
   const core::ChannelMatrix m = checked_matrix(in.shape());
-  check_statistics(in.shape());
+  core::check_batch(in.shape(), channels_);
   const Statistics s = batch_statistics(core::runner_on(device, m.work()), m, in.data());
-  core::FittedWhitening statistics{s.mean, s.whitening, {}}, fit{s.mean, s.whitening, rule_.coloring(s)};
-  running_.replace(statistics, fit);
+  core::RunningWhitening fitted(s, rule_.coloring(s));
+  std::swap(running_, fitted);
 }
 
 template <class Scalar>

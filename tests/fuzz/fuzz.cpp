@@ -440,7 +440,7 @@ class Session {
     const bool done = call(layer, [&] { layer.forward(on, map(both), map(both)); });
     require(both.guards_intact(), "forward in place wrote where it must not");
     if (!done) return require(bits(both) == bits(x_), "forward in place threw and changed x");
-    if (done) other.forward(device(false), map(x_), map(y_));
+    other.forward(device(false), map(x_), map(y_));
     require(bits(both) == bits(y_), "forward in place gave something else");
     statistics_.reset();
   }

@@ -27,6 +27,11 @@ struct RunningWhitening {
       : mean(Eigen::ArrayXd::Zero(channels)), lo(Eigen::ArrayXd::Zero(channels)),
         whitening(Eigen::MatrixXd::Identity(k, k).replicate(channels / k, 1)) {}
 
+  // By a fit.
+  RunningWhitening(const WhiteningStatistics& s, const Eigen::MatrixXd& coloring)
+      : mean(s.mean), lo(Eigen::ArrayXd::Zero(s.mean.size())),
+        whitening(s.whitening), fitted{s.mean, s.whitening, coloring}, num_batches_tracked(1) {}
+
   SplitMean split_mean() const { return {mean.data(), lo.data()}; }
 
   // As RunningStatistics::update: nullopt is the cumulative average; weight 0 leaves a running value alone and 1
@@ -42,14 +47,6 @@ struct RunningWhitening {
     }
     mean += weight * (batch.mean - mean);
     whitening += weight * (batch.whitening - whitening);
-  }
-
-  // `statistics` are copies of what `fit` holds.
-  void replace(FittedWhitening& statistics, FittedWhitening& fit) {
-    mean.swap(statistics.mean);
-    whitening.swap(statistics.whitening);
-    std::swap(fitted, fit);
-    num_batches_tracked = 1;
   }
 
   // Whether these are still the statistics of the last fit, bit for bit: they can be assigned to.
