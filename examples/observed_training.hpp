@@ -57,10 +57,14 @@ inline std::vector<Percentiles> inputs_of_units(const Network& network, const Ma
     const Matrix inputs =
         network.infer(images.middleRows(first, std::min(kRows, images.rows() - first)), network.size() - 2);
     values.resize(static_cast<std::size_t>(inputs.cols()));
-    for (Index unit = 0; unit < inputs.cols(); ++unit)
-      for (Index i = 0; i < inputs.rows(); ++i) values[static_cast<std::size_t>(unit)].push_back(inputs(i, unit));
+    for (Index unit = 0; unit < inputs.cols(); ++unit) {
+      const auto of_unit = inputs.col(unit);
+      std::vector<float>& all = values[static_cast<std::size_t>(unit)];
+      all.insert(all.end(), of_unit.begin(), of_unit.end());
+    }
   }
   std::vector<Percentiles> units;
+  units.reserve(values.size());
   for (std::vector<float>& of_unit : values) units.push_back(percentiles(std::move(of_unit)));
   return units;
 }

@@ -72,6 +72,7 @@ inline double median(std::vector<double> values) {
 template <class Value>
 double median_of(const std::vector<Observation>& observations, const Value& value) {
   std::vector<double> values;
+  values.reserve(observations.size());
   for (const Observation& now : observations) values.push_back(value(now));
   return median(std::move(values));
 }

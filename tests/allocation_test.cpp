@@ -30,8 +30,6 @@ void expect_none(const std::string& what, Action action) {
   EXPECT_EQ(freed_after - freed_before, 0) << what << " frees";
 }
 
-const volatile void* volatile sink;  // keeps the compiler from leaving an allocation out
-
 TEST_F(Allocation, IsCounted) {
   const auto counted = [](auto action) {
     const long before = allocations;

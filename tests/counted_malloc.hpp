@@ -2,6 +2,7 @@
 // for it. For one source file of a program.
 #pragma once
 
+#include <Eigen/Core>  // first, as clang's mm_malloc.h declares posix_memalign without its noexcept
 #include <atomic>
 #include <cerrno>
 #include <cstddef>
@@ -25,6 +26,8 @@ namespace tensornorm_test {
 inline std::atomic<long> allocations{0};
 inline std::atomic<long> releases{0};
 inline std::atomic<long> until_failure{-1};  // allocations that succeed before one fails; negative: none fails
+
+inline const volatile void* volatile sink;  // what goes there is allocated: compilers leave out what nobody sees
 
 inline void* counted(void* p) noexcept {
   if (p != nullptr) ++allocations;
