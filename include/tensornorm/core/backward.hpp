@@ -61,7 +61,7 @@ class Backward {
 
   // Doubles it needs: sums by share, by statistic and by parameter, and a block's sums in parts.
   Index workspace_size() const {
-    const Index parts = cut_.parts > 1 ? cut_.parts * cut_.block_cells : 0;
+    const Index parts = has_sums() && cut_.parts > 1 ? cut_.parts * cut_.block_cells : 0;
     return 2 * (shares_ + stats_ + params_ + parts);
   }
 
@@ -138,8 +138,8 @@ class Backward {
       }
     }
     finish(block);
-    runner(cut_.parts, elements, [&](Index part) {
-      map_block(block, cut_.parts - 1 - part, cut_.parts);
+    runner(cut_.map_parts, elements, [&](Index part) {
+      map_block(block, cut_.map_parts - 1 - part, cut_.map_parts);
       if (streams_) finish_streaming();
     });
   }
@@ -225,7 +225,7 @@ class Backward {
 
   void map_block(const Block& block, Index part, Index parts) const {
     const Index line = t_.fine.line(), stretches = cut_.stretches(block.size() * line / parts), all = parts * stretches;
-    const Index ahead = streams_ && !a_.frozen ? cut_.distance_to_next(t_.fine, block.index) : 0;
+    const Index ahead = streams_ ? cut_.ahead(t_.fine, block.index) : 0;
     for (Index i = stretches - 1; i >= 0; --i) {
       const Index p0 = part_begin(line, part * stretches + i, all),
                   p1 = part_begin(line, part * stretches + i + 1, all);

@@ -30,7 +30,7 @@ class BackwardAcross {
           load(block);
           reduce(block, 0, 1, block.sum_g, block.sum_gx);
           finish(block);
-          const Index ahead = streams_ ? cut_.distance_to_next(t_.walk, b) : 0;
+          const Index ahead = streams_ ? cut_.ahead(t_.walk, b) : 0;
           map_block(block, 0, 1, sums + 2 * params_ * unit, ahead);
         }
         if (streams_) finish_streaming();

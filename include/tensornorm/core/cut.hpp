@@ -17,8 +17,7 @@ struct Cut {
   static constexpr Index kManyRowsBytes = 256 << 10;
   static constexpr Index kPiecesBytes = 2 << 20;
   static constexpr Index kLineCells = 16;
-  static constexpr Index kFewBlocks = 16;  // fewer than this are narrower, and cut into parts
-  static constexpr Index kNarrowCells = 512;
+  static constexpr Index kFewBlocks = 16;       // fewer than this are cut into parts
   static constexpr Index kPartSize = 64 << 10;  // elements a part has, at least
   static constexpr Index kPartCells = 4 << 10;  // cells that all parts of a block have together
   static constexpr Index kUnits = 64;
@@ -27,9 +26,11 @@ struct Cut {
   // processor's prefetcher can follow.
   static constexpr Index kStretchBytes = 256 << 10;
   static constexpr Index kMostAhead = 64 << 10;  // more would push a block itself out of the second-level cache
+  static constexpr Index kLittleAhead = 4 << 10;
 
   bool reads_once;
-  Index element_bytes, group_cells, block_cells, blocks_per_group, blocks, parts;
+  Index element_bytes, group_cells, block_cells, blocks_per_group, blocks;
+  Index parts, map_parts;  // of a block's lines, for the reduction and for the map
 
   // `granule` neighbouring cells stay together; `bytes` an element has in all the tensors that are read, once or again
   // for the map. A block of dense rows has `rows` at least, where the second-level cache has room or there are few
@@ -43,7 +44,6 @@ struct Cut {
     Index cells = walk.columns() ? kBlockCells : walk.is_dense() ? dense : kPiecesBytes / line_bytes;
     if (reads_once) cells = kBlockCells;  // no cache matters
     if (walk.is_dense() && rows > 1 && walk.groups() * group_cells <= 2 * rows) cells = 2 * rows;
-    if (walk.groups() * group_cells < kFewBlocks * kBlockCells) cells = (std::min)(cells, kNarrowCells);
     cells = (std::min)({(std::max)(cells, Index{1}), kBlockCells, group_cells});
     // Sixteen floats make a line: blocks that are multiples of it begin and end with lines, whatever a cell's length.
     const Index together = cells < kLineCells * granule ? granule : kLineCells * granule;
@@ -51,8 +51,12 @@ struct Cut {
     blocks_per_group = (group_cells + block_cells - 1) / block_cells;
     blocks = walk.groups() * blocks_per_group;
     const Index elements = block_cells * walk.line();
-    const Index most = (std::min)({kPartCells / block_cells, kUnits, elements / kPartSize, walk.line()});
-    parts = blocks >= kFewBlocks ? 1 : (std::max<Index>)(most, 1);
+    // Columns may be cut anywhere; a row that is cut has shorter runs of memory.
+    const Index runs = walk.line() / (std::max)(walk.run(), Index{1}),
+                cuts = walk.columns() || runs == 1 ? walk.line() : runs;
+    const Index most = (std::min)({kUnits, elements / kPartSize, cuts}), of_sums = kPartCells / block_cells;
+    parts = blocks >= kFewBlocks ? 1 : (std::max<Index>)((std::min)(most, of_sums), 1);
+    map_parts = parts > 1 && walk.columns() ? most : parts;
   }
 
   CellRange block(Index b) const {
@@ -64,8 +68,12 @@ struct Cut {
     return reads_once ? 1 : (std::max)(elements * element_bytes / kStretchBytes, Index{1});
   }
 
-  // Elements from a block of dense rows to the next one; 0 where there is none, or nothing to gain from reading ahead.
-  Index distance_to_next(const Walk& walk, Index b) const {
+  // How many elements a map reads ahead of itself: from a block of dense rows to the next one; what is read once, and
+  // columns, a little, in whole rows. 0 where there is nothing to gain.
+  Index ahead(const Walk& walk, Index b) const {
+    const Index little = kLittleAhead / element_bytes;
+    if (walk.columns()) return (little + walk.run_stride() - 1) / walk.run_stride() * walk.run_stride();
+    if (reads_once) return little;
     if (!walk.is_dense() || b + 1 == blocks) return 0;
     const CellRange here = block(b), next = block(b + 1);
     const Index distance = walk.cell_offset(next.group, next.k0) - walk.cell_offset(here.group, here.k0);

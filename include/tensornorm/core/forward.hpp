@@ -34,11 +34,13 @@ class Forward {
       });
       sums.add_to(cut_.parts, block.sum_d, block.sum_d2);
     });
-    runner(cut_.parts, elements, [&](Index part) {
-      normalize(block, cut_.parts - 1 - part, cut_.parts, 0);
+    runner(cut_.map_parts, elements, [&](Index part) {
+      normalize(block, cut_.map_parts - 1 - part, cut_.map_parts, ahead(b));
       if (streams_) finish_streaming();
     });
   }
+
+  Index ahead(Index b) const { return streams_ ? cut_.ahead(t_.walk, b) : 0; }
 
   // Part `part` of `parts` of a block; the reads of x that come `ahead` elements later are prepared.
   void normalize(const Block& block, Index part, Index parts, Index ahead) const {
@@ -136,7 +138,7 @@ void Forward<Scalar>::run(const Runner& runner) const {
     for (Index b = part_begin(cut_.blocks, unit, units); b < part_begin(cut_.blocks, unit + 1, units); ++b) {
       Block block(cut_.block(b), t_);
       statistics.run(block, [&] { statistics.reduce(block, 0, t_.walk.line(), block.sum_d, block.sum_d2); });
-      normalize(block, 0, 1, streams_ ? cut_.distance_to_next(t_.walk, b) : 0);
+      normalize(block, 0, 1, ahead(b));
     }
     if (streams_) finish_streaming();
   });

@@ -58,8 +58,11 @@ struct Tile {
   Index offset, rows, cols, stride;
   Index position, count;
   Index param;  // offset of its group among the parameters
-  Index next;   // from here to the next tile of the same cells; 0 where there is none
+  Index next;   // how far ahead of itself a reduction reads: to the next tile of the same cells; 0 is not at all
 };
+
+// A dense tile of so many elements is longer than what the processor reads ahead by itself; it reads so many ahead.
+constexpr Index kLongTile = 64 << 10, kTileAhead = 4 << 10;
 
 // A tensor as groups of cells. The innermost axis is reduced (row shape: a cell is a row) or kept (column shape: a cell
 // is a column); the next one gives the tile its other side; what lies outside repeats: kept axes as groups, reduced
@@ -89,6 +92,7 @@ class Walk {
   Index line() const { return run_.extent * sweeps_.count(); }
   Index cell_param() const { return cells_.param; }
   Index cell_stride() const { return cells_.x; }
+  Index run_stride() const { return run_.x; }
 
   // Offsets from a cell's first element along its line, and of a cell.
   Index line_offset(Index position) const {
@@ -107,7 +111,11 @@ class Walk {
       const Index here = sweep.x() + first * run_.x;
       Tile tile{base.x() + k0 * cells_.x + here, n, count, cells_.x, p, count, base.param(), 0};
       sweep.next();
-      if (p + count < p1) tile.next = sweep.x() - here;
+      if (p + count < p1) {
+        tile.next = sweep.x() - here;
+      } else if (is_dense() && n * count >= kLongTile) {
+        tile.next = kTileAhead;
+      }
       if (columns_) {
         tile.rows = count;
         tile.cols = n;
