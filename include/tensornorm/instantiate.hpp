@@ -2,6 +2,7 @@
 #pragma once
 
 #include "tensornorm/passes.hpp"
+#include "tensornorm/whitening_passes.hpp"
 
 namespace tensornorm {
 namespace core {
@@ -10,6 +11,12 @@ TENSORNORM_PASSES_OF(float, template);
 TENSORNORM_PASSES_OF(double, template);
 TENSORNORM_PASSES_OF(Eigen::half, template);
 TENSORNORM_PASSES_OF(Eigen::bfloat16, template);
+
+TENSORNORM_WHITENING_PASSES(template);
+TENSORNORM_WHITENING_PASSES_OF(float, template);
+TENSORNORM_WHITENING_PASSES_OF(double, template);
+TENSORNORM_WHITENING_PASSES_OF(Eigen::half, template);
+TENSORNORM_WHITENING_PASSES_OF(Eigen::bfloat16, template);
 
 }  // namespace core
 }  // namespace tensornorm

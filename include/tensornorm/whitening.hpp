@@ -3,9 +3,8 @@
 
 #include <vector>
 
-#include "tensornorm/core/running_whitening.hpp"
-#include "tensornorm/core/whiten.hpp"
 #include "tensornorm/protocol.hpp"
+#include "tensornorm/whitening_passes.hpp"
 
 namespace tensornorm {
 

@@ -44,18 +44,7 @@ class Covariance {
 
   // @pre there is a position; hi, lo, covariance have their sizes
   void run(const Runner& runner, double* workspace, Eigen::ArrayXd& hi, Eigen::ArrayXd& lo,
-           Eigen::MatrixXd& covariance) const {
-    double* const shift = workspace;
-    double* const sums = workspace + m_.channels();
-    // Any value of a channel will do for its shift.
-    m_.each(x_, 0, 1, 0, m_.channels(), [&](const Scalar& v, Index, Index c) { shift[c] = widened_value(v); });
-    std::fill(sums, workspace + workspace_size(), 0.0);
-    m_.each_panel(runner, parts_, [&](Index group, Index part, Index first, Index rows) {
-      double* const at = sums + (group * parts_ + part) * part_size(m_.group_channels());
-      add_panel(shift, group, first, rows, at);
-    });
-    for (Index group = 0; group < m_.groups(); ++group) finish(group, shift, sums, hi, lo, covariance);
-  }
+           Eigen::MatrixXd& covariance) const;
 
  private:
   // n, mean, step (memory for a difference of means), m2
@@ -110,6 +99,21 @@ class Covariance {
   Index parts_;
 };
 
+template <class Scalar>
+void Covariance<Scalar>::run(const Runner& runner, double* workspace, Eigen::ArrayXd& hi, Eigen::ArrayXd& lo,
+                             Eigen::MatrixXd& covariance) const {
+  double* const shift = workspace;
+  double* const sums = workspace + m_.channels();
+  // Any value of a channel will do for its shift.
+  m_.each(x_, 0, 1, 0, m_.channels(), [&](const Scalar& v, Index, Index c) { shift[c] = widened_value(v); });
+  std::fill(sums, workspace + workspace_size(), 0.0);
+  m_.each_panel(runner, parts_, [&](Index group, Index part, Index first, Index rows) {
+    double* const at = sums + (group * parts_ + part) * part_size(m_.group_channels());
+    add_panel(shift, group, first, rows, at);
+  });
+  for (Index group = 0; group < m_.groups(); ++group) finish(group, shift, sums, hi, lo, covariance);
+}
+
 // A mean as hi + lo, by channel.
 struct SplitMean {
   const double *hi, *lo;
@@ -129,22 +133,7 @@ class GradientSums {
     return static_cast<std::size_t>(m_.groups() * parts_ * part_size(m_.group_channels()));
   }
 
-  void run(const Runner& runner, double* workspace, Eigen::ArrayXd& sum_dy, Eigen::MatrixXd& products) const {
-    const Index k = m_.group_channels();
-    std::fill_n(workspace, workspace_size(), 0.0);
-    m_.each_panel(runner, parts_, [&](Index group, Index part, Index first, Index rows) {
-      add_panel(group, first, rows, workspace + (group * parts_ + part) * part_size(k));
-    });
-    for (Index group = 0; group < m_.groups(); ++group) {
-      sum_dy.segment(group * k, k).setZero();
-      products.middleRows(group * k, k).setZero();
-      for (Index part = 0; part < parts_; ++part) {
-        double* const at = workspace + (group * parts_ + part) * part_size(k);
-        sum_dy.segment(group * k, k) += VectorMap(at, k).array();
-        products.middleRows(group * k, k) += MatrixMap(at + k, k, k);
-      }
-    }
-  }
+  void run(const Runner& runner, double* workspace, Eigen::ArrayXd& sum_dy, Eigen::MatrixXd& products) const;
 
  private:
   static Index part_size(Index k) { return k + k * k; }
@@ -170,6 +159,25 @@ class GradientSums {
   SplitMean mean_;
   Index parts_;
 };
+
+template <class Scalar>
+void GradientSums<Scalar>::run(const Runner& runner, double* workspace, Eigen::ArrayXd& sum_dy,
+                               Eigen::MatrixXd& products) const {
+  const Index k = m_.group_channels();
+  std::fill_n(workspace, workspace_size(), 0.0);
+  m_.each_panel(runner, parts_, [&](Index group, Index part, Index first, Index rows) {
+    add_panel(group, first, rows, workspace + (group * parts_ + part) * part_size(k));
+  });
+  for (Index group = 0; group < m_.groups(); ++group) {
+    sum_dy.segment(group * k, k).setZero();
+    products.middleRows(group * k, k).setZero();
+    for (Index part = 0; part < parts_; ++part) {
+      double* const at = workspace + (group * parts_ + part) * part_size(k);
+      sum_dy.segment(group * k, k) += VectorMap(at, k).array();
+      products.middleRows(group * k, k) += MatrixMap(at + k, k, k);
+    }
+  }
+}
 
 }  // namespace core
 }  // namespace tensornorm

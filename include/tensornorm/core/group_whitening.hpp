@@ -46,37 +46,14 @@ struct GroupWhitening {
   bool trains() const { return method == WhiteningMethod::kZca || method == WhiteningMethod::kNewton; }
 
   // The rest of the statistics from the covariance.
-  void solve(WhiteningStatistics& s) const {
-    for (Index from = 0; from < s.mean.size(); from += k) {
-      const Matrix plain = s.covariance.middleRows(from, k);
-      s.covariance.middleRows(from, k).diagonal().array() += eps;
-      s.whitening.middleRows(from, k) = matrix(s, from);
-      leave_constants(plain, from, s.whitening);
-    }
-  }
+  void solve(WhiteningStatistics& s) const;
 
   // Takes y back to x - mean: Sigma W^T, which is W^-1 where Sigma is regular; for kNewton, whose W is only near, W^-1.
-  Matrix coloring(const WhiteningStatistics& s) const {
-    Matrix result(s.mean.size(), k);
-    for (Index from = 0; from < s.mean.size(); from += k) {
-      const Matrix w = s.whitening.middleRows(from, k);
-      if (method == WhiteningMethod::kNewton) {
-        result.middleRows(from, k) = w.ldlt().solve(Matrix::Identity(k, k));
-      } else {
-        result.middleRows(from, k) = s.covariance.middleRows(from, k) * w.transpose();
-      }
-    }
-    return result;
-  }
+  Matrix coloring(const WhiteningStatistics& s) const;
 
   // The symmetric gradient of the covariance of the group of channels from `from` on, from that of its W.
   // @pre method is kZca or kNewton
-  Matrix gradient(const WhiteningStatistics& s, Index from, const Matrix& dw) const {
-    if (method == WhiteningMethod::kNewton) {
-      return Newton<Real>::gradient(s.covariance.middleRows(from, k), iterations, dw);
-    }
-    return Zca<Real>::gradient({s.vectors.middleRows(from, k), s.deviations.segment(from, k)}, dw);
-  }
+  Matrix gradient(const WhiteningStatistics& s, Index from, const Matrix& dw) const;
 
  private:
   Matrix matrix(WhiteningStatistics& s, Index from) const {
@@ -106,6 +83,39 @@ struct GroupWhitening {
     }
   }
 };
+
+template <class Real>
+void GroupWhitening<Real>::solve(WhiteningStatistics& s) const {
+  for (Index from = 0; from < s.mean.size(); from += k) {
+    const Matrix plain = s.covariance.middleRows(from, k);
+    s.covariance.middleRows(from, k).diagonal().array() += eps;
+    s.whitening.middleRows(from, k) = matrix(s, from);
+    leave_constants(plain, from, s.whitening);
+  }
+}
+
+template <class Real>
+typename GroupWhitening<Real>::Matrix GroupWhitening<Real>::coloring(const WhiteningStatistics& s) const {
+  Matrix result(s.mean.size(), k);
+  for (Index from = 0; from < s.mean.size(); from += k) {
+    const Matrix w = s.whitening.middleRows(from, k);
+    if (method == WhiteningMethod::kNewton) {
+      result.middleRows(from, k) = w.ldlt().solve(Matrix::Identity(k, k));
+    } else {
+      result.middleRows(from, k) = s.covariance.middleRows(from, k) * w.transpose();
+    }
+  }
+  return result;
+}
+
+template <class Real>
+typename GroupWhitening<Real>::Matrix GroupWhitening<Real>::gradient(const WhiteningStatistics& s, Index from,
+                                                                     const Matrix& dw) const {
+  if (method == WhiteningMethod::kNewton) {
+    return Newton<Real>::gradient(s.covariance.middleRows(from, k), iterations, dw);
+  }
+  return Zca<Real>::gradient({s.vectors.middleRows(from, k), s.deviations.segment(from, k)}, dw);
+}
 
 }  // namespace core
 }  // namespace tensornorm

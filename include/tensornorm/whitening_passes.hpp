@@ -1,0 +1,37 @@
+// The passes of whitening; a program of many files may compile them once, see passes.hpp.
+#pragma once
+
+#include "tensornorm/core/running_whitening.hpp"
+#include "tensornorm/core/whiten.hpp"
+
+// NOLINTBEGIN(bugprone-macro-parentheses): `declaration` is keywords
+#define TENSORNORM_WHITENING_PASSES(declaration)                                                                       \
+  declaration struct GroupWhitening<double>;                                                                           \
+  declaration WhiteningGradients whitening_gradients(const GroupWhitening<double>&, const WhiteningStatistics&, Index, \
+                                                     const Eigen::ArrayXd&, const Eigen::MatrixXd&,                    \
+                                                     const Eigen::VectorXd&, bool)
+#define TENSORNORM_WHITENING_PASSES_OF(Scalar, declaration)                                                            \
+  declaration void Covariance<Scalar>::run(const Runner&, double*, Eigen::ArrayXd&, Eigen::ArrayXd&, Eigen::MatrixXd&) \
+      const;                                                                                                           \
+  declaration void GradientSums<Scalar>::run(const Runner&, double*, Eigen::ArrayXd&, Eigen::MatrixXd&) const;         \
+  declaration void whiten(const Runner&, const ChannelMatrix&, const Scalar*, Scalar*, const SplitMean&,               \
+                          const Eigen::MatrixXd&, const Affine<ParamOf<Scalar>>&);                                     \
+  declaration void color(const Runner&, const ChannelMatrix&, const Scalar*, Scalar*, const Eigen::ArrayXd&,           \
+                         const Eigen::MatrixXd&, const Affine<ParamOf<Scalar>>&);                                      \
+  declaration void input_gradient(const Runner&, const ChannelMatrix&, const Scalar*, const Scalar*, Scalar*,          \
+                                  const SplitMean&, const WhiteningGradients&)
+// NOLINTEND(bugprone-macro-parentheses)
+
+#ifdef TENSORNORM_EXTERN
+namespace tensornorm {
+namespace core {
+
+TENSORNORM_WHITENING_PASSES(extern template);
+TENSORNORM_WHITENING_PASSES_OF(float, extern template);
+TENSORNORM_WHITENING_PASSES_OF(double, extern template);
+TENSORNORM_WHITENING_PASSES_OF(Eigen::half, extern template);
+TENSORNORM_WHITENING_PASSES_OF(Eigen::bfloat16, extern template);
+
+}  // namespace core
+}  // namespace tensornorm
+#endif
