@@ -37,7 +37,8 @@ inline void finish_streaming() {
 #endif
 }
 
-template <class Functor>
+// `streams`: to whole lines past the cache, of rows that have them.
+template <class Functor, bool streams>
 struct Map {
   using Scalar = typename Functor::Scalar;
   using T = ParamOf<Scalar>;
@@ -55,22 +56,27 @@ struct Map {
   template <class Isa>
   TENSORNORM_INLINE void run() const {
     const Map k = *this;  // in registers: what is stored below cannot change it
-    if constexpr (Isa::unrolls && sizeof(Scalar) > 2) {
-      if (k.to.past_cache && k.has_lines()) return k.put_rows<Isa, true>();
-    }
-    k.put_rows<Isa, false>();
+    k.put_rows<Isa>();
   }
 
- private:
-  // Whether the rows of y are long, or whole lines from end to end.
+  // Whether the rows of y are long, or whole lines from end to end, or follow each other without gaps.
   bool has_lines() const {
     constexpr Index size = sizeof(Scalar);
+    if (stride == cols && rows > 1 && cols * size >= kJoinedRun) return true;
     return cols * size >= kLongRun || (cols * size % kLine == 0 && stride * size % kLine == 0 && head_of(y) == 0);
   }
 
-  template <class Isa, bool streams>
+ private:
+  static constexpr Index kLineSize = kLine / static_cast<Index>(sizeof(Scalar));
+
+  // Rows end to end whose lines go past the cache are so long at least (measured: runs of 196 floats take 0.73 to 0.82
+  // of the time so, runs of 49 floats 1.25).
+  static constexpr Index kJoinedRun = 8 * kLine;
+
+  template <class Isa>
   TENSORNORM_INLINE void put_rows() const {
     constexpr int lanes = kLanes<Isa, T>;
+    Seam seam;
     for (Index r = 0; r < rows; ++r) {
       typename Functor::template Row<Vec<T, lanes>> row{};
       functor.template begin<Isa>(r, row);
@@ -81,24 +87,45 @@ struct Map {
           continue;
         }
       }
-      put_row<Isa, streams>(r, row, out);
+      put_row<Isa>(r, row, out, seam);
     }
+  }
+
+  // A line that two rows share, put together before it is stored, with room on both sides for what vectors have there.
+  struct Seam {
+    alignas(kLine) Scalar values[3 * kLineSize];
+    Scalar* line() { return values + kLineSize; }
+  };
+
+  // The part of a row that goes past the cache: whole lines, also those that two rows share. At either end of a tile,
+  // and of rows with gaps, a line that a vector touches stays out of it: one that is written both ways costs two
+  // (measured: rows of 777 floats took 1.7 times as long).
+  struct Lines {
+    bool follows, is_followed;  // whether another row begins where this one ends
+    Index head, begin, end;
+  };
+  template <int lanes>
+  TENSORNORM_INLINE Lines lines_of(Index r, const Scalar* out) const {
+    const bool follows = stride == cols && r > 0, is_followed = stride == cols && r + 1 < rows;
+    const Index head = head_of(out), tail = (cols - head) % kLineSize;
+    return {follows, is_followed, head, head + (follows || head == 0 || head >= lanes ? 0 : kLineSize),
+            cols - tail - (is_followed || tail == 0 || tail >= lanes ? 0 : kLineSize)};
   }
 
   // A row's last vector overlaps the one before. In place it is computed before that one is stored; else not, as
   // reading a row's end before its start throws prefetchers off.
-  template <class Isa, bool streams, class Row>
-  TENSORNORM_INLINE void put_row(Index r, const Row& row, Scalar* out) const {
+  template <class Isa, class Row>
+  TENSORNORM_INLINE void put_row(Index r, const Row& row, Scalar* out, Seam& seam) const {
     constexpr int lanes = kLanes<Isa, T>;
+    constexpr bool past = streams && Isa::unrolls;
     using V = Vec<T, lanes>;
     const Whole<Isa> end{cols - lanes};
     V last{};
+    Lines lines{};
     Index j = 0, stop = cols;
-    if constexpr (streams) {  // never in place
-      const Lines lines = lines_of<lanes>(out);
-      if (lines.end != cols) prefetch_ends(out);
-      for (; j + lanes <= lines.begin; j += lanes) put(row, Whole<Isa>{j}, out);
-      if (j < lines.begin) put(row, Whole<Isa>{lines.begin - lanes}, out);
+    if constexpr (past) {  // never in place
+      lines = lines_of<lanes>(r, out);
+      begin_lines<Isa>(row, lines, out, seam);
       j = lines.begin;
       stop = lines.end;
     } else {
@@ -106,61 +133,77 @@ struct Map {
       if (to.in_place && cols % lanes != 0) functor.value(row, end, last);
     }
     if constexpr (Isa::unrolls) {
-      for (; j + 4 * lanes <= stop; j += 4 * lanes) {
+      for (const Index most = stop - 4 * lanes; j <= most; j += 4 * lanes) {
         V y0, y1, y2, y3;
         functor.value(row, Whole<Isa>{j}, y0);
         functor.value(row, Whole<Isa>{j, 1}, y1);
         functor.value(row, Whole<Isa>{j, 2}, y2);
         functor.value(row, Whole<Isa>{j, 3}, y3);
         if (to.ahead != 0) prefetch_lines<Scalar>(functor, r, j + to.ahead, 4 * lanes);
-        store<streams>(Whole<Isa>{j}, out, y0);
-        store<streams>(Whole<Isa>{j, 1}, out, y1);
-        store<streams>(Whole<Isa>{j, 2}, out, y2);
-        store<streams>(Whole<Isa>{j, 3}, out, y3);
+        store<past>(Whole<Isa>{j}, out, y0);
+        store<past>(Whole<Isa>{j, 1}, out, y1);
+        store<past>(Whole<Isa>{j, 2}, out, y2);
+        store<past>(Whole<Isa>{j, 3}, out, y3);
       }
     }
     if (to.ahead != 0) prefetch_lines<Scalar>(functor, r, j + to.ahead, cols - j);
     for (; j + lanes <= stop; j += lanes) {
       V v;
       functor.value(row, Whole<Isa>{j}, v);
-      store<streams>(Whole<Isa>{j}, out, v);
+      store<past>(Whole<Isa>{j}, out, v);
     }
-    if constexpr (streams) {
-      for (; j + lanes <= cols; j += lanes) put(row, Whole<Isa>{j}, out);
-    }
+    if constexpr (past) return put_run<Isa>(row, lines.end, cols, lines.is_followed ? seam.line() : out + lines.end);
     if (j == cols) return;
-    if (streams || !to.in_place) functor.value(row, end, last);
+    if (!to.in_place) functor.value(row, end, last);
     end.store(out, last);
   }
 
-  // The part of a row that goes past the cache: whole lines, none of which a vector at either end touches (measured:
-  // lines written both ways cost rows of 777 floats half their speed).
-  struct Lines {
-    Index begin, end;
-  };
-  template <int lanes>
-  TENSORNORM_INLINE Lines lines_of(const Scalar* out) const {
-    constexpr Index line = kLine / static_cast<Index>(sizeof(Scalar));
-    const Index head = head_of(out), tail = (cols - head) % line;
-    return {head > 0 && head < lanes ? head + line : head, cols - tail - (tail > 0 && tail < lanes ? line : 0)};
+  // What comes before the lines: to the one that the row before left half done, or as usual.
+  template <class Isa, class Row>
+  TENSORNORM_INLINE void begin_lines(const Row& row, const Lines& lines, Scalar* out, Seam& seam) const {
+    if (!lines.is_followed) prefetch_ends(out);
+    if (!lines.follows) return put_run<Isa>(row, 0, lines.begin, out);
+    if (lines.head == 0) return;
+    put_run<Isa>(row, 0, lines.head, seam.line() + kLineSize - lines.head);
+    stream_line<Isa>(seam, out + lines.head - kLineSize);
   }
 
-  // The lines at a row's end, where the next row begins.
+  template <class Isa>
+  static TENSORNORM_INLINE void stream_line(Seam& seam, Scalar* out) {
+    typename Conversion<Isa, Scalar>::Packed packed;
+    for (Index j = 0; j < kLineSize; j += kLanes<Isa, Scalar>) {
+      std::memcpy(&packed, seam.line() + j, sizeof packed);
+      store_past_cache<Isa>(out + j, packed);
+    }
+  }
+
+  // Columns [from, end) to `out` on, the last vector ending with them where it can.
+  template <class Isa, class Row>
+  TENSORNORM_INLINE void put_run(const Row& row, Index from, Index end, Scalar* out) const {
+    constexpr int lanes = kLanes<Isa, T>;
+    const Index last = (std::max)(end - lanes, Index{0});
+    for (Index j = from; j < end; j += lanes) {
+      const Index at = (std::min)(j, last);
+      Vec<T, lanes> v;
+      functor.value(row, Whole<Isa>{at}, v);
+      Whole<Isa>{at - from}.store(out, v);
+    }
+  }
+
+  // The lines at a row's end, where the next row may begin.
   TENSORNORM_INLINE void prefetch_ends(const Scalar* out) const {
-    constexpr Index line = kLine / static_cast<Index>(sizeof(Scalar));
-    for (Index j = cols - line; j <= cols + line; j += line) __builtin_prefetch(out + j, 1);
+    for (Index j = cols - kLineSize; j <= cols + kLineSize; j += kLineSize) __builtin_prefetch(out + j, 1);
   }
 
   // Lines of y where none go past the cache but none are in it: else each would be waited for (measured: runs of 49 to
   // 196 floats take 0.85 to 0.97 of the time).
   TENSORNORM_INLINE void prefetch_output(const Scalar* out) const {
-    constexpr Index line = kLine / static_cast<Index>(sizeof(Scalar));
-    for (Index j = 0; j < cols; j += line) __builtin_prefetch(out + j + kWriteAhead / kLine * line, 1);
+    for (Index j = 0; j < cols; j += kLineSize) __builtin_prefetch(out + j + kWriteAhead / kLine * kLineSize, 1);
   }
 
-  template <bool streams, class At, class V>
+  template <bool past, class At, class V>
   static TENSORNORM_INLINE void store(const At& at, Scalar* out, const V& v) {
-    if constexpr (streams) {
+    if constexpr (past) {
       at.stream(out, v);
     } else {
       at.store(out, v);
@@ -184,7 +227,14 @@ struct Map {
 // y[r][c] = functor(r, c) over a tile that lies in y as in the functor's tensors; y is the tensor itself.
 template <class Functor>
 void map(const Functor& functor, const Tile& tile, typename Functor::Scalar* y, const Destination& to = {}) {
-  run(Map<Functor>{functor, tile.rows, tile.cols, y + tile.offset, tile.stride, to});
+  using Scalar = typename Functor::Scalar;
+  const Map<Functor, false> plain{functor, tile.rows, tile.cols, y + tile.offset, tile.stride, to};
+  if constexpr (sizeof(Scalar) > 2) {
+    if (to.past_cache && plain.has_lines()) {
+      return run(Map<Functor, true>{functor, tile.rows, tile.cols, y + tile.offset, tile.stride, to});
+    }
+  }
+  run(plain);
 }
 
 }  // namespace core
