@@ -68,6 +68,31 @@ TEST(OneValue, GroupNormAndLayerNormGiveBeta) {
   one_value_per_group_or_row<kRow, Eigen::half>();
 }
 
+// Every element is a statistic, of a tensor that goes past the cache.
+TEST(OneValue, OutgrowsTheCaches) {
+  constexpr Index kCount = Index{1} << 21;
+  Eigen::Tensor<float, 2, Eigen::RowMajor> x(kCount, 1), y(kCount, 1), dx(kCount, 1);
+  for (Index i = 0; i < kCount; ++i) x.data()[i] = static_cast<float>(i % 1001);
+  LayerNorm<float> rows({1});
+  rows.beta() = 0.25F;
+  rows.forward(x, y);
+  rows.backward(x, x, dx);
+  for (Index i = 0; i < kCount; ++i) {
+    ASSERT_EQ(y.data()[i], 0.25F) << i;
+    ASSERT_NEAR(dx.data()[i], 0, 1e-6 * rows.rstd()[i] * x.data()[i]) << i;
+  }
+
+  const Eigen::TensorMap<Eigen::Tensor<float, 2, Eigen::RowMajor>> one_row(x.data(), 1, kCount);
+  Eigen::TensorMap<Eigen::Tensor<float, 2, Eigen::RowMajor>> y_row(y.data(), 1, kCount);
+  BatchNormOptions options;
+  options.eps = 0;
+  BatchNorm<float> channels(kCount, options);
+  channels.running_mean().setConstant(3);
+  channels.running_var().setConstant(4);
+  channels.infer(one_row, y_row);
+  for (Index i = 0; i < kCount; ++i) ASSERT_EQ(y.data()[i], (x.data()[i] - 3) / 2) << i;
+}
+
 TEST(OneValue, RMSNormGivesTheSign) {
   Guarded<float, 2, kRow> x({4, 1}, {-3, 2, 0, 1e-20}), y({4, 1});
   RMSNormOptions options;

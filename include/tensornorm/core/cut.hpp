@@ -51,9 +51,8 @@ struct Cut {
     blocks_per_group = (group_cells + block_cells - 1) / block_cells;
     blocks = walk.groups() * blocks_per_group;
     const Index elements = block_cells * walk.line();
-    // Columns may be cut anywhere; a row that is cut has shorter runs of memory.
-    const Index runs = walk.line() / (std::max)(walk.run(), Index{1}),
-                cuts = walk.columns() || runs == 1 ? walk.line() : runs;
+    // Columns may be cut anywhere; a row that is cut has shorter runs of memory, so only few runs are.
+    const Index runs = walk.line() / walk.run(), cuts = walk.columns() || runs < kFewBlocks ? walk.line() : runs;
     const Index most = (std::min)({kUnits, elements / kPartSize, cuts}), of_sums = kPartCells / block_cells;
     parts = blocks >= kFewBlocks ? 1 : (std::max<Index>)((std::min)(most, of_sums), 1);
     map_parts = parts > 1 && walk.columns() ? most : parts;
@@ -72,7 +71,10 @@ struct Cut {
   // columns, a little, in whole rows. 0 where there is nothing to gain.
   Index ahead(const Walk& walk, Index b) const {
     const Index little = kLittleAhead / element_bytes;
-    if (walk.columns()) return (little + walk.run_stride() - 1) / walk.run_stride() * walk.run_stride();
+    if (walk.columns()) {
+      const Index row = (std::max)(walk.run_stride(), Index{1});  // 0 where each element is a cell
+      return (little + row - 1) / row * row;
+    }
     if (reads_once) return little;
     if (!walk.is_dense() || b + 1 == blocks) return 0;
     const CellRange here = block(b), next = block(b + 1);

@@ -59,7 +59,7 @@ struct Map {
     k.put_rows<Isa>();
   }
 
-  // Whether the rows of y are long, or whole lines from end to end, or follow each other without gaps.
+  // Whether the rows of y are long, or whole lines from end to end, or follow each other and are not too short.
   bool has_lines() const {
     constexpr Index size = sizeof(Scalar);
     if (stride == cols && rows > 1 && cols * size >= kJoinedRun) return true;
@@ -177,7 +177,8 @@ struct Map {
     }
   }
 
-  // Columns [from, end) to `out` on, the last vector ending with them where it can.
+  // Columns [from, end) to `out` on, in vectors, the last one ending with them where it can. Shorter runs than a vector
+  // write beyond: @pre to a seam, which has room.
   template <class Isa, class Row>
   TENSORNORM_INLINE void put_run(const Row& row, Index from, Index end, Scalar* out) const {
     constexpr int lanes = kLanes<Isa, T>;
