@@ -58,9 +58,9 @@ std::vector<double> ODR_FUNCTION() {
   std::vector<double> values;
   append<float, Eigen::RowMajor>(values, tensornorm::BatchNorm<float>(6));
   append<float, Eigen::ColMajor>(values, tensornorm::GroupNorm<float>(3, 6));
-  append<float, Eigen::RowMajor>(values, tensornorm::InstanceNorm<float>(6));
+  append<double, Eigen::RowMajor>(values, tensornorm::InstanceNorm<double>(6));
   append<Eigen::half, Eigen::RowMajor>(values, tensornorm::LayerNorm<Eigen::half>({5, 7}));
-  append<Eigen::half, Eigen::ColMajor>(values, tensornorm::RMSNorm<Eigen::half>({7}));
+  append<Eigen::bfloat16, Eigen::ColMajor>(values, tensornorm::RMSNorm<Eigen::bfloat16>({7}));
   Eigen::ArrayXf gradient = Eigen::ArrayXf::LinSpaced(999, -3, 5);
   values.push_back(tensornorm::clip_grad_norm(1, gradient));
   tensornorm::clip_grad_value(0.02, gradient);

@@ -7,16 +7,10 @@
 namespace tensornorm {
 namespace core {
 
-TENSORNORM_PASSES_OF(float, template);
-TENSORNORM_PASSES_OF(double, template);
-TENSORNORM_PASSES_OF(Eigen::half, template);
-TENSORNORM_PASSES_OF(Eigen::bfloat16, template);
+TENSORNORM_FOR_EACH_SCALAR(TENSORNORM_PASSES_OF, template);
 
 TENSORNORM_WHITENING_PASSES(template);
-TENSORNORM_WHITENING_PASSES_OF(float, template);
-TENSORNORM_WHITENING_PASSES_OF(double, template);
-TENSORNORM_WHITENING_PASSES_OF(Eigen::half, template);
-TENSORNORM_WHITENING_PASSES_OF(Eigen::bfloat16, template);
+TENSORNORM_FOR_EACH_SCALAR(TENSORNORM_WHITENING_PASSES_OF, template);
 
 }  // namespace core
 }  // namespace tensornorm

@@ -17,10 +17,7 @@
 namespace tensornorm {
 namespace core {
 
-TENSORNORM_PASSES_OF(float, extern template);
-TENSORNORM_PASSES_OF(double, extern template);
-TENSORNORM_PASSES_OF(Eigen::half, extern template);
-TENSORNORM_PASSES_OF(Eigen::bfloat16, extern template);
+TENSORNORM_FOR_EACH_SCALAR(TENSORNORM_PASSES_OF, extern template);
 
 }  // namespace core
 }  // namespace tensornorm

@@ -27,10 +27,7 @@ namespace tensornorm {
 namespace core {
 
 TENSORNORM_WHITENING_PASSES(extern template);
-TENSORNORM_WHITENING_PASSES_OF(float, extern template);
-TENSORNORM_WHITENING_PASSES_OF(double, extern template);
-TENSORNORM_WHITENING_PASSES_OF(Eigen::half, extern template);
-TENSORNORM_WHITENING_PASSES_OF(Eigen::bfloat16, extern template);
+TENSORNORM_FOR_EACH_SCALAR(TENSORNORM_WHITENING_PASSES_OF, extern template);
 
 }  // namespace core
 }  // namespace tensornorm

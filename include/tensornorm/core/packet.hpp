@@ -17,6 +17,13 @@ namespace tensornorm {
 template <class Scalar>
 using ParamOf = std::conditional_t<std::is_same<Scalar, double>::value, double, float>;
 
+// Once for every scalar, PASSES_OF(Scalar, declaration).
+#define TENSORNORM_FOR_EACH_SCALAR(PASSES_OF, declaration) \
+  PASSES_OF(float, declaration);                           \
+  PASSES_OF(double, declaration);                          \
+  PASSES_OF(Eigen::half, declaration);                     \
+  PASSES_OF(Eigen::bfloat16, declaration)
+
 namespace core {
 
 // How a Scalar in memory becomes lanes of ParamOf<Scalar> and back, `Packed` as they lie in memory: float and double
