@@ -68,8 +68,46 @@ void stream(const Bytes& b) {
 void stream(const Bytes& b) { copy(b); }
 #endif
 
+#if defined(__x86_64__)
+void read_by_16(const Bytes& b) {
+  __m128i sums[4] = {};
+  for (std::size_t i = 0; i + sizeof sums <= b.size; i += sizeof sums) {
+    const auto* const from = reinterpret_cast<const __m128i*>(b.x + i);
+    for (int k = 0; k < 4; ++k) sums[k] = _mm_add_epi32(sums[k], _mm_loadu_si128(from + k));
+  }
+  benchmark::DoNotOptimize(sums);
+}
+
+__attribute__((target("avx2"))) void read_by_32(const Bytes& b) {
+  __m256i sums[4] = {};
+  for (std::size_t i = 0; i + sizeof sums <= b.size; i += sizeof sums) {
+    const auto* const from = reinterpret_cast<const __m256i*>(b.x + i);
+    for (int k = 0; k < 4; ++k) sums[k] = _mm256_add_epi32(sums[k], _mm256_loadu_si256(from + k));
+  }
+  benchmark::DoNotOptimize(sums);
+}
+
+__attribute__((target("avx512f"))) void read_by_64(const Bytes& b) {
+  __m512i sums[4] = {};
+  for (std::size_t i = 0; i + sizeof sums <= b.size; i += sizeof sums) {
+    for (std::size_t k = 0; k < 4; ++k) sums[k] = _mm512_add_epi32(sums[k], _mm512_loadu_si512(b.x + i + 64 * k));
+  }
+  benchmark::DoNotOptimize(sums);
+}
+
+/// What is left over, less than 256 bytes, does not matter.
 void read(const Bytes& b) {
-  constexpr int kSums = 64;  // as many as fill the widest registers several times
+  if (__builtin_cpu_supports("avx512f")) {
+    read_by_64(b);
+  } else if (__builtin_cpu_supports("avx2")) {
+    read_by_32(b);
+  } else {
+    read_by_16(b);
+  }
+}
+#else
+void read(const Bytes& b) {
+  constexpr int kSums = 64;
   std::uint32_t sums[kSums] = {}, lanes[kSums];
   for (std::size_t i = 0; i + sizeof lanes <= b.size; i += sizeof lanes) {
     std::memcpy(lanes, b.x + i, sizeof lanes);
@@ -77,6 +115,7 @@ void read(const Bytes& b) {
   }
   benchmark::DoNotOptimize(sums);
 }
+#endif
 
 class Copy : public Contender {
  public:

@@ -34,14 +34,12 @@ int runs_of_a_sample(Timed& timed) {
   return runs;
 }
 
-/// Some runs that wake the threads a contender uses and fill the caches.
+/// Runs that wake the threads a contender uses, which can take a millisecond, and fill the caches.
 void warm_up(Contender& contender, int threads) {
-  constexpr int kRuns = 8;
   constexpr double kLong = 3e-3;
   const double start = now();
-  int runs = 0;
   do contender.run();
-  while (threads > 1 && ++runs < kRuns && now() - start < kLong);
+  while (threads > 1 && now() - start < kLong);
 }
 
 }  // namespace

@@ -72,7 +72,11 @@ TYPED_TEST(Kernels, ReduceLikePlainLoops) {
       const Rows<S> operand{first, stride};
       const Tile tile{0, rows, cols, stride, 0, 0, 0, 0};
       row_reduce(Deviations<S, PerRow<T>>{operand, {e.data()}}, tile, by_row.data(), by_row.data() + rows);
-      column_reduce(Deviations<S, PerColumn<T>>{operand, {e.data()}}, tile, by_column.data(), by_column.data() + cols);
+      auto cached = by_column;
+      const Deviations<S, PerColumn<T>> by_columns{operand, {e.data()}};
+      column_reduce(by_columns, tile, by_column.data(), by_column.data() + cols);
+      column_reduce(by_columns, tile, cached.data(), cached.data() + cols, /*is_cached=*/true);
+      ASSERT_EQ(by_column, cached) << "the same bits, in whatever order the tile is walked";
       for (std::size_t i = 0; i < by_row.size(); ++i) {
         ASSERT_NEAR(by_row[i], want_row[i], tolerance * (1 + std::abs(want_row[i]))) << rows << " x " << cols;
       }

@@ -85,15 +85,16 @@ class FindStatistics {
     if (a_.saved.hi != nullptr) save(block);
   }
 
-  // Adds the sums of the deviations of positions [p0, p1) of the lines of a block.
-  void reduce(const Block& block, Index p0, Index p1, double* sum_d, double* sum_d2) const {
+  // Adds the sums of the deviations of positions [p0, p1) of the lines of a block; where rows are dense, the reads of x
+  // that come `ahead` elements later are prepared.
+  void reduce(const Block& block, Index p0, Index p1, Index ahead, double* sum_d, double* sum_d2) const {
     t_.walk.visit(block.group, block.k0, block.k1, p0, p1, [&](const Tile& tile) {
       const Rows<Scalar> x{a_.x + tile.offset, tile.stride};
       if (t_.walk.columns()) {
         const Deviations<Scalar, PerColumn<T>> functor{x, {block.cell_estimate}};
         column_reduce(functor, tile, sum_d, sum_d2);
       } else {
-        row_reduce(Deviations<Scalar, PerRow<T>>{x, {block.cell_estimate}}, tile, sum_d, sum_d2);
+        row_reduce(Deviations<Scalar, PerRow<T>>{x, {block.cell_estimate}}, tile, sum_d, sum_d2, ahead);
       }
     });
   }

@@ -30,7 +30,7 @@ class Forward {
     statistics.run(block, [&] {
       runner(cut_.parts, elements, [&](Index part) {
         const Index p0 = part_begin(line, part, cut_.parts), p1 = part_begin(line, part + 1, cut_.parts);
-        statistics.reduce(block, p0, p1, sums.clear_p(part), sums.clear_pq(part));
+        statistics.reduce(block, p0, p1, 0, sums.clear_p(part), sums.clear_pq(part));
       });
       sums.add_to(cut_.parts, block.sum_d, block.sum_d2);
     });
@@ -137,8 +137,9 @@ void Forward<Scalar>::run(const Runner& runner) const {
   runner(units, t_.plan.count(), [&](Index unit) {
     for (Index b = part_begin(cut_.blocks, unit, units); b < part_begin(cut_.blocks, unit + 1, units); ++b) {
       Block block(cut_.block(b), t_);
-      statistics.run(block, [&] { statistics.reduce(block, 0, t_.walk.line(), block.sum_d, block.sum_d2); });
-      normalize(block, 0, 1, ahead(b));
+      const Index next = ahead(b);
+      statistics.run(block, [&] { statistics.reduce(block, 0, t_.walk.line(), next, block.sum_d, block.sum_d2); });
+      normalize(block, 0, 1, next);
     }
     if (streams_) finish_streaming();
   });

@@ -104,11 +104,12 @@ struct RowReduce {
 };
 
 // sum_p[r] += sum of p, sum_pq[r] += sum of p * q over the columns of each row of a tile.
+// Reads `ahead` elements ahead of itself, or as the tile says.
 // @pre the tile is not empty
 // @post the same cols give the same bits, whatever the alignment of the rows
 template <class Functor>
-void row_reduce(const Functor& functor, const Tile& tile, double* sum_p, double* sum_pq) {
-  run(RowReduce<Functor>{functor, tile.rows, tile.cols, tile.next, sum_p, sum_pq});
+void row_reduce(const Functor& functor, const Tile& tile, double* sum_p, double* sum_pq, Index ahead = 0) {
+  run(RowReduce<Functor>{functor, tile.rows, tile.cols, ahead != 0 ? ahead : tile.next, sum_p, sum_pq});
 }
 
 }  // namespace core
