@@ -9,6 +9,8 @@
 #include <limits>
 #include <thread>
 
+#include "pool.hpp"
+
 namespace bench {
 
 namespace {
@@ -34,7 +36,18 @@ int runs_of_a_sample(Timed& timed) {
   return runs;
 }
 
-/// Runs that wake the threads a contender uses, which can take a millisecond, and fill the caches.
+/// Waits until no contender's threads spin any more, libgomp's do for seven milliseconds, and then keeps all cores
+/// busy: a virtual one that has slept can take milliseconds to come back.
+void settle(int threads) {
+  std::this_thread::sleep_for(std::chrono::milliseconds(8));
+  const double start = now();
+  on_threads(threads, [&](int) {
+    while (now() - start < 4e-3) {
+    }
+  });
+}
+
+/// Runs that wake the threads a contender uses and fill the caches.
 void warm_up(Contender& contender, int threads) {
   constexpr double kLong = 3e-3;
   const double start = now();
@@ -66,8 +79,7 @@ void time_in_turns(std::vector<Timed>& contenders, int threads, double budget) {
       Timed& timed = contenders[i];
       const bool slow = is_slow[i];
       if (slow && timed.seconds.size() >= kFewestSlow) continue;
-      // Another's threads may still spin: let them go to sleep.
-      if (threads > 1) std::this_thread::sleep_for(std::chrono::milliseconds(2));
+      if (threads > 1) settle(threads);
       if (!slow) warm_up(*timed.contender, threads);
       timed.seconds.push_back(run(*timed.contender, runs[i]));
     }
