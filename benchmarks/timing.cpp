@@ -66,7 +66,7 @@ double Timed::median() const {
 }
 
 void time_in_turns(std::vector<Timed>& contenders, int threads, double budget) {
-  constexpr std::size_t kFewest = 3, kMost = 41, kFewestSlow = 2;
+  constexpr std::size_t kFewest = 5, kMost = 41, kFewestSlow = 2;
   std::vector<int> runs;
   std::vector<bool> is_slow;
   for (Timed& timed : contenders) {

@@ -16,9 +16,9 @@ struct Timed {
   double median() const;
 };
 
-/// Gives every contender some samples, in turns, for about `budget` seconds in all but at least three each, two of
-/// those that take long. A sample is as many runs back to back as last half a millisecond, after some that are not
-/// counted.
+/// Gives every contender some samples, in turns, for about `budget` seconds in all, with what goes before each, but at
+/// least five each, two of those that take long. A sample is as many runs back to back as last half a millisecond,
+/// after some that are not counted.
 void time_in_turns(std::vector<Timed>& contenders, int threads, double budget);
 
 /// Ends the program where it is not optimized, as its times would mean nothing. Keeps the memory that peers free for

@@ -8,6 +8,7 @@
 
 #include "tensornorm/core/arithmetic.hpp"
 #include "tensornorm/core/column.hpp"
+#include "tensornorm/core/estimate.hpp"
 #include "tensornorm/core/map.hpp"
 #include "tensornorm/core/row.hpp"
 
@@ -27,7 +28,7 @@ struct ScalarNumber {
 };
 TYPED_TEST_SUITE(Kernels, Scalars, ScalarNumber);
 
-const std::vector<Index> kLengths = {1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 65, 127, 512, 515, 1031};
+const std::vector<Index> kLengths = {1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 65, 127, 512, 515, 1025, 2051};
 const std::vector<Index> kRows = {1, 2, 15, 16, 17, 33};
 constexpr Index kGap = 5;  // between the rows of a tile, never to be read as data or written
 
@@ -71,7 +72,11 @@ TYPED_TEST(Kernels, ReduceLikePlainLoops) {
       }
       const Rows<S> operand{first, stride};
       const Tile tile{0, rows, cols, stride, 0, 0, 0, 0};
-      row_reduce(Deviations<S, PerRow<T>>{operand, {e.data()}}, tile, by_row.data(), by_row.data() + rows);
+      auto ahead = by_row;
+      const Deviations<S, PerRow<T>> by_rows{operand, {e.data()}};
+      row_reduce(by_rows, tile, by_row.data(), by_row.data() + rows);
+      row_reduce(by_rows, tile, ahead.data(), ahead.data() + rows, /*ahead=*/3 * stride);
+      ASSERT_EQ(by_row, ahead) << "the same bits, whatever is asked for";
       auto cached = by_column;
       const Deviations<S, PerColumn<T>> by_columns{operand, {e.data()}};
       column_reduce(by_columns, tile, by_column.data(), by_column.data() + cols);
@@ -84,6 +89,30 @@ TYPED_TEST(Kernels, ReduceLikePlainLoops) {
         ASSERT_NEAR(by_column[i], want_column[i], tolerance * (1 + std::abs(want_column[i]))) << rows << " x " << cols;
       }
     }
+  }
+}
+
+// The mean of some places of a line: of a column one number each, of a row `width` neighbours or a whole vector.
+TYPED_TEST(Kernels, EstimatesAreTheMeansOfTheirPlaces) {
+  using S = TypeParam;
+  using T = ParamOf<S>;
+  const double tolerance = std::is_same<S, double>::value ? 1e-13 : 1e-5;
+  Places places;
+  places.count = 3;
+  for (const Index n : {Index{1}, Index{7}, Index{16}, Index{100}}) {
+    const Index stride = n + kGap;
+    const auto x = random_numbers<S>(6 * stride + n, 8);
+    std::vector<T> of_columns(static_cast<std::size_t>(n)), of_rows(static_cast<std::size_t>(3));
+    for (int i = 0; i < places.count; ++i) places.offsets[i] = 2 * i * stride;
+    run(SampleColumns<S>{x.data(), n, places, of_columns.data()});
+    for (Index c = 0; c < n; ++c) {
+      double sum = 0;
+      for (int i = 0; i < places.count; ++i) sum += as_double(x[static_cast<std::size_t>(places.offsets[i] + c)]);
+      ASSERT_NEAR(static_cast<double>(of_columns[static_cast<std::size_t>(c)]), sum / places.count, tolerance) << n;
+    }
+    const auto constant = std::vector<S>(static_cast<std::size_t>(6 * stride + n), static_cast<S>(3));
+    run(SampleRows<S>{constant.data(), stride, 3, n, places, of_rows.data()});
+    for (const T& estimate : of_rows) ASSERT_NEAR(static_cast<double>(estimate), 3, 3 * tolerance) << n;
   }
 }
 

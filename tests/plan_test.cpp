@@ -178,4 +178,28 @@ TEST(Refined, NeverDividesAStatisticBetweenGranules) {
   EXPECT_GT(refined_plans, 0);
 }
 
+// Rows of 24 channels in tens: 240 of the 256 elements asked for; where nothing divides them, as they are.
+TEST(Widened, PutsNeighbouringRowsTogether) {
+  const auto rows_of_channels = [](Index rows) {
+    Axes plan;
+    plan.push_back({rows, 24, 0, 0});
+    plan.push_back({24, 1, 1, 1});
+    return plan;
+  };
+  const Axes plan = rows_of_channels(1000);
+  AxisSet cells = select(plan, is_kept);
+  const Axes wide = widened(plan, cells, 64, 256, 16);
+  ASSERT_EQ(wide.size(), 3);
+  EXPECT_EQ(wide[0].extent, 100);
+  EXPECT_EQ(wide[1].extent, 10);
+  EXPECT_EQ(wide[2].extent, 24);
+  EXPECT_EQ(offsets(wide), offsets(plan));
+  EXPECT_EQ(cells, axis(1) | axis(2));
+
+  const Axes prime = rows_of_channels(1009);
+  AxisSet same = select(prime, is_kept);
+  EXPECT_EQ(offsets(widened(prime, same, 64, 256, 16)), offsets(prime));
+  EXPECT_EQ(same, select(prime, is_kept));
+}
+
 }  // namespace

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <random>
 #include <vector>
 
@@ -137,6 +138,28 @@ TEST(Traversal, FineCellsKnowTheStatisticAndParameterOfTheirElements) {
   }
   EXPECT_GT(across, 50);
   EXPECT_GT(fine, 50);
+}
+
+// The places where a mean is estimated lie on the first cell's line, in order, and reach into its second half.
+TEST(Traversal, PlacesAreSpreadOverALine) {
+  std::mt19937 random(4);
+  for (int trial = 0; trial < 500; ++trial) {
+    const Traversal t(random_plan(random), true);
+    const Index line = t.walk.line();
+    std::vector<Index> offsets;
+    for (Index p = 0; p < line; ++p) offsets.push_back(t.walk.line_offset(p));
+    Index last = -1;
+    ASSERT_GE(t.places.count, 1);
+    for (int i = 0; i < t.places.count; ++i) {
+      const auto at = std::find(offsets.begin(), offsets.end(), t.places.offsets[i]);
+      ASSERT_NE(at, offsets.end()) << "place " << i << " of a line of " << line;
+      ASSERT_GE(at - offsets.begin(), last);
+      last = at - offsets.begin();
+    }
+    if (t.walk.columns() && t.places.count > 1) {
+      ASSERT_GE(2 * (last + 1), line);
+    }
+  }
 }
 
 TEST(Cut, PartsCoverTheLine) {

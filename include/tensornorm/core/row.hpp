@@ -104,7 +104,7 @@ struct RowReduce {
 };
 
 // sum_p[r] += sum of p, sum_pq[r] += sum of p * q over the columns of each row of a tile.
-// Reads `ahead` elements ahead of itself, or as the tile says.
+// Reads `ahead` elements ahead of itself; where that is 0, as the tile says.
 // @pre the tile is not empty
 // @post the same cols give the same bits, whatever the alignment of the rows
 template <class Functor>
