@@ -67,7 +67,8 @@ struct Statistics {
   Real centred(double x, std::size_t k) const { return Real(x) - origin[k] - offset[k]; }
 };
 
-inline Real rstd_of(Real var, double eps) { return var + Real(eps) > 0 ? 1 / std::sqrt(var + Real(eps)) : Real(0); }
+// 0 where nothing varies, NaN where var is.
+inline Real rstd_of(Real var, double eps) { return var + Real(eps) <= 0 ? Real(0) : 1 / std::sqrt(var + Real(eps)); }
 
 // x (elements), result (stats)
 inline Statistics oracle_statistics(const Values& x, const Sets& sets, double eps, Centred centred = Centred::kYes) {
