@@ -107,7 +107,7 @@ void read(const Bytes& b) {
 }
 #else
 void read(const Bytes& b) {
-  constexpr int kSums = 64;
+  constexpr int kSums = 64;  // as many as fill the widest registers several times
   std::uint32_t sums[kSums] = {}, lanes[kSums];
   for (std::size_t i = 0; i + sizeof lanes <= b.size; i += sizeof lanes) {
     std::memcpy(lanes, b.x + i, sizeof lanes);

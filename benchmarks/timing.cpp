@@ -36,8 +36,8 @@ int runs_of_a_sample(Timed& timed) {
   return runs;
 }
 
-/// Waits until no contender's threads spin any more, libgomp's do for seven milliseconds, and then keeps all cores
-/// busy: a virtual one that has slept can take milliseconds to come back.
+/// Waits until no contender's threads spin any more, libgomp's do for seven milliseconds, and then keeps as many
+/// cores busy: a virtual one that has slept can take milliseconds to come back.
 void settle(int threads) {
   std::this_thread::sleep_for(std::chrono::milliseconds(8));
   const double start = now();

@@ -44,6 +44,12 @@ struct ColumnReduce {
   struct Panel {
     static constexpr Index kSize = kPanelCols + kLine / static_cast<Index>(sizeof(T));
     alignas(kLine) T p[kSize], pq[kSize];
+
+    template <class At, class V>
+    TENSORNORM_INLINE void load(const At& at, Sums<V>& sums) const {
+      at.load(p, sums.p);
+      at.load(pq, sums.pq);
+    }
   };
 
   template <class Isa>
@@ -66,7 +72,7 @@ struct ColumnReduce {
     for (Index i = r; i < stop; ++i) add_row<Isa>(i, c, whole, panel);
     for (Index j = c; j < whole; j += lanes) {
       Sums<Vec<T, lanes>> sums;
-      sums.load(panel.p + (j - c), panel.pq + (j - c));
+      panel.load(Whole<Isa>{j - c}, sums);
       add_wide<Isa>(sums, sum_p + j, sum_pq + j);
     }
     if (whole < end) add_last<Isa>(r, stop, whole, end);
@@ -96,10 +102,12 @@ struct ColumnReduce {
                              Index column) const {
     Sums<V> sums;
     V p, q;
-    sums.load(panel.p + column, panel.pq + column);
+    const Whole<Isa> place{column};
+    panel.load(place, sums);
     functor.factors(row, at, p, q);
     sums.add(p, q);
-    sums.store(panel.p + column, panel.pq + column);
+    place.store(panel.p, sums.p);
+    place.store(panel.pq, sums.pq);
   }
 
   template <class Isa>
@@ -136,6 +144,7 @@ struct ColumnReduce {
     add_wide<Isa>(sums, sum_p + at.j, sum_pq + at.j);
   }
 
+  // Asks for n elements a little further on than (i, j), in this row or one of the next.
   TENSORNORM_INLINE void prefetch(Index i, Index j, Index n) const {
     Index r = i + rows_ahead, far = j + cols_ahead;
     if (far >= cols) {

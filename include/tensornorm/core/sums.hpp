@@ -23,16 +23,6 @@ struct Sums {
     p += other.p;
     pq += other.pq;
   }
-  template <class T>
-  TENSORNORM_INLINE void load(const T* from_p, const T* from_pq) {
-    std::memcpy(&p, from_p, sizeof p);
-    std::memcpy(&pq, from_pq, sizeof pq);
-  }
-  template <class T>
-  TENSORNORM_INLINE void store(T* to_p, T* to_pq) const {
-    std::memcpy(to_p, &p, sizeof p);
-    std::memcpy(to_pq, &pq, sizeof pq);
-  }
 };
 
 // to[i] = the sum of n rows of doubles, rounded once.

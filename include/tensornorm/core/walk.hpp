@@ -58,7 +58,7 @@ struct Tile {
   Index offset, rows, cols, stride;
   Index position, count;
   Index param;  // offset of its group among the parameters
-  Index next;  // how far ahead of itself a reduction of rows reads: to the next tile of the same cells; 0 is not at all
+  Index next;   // how far ahead a reduction of rows reads: to the next tile of the same cells; 0 is not at all
 };
 
 // A dense tile of so many elements is longer than what the processor reads ahead by itself; it reads so many ahead.
