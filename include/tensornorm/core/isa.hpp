@@ -43,19 +43,19 @@ constexpr unsigned kFlags = 0
 // time; where AVX2 is at hand the baseline serves narrow tiles and processors before 2013, and small code matters more.
 struct Baseline {
   static constexpr int bytes = 16;
-  static constexpr bool is_baseline = true, has_f16c = false, unrolls = !TENSORNORM_HAS_AVX2;
+  static constexpr bool is_baseline = true, has_f16c = false, has_32_registers = false, unrolls = !TENSORNORM_HAS_AVX2;
 };
 
 // AVX2, FMA and F16C, which came to every processor together (x86-64-v3).
 struct Avx2 {
   static constexpr int bytes = 32;
-  static constexpr bool is_baseline = false, has_f16c = true, unrolls = true;
+  static constexpr bool is_baseline = false, has_f16c = true, has_32_registers = false, unrolls = true;
 };
 
 // AVX-512 with its byte, word, double word and vector length parts (x86-64-v4).
 struct Avx512 {
   static constexpr int bytes = 64;
-  static constexpr bool is_baseline = false, has_f16c = true, unrolls = true;
+  static constexpr bool is_baseline = false, has_f16c = true, has_32_registers = true, unrolls = true;
 };
 
 template <unsigned flags, class Kernel>

@@ -16,7 +16,7 @@ struct Traversal {
   static constexpr Index kShortRun = 96;             // inner runs worth refining: some tails of vectors are spared
   static constexpr Index kFewRows = 16;              // rows that float sums may take: fewer do not pay for columns
   static constexpr Index kShortFineRun = 8;          // fine rows shorter than a vector go across instead
-  static constexpr Index kNarrow = 64, kWide = 256;  // columns worth widening, and what they become at most
+  static constexpr Index kNarrow = 63, kWide = 256;  // columns worth widening, and what they become at most
 
   Axes plan;
   AxisSet cell_set;
