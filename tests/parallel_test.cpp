@@ -1,14 +1,15 @@
-// The claim loop: every unit runs once, on any pool, from anywhere.
+// Sharing work with a pool: every unit runs once, on any pool, from anywhere.
 #define EIGEN_USE_THREADS
 #include "tensornorm/core/parallel.hpp"
 
 #include <gtest/gtest.h>
 
-#include <unsupported/Eigen/CXX11/Tensor>
 #include <atomic>
 #include <chrono>
 #include <thread>
 #include <vector>
+
+#include "counting_pool.hpp"
 
 namespace {
 
@@ -52,6 +53,47 @@ void expect_help(int workers, int threads, Index units) {
 TEST(ParallelFor, UsesSeveralThreadsWhereItPays) { expect_help(2, 2, 64); }
 TEST(ParallelFor, CountsTheCallerAsAThread) { expect_help(1, 2, 2); }
 
+// A call of several rounds wakes a helper for the first of them.
+TEST(ParallelFor, KeepsAHelperFromRoundToRound) {
+  constexpr int kRounds = 1000;
+  tensornorm_test::CountingPool pool(1);
+  const Eigen::ThreadPoolDevice device(&pool, 2);
+  const auto caller = std::this_thread::get_id();
+  std::atomic<int> helped{0};
+  {
+    const auto& runner = runner_on(device, kMuch);
+    for (int round = 0; round < kRounds; ++round) {
+      std::atomic<bool> other{false};
+      runner(2, kMuch, [&](Index) {
+        if (std::this_thread::get_id() != caller) other = true;
+        const auto start = std::chrono::steady_clock::now();
+        while (!other && std::chrono::steady_clock::now() - start < std::chrono::milliseconds(1)) {
+        }
+      });
+      helped += other ? 1 : 0;
+    }
+  }
+  EXPECT_GT(helped, 0);
+  EXPECT_LT(pool.scheduled, kRounds);
+}
+
+// However many calls follow each other, what else the pool was given has its turn.
+TEST(ParallelFor, LetsAPoolDoOtherThings) {
+  Eigen::ThreadPool pool(1);
+  const Eigen::ThreadPoolDevice device(&pool, 2);
+  for (int repeat = 0; repeat < 10; ++repeat) {
+    std::atomic<bool> done{false};
+    for (int call = 0; call < 10; ++call) expect_each_unit_once(device, 64);
+    pool.Schedule([&] { done = true; });
+    const auto start = std::chrono::steady_clock::now();
+    while (!done && std::chrono::steady_clock::now() - start < std::chrono::seconds(20)) {
+      expect_each_unit_once(device, 64);
+    }
+    EXPECT_TRUE(done);
+    while (!done) std::this_thread::yield();  // it refers to `done`
+  }
+}
+
 // Little work wakes nobody, but is shared with threads that are awake.
 TEST(ParallelFor, SharesLittleWorkInQuickSuccessionOnly) {
   Eigen::ThreadPool pool(1);
@@ -90,6 +132,39 @@ TEST(ParallelFor, RunsInlineOnAPoolsOwnThreadAndForLittleWork) {
   parallel_for(device, 64, kParallelElements - 1,
                [&](Index) { strangers += std::this_thread::get_id() != self ? 1 : 0; });
   EXPECT_EQ(strangers, 0);
+}
+
+// A pool whose tasks are lost, as those of one that is cancelled, and one that refuses them.
+class UselessPool : public Eigen::ThreadPoolInterface {
+ public:
+  explicit UselessPool(bool throws) : throws_(throws) {}
+  void Schedule(std::function<void()>) override {
+    if (throws_) throw std::bad_alloc();
+  }
+  int NumThreads() const override { return 4; }
+  int CurrentThreadId() const override { return -1; }
+
+ private:
+  bool throws_;
+};
+TEST(ParallelFor, DoesAllOfItWhereAPoolDoesNothing) {
+  for (const bool throws : {false, true}) {
+    UselessPool pool(throws);
+    const Eigen::ThreadPoolDevice device(&pool, 4);
+    for (int repeat = 0; repeat < 10; ++repeat) expect_each_unit_once(device, 64);
+  }
+}
+
+// A pool without threads of its own: the caller runs the tasks as it schedules them.
+class InlinePool : public UselessPool {
+ public:
+  InlinePool() : UselessPool(false) {}
+  void Schedule(std::function<void()> work) override { work(); }
+};
+TEST(ParallelFor, MayRunTasksOnTheCaller) {
+  InlinePool pool;
+  const Eigen::ThreadPoolDevice device(&pool, 4);
+  for (int repeat = 0; repeat < 10; ++repeat) expect_each_unit_once(device, 64);
 }
 
 // A pool that is busy for good must not keep the caller waiting: it does the work alone, and late helpers find none.

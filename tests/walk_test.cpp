@@ -162,6 +162,47 @@ TEST(Traversal, PlacesAreSpreadOverALine) {
   }
 }
 
+// Rows of channels, `granule` of them to a statistic: what many threads share are pieces of the same blocks and parts,
+// each as wide as a vector wherever its block is.
+TEST(Cut, ManyThreadsSharePiecesOfColumns) {
+  for (const Index rows : {1, 100, 7000}) {
+    for (const Index channels : {1, 15, 17, 64, 320, 1028, 1156, 4100, 20000}) {
+      for (const Index granule : {1, 10}) {
+        if (channels % granule != 0) continue;
+        Axes axes;
+        axes.push_back({rows, channels, 0, 0});
+        axes.push_back({channels, 1, 1, 0});
+        const Walk walk(axes);
+        const Cut alone(walk, granule, 4, false);
+        for (const Index threads : {1, 2, 3, 16, 64}) {
+          Cut cut = alone;
+          cut.share_among(walk, granule, threads);
+          ASSERT_EQ(cut.parts, alone.parts);
+          ASSERT_EQ(cut.block_cells, alone.block_cells);
+          Index next = 0;
+          for (Index b = 0; b < cut.blocks; ++b) {
+            const CellRange block = cut.block(b);
+            for (Index i = 0, n = cut.parts > 1 ? cut.pieces : 1; i < n; ++i) {
+              const CellRange piece = n == 1 ? block : cut.piece(block, i);
+              if (piece.size() == 0) continue;
+              ASSERT_EQ(piece.k0, next);
+              next = piece.k1;
+              const Index from = piece.k0 / alone.block_cells * alone.block_cells;
+              const Index to = (std::min)(from + alone.block_cells, channels);
+              ASSERT_LE(piece.k1, to);
+              ASSERT_GE(piece.size(), (std::min)(to - from, Cut::kLineCells))
+                  << rows << " rows of " << channels << ", granule " << granule << ", threads " << threads << ", from "
+                  << piece.k0;
+              ASSERT_TRUE(cut.parts > 1 || piece.k0 % granule == 0);
+            }
+          }
+          ASSERT_EQ(next, channels);
+        }
+      }
+    }
+  }
+}
+
 TEST(Cut, PartsCoverTheLine) {
   for (const Index count : {0, 1, 5, 16, 17, 1000}) {
     for (const Index parts : {1, 2, 7, 16}) {

@@ -67,6 +67,7 @@ class Backward {
 
   void run(const Runner& runner, double* workspace) {
     share_out(workspace);
+    cut_.share_among(t_.fine, granule_, runner.threads());
     if (granule_ > t_.fine.cells()) {  // statistics reach across groups: all sums first
       over_blocks(runner, [&](const Block& block) { reduce_block(block); });
       for (Index b = 0; b < cut_.blocks; ++b) finish(place(b));
@@ -101,7 +102,7 @@ class Backward {
     const Index units = (std::min)(cut_.blocks, Cut::kUnits);
     runner(units, t_.plan.count(), [&](Index unit) {
       for (Index b = part_begin(cut_.blocks, unit, units); b < part_begin(cut_.blocks, unit + 1, units); ++b) {
-        work(place(b));
+        if (cut_.block(b).size() > 0) work(place(b));
       }
       if (streams_) finish_streaming();
     });
@@ -125,12 +126,16 @@ class Backward {
   void run_in_parts(const Runner& runner, const Block& block) {
     const Index n = block.size(), line = t_.fine.line(), elements = n * line;
     if (has_sums()) {
-      runner(cut_.parts, elements, [&](Index part) {
+      runner(cut_.parts * cut_.pieces, elements, [&](Index unit) {
+        const Index part = unit / cut_.pieces;
+        const CellRange piece = cut_.piece(block, unit % cut_.pieces);
         double* const sums = parts_ + 2 * n * part;
-        std::fill_n(sums, 2 * n, 0.0);
         const Index p0 = part_begin(line, part, cut_.parts), p1 = part_begin(line, part + 1, cut_.parts);
-        for (Index i = 0; i < n; i += kCells) {
-          reduce(block, i, (std::min)(i + kCells, n), p0, p1, sums + i, sums + n + i);
+        for (Index i = piece.k0 - block.k0, stop = piece.k1 - block.k0; i < stop; i += kCells) {
+          const Index end = (std::min)(i + kCells, stop);
+          std::fill_n(sums + i, end - i, 0.0);
+          std::fill_n(sums + n + i, end - i, 0.0);
+          reduce(block, i, end, p0, p1, sums + i, sums + n + i);
         }
       });
       for (Index part = 0; part < cut_.parts; ++part) {

@@ -19,11 +19,12 @@ class BackwardAcross {
   Index workspace_size() const { return 2 * units() * params_; }
 
   void run(const Runner& runner, double* sums) {
-    std::fill_n(sums, workspace_size(), 0.0);
     if (cut_.parts > 1) {
+      std::fill_n(sums, workspace_size(), 0.0);
       for (Index b = 0; b < cut_.blocks; ++b) run_in_parts(runner, b, sums);
     } else {
       runner(units(), t_.plan.count(), [&](Index unit) {
+        std::fill_n(sums + 2 * params_ * unit, 2 * params_, 0.0);
         const Index end = part_begin(cut_.blocks, unit + 1, units());
         for (Index b = part_begin(cut_.blocks, unit, units()); b < end; ++b) {
           Block block(cut_.block(b));
@@ -36,7 +37,7 @@ class BackwardAcross {
         if (streams_) finish_streaming();
       });
     }
-    store_parameters(sums);
+    store_parameters(runner, sums);
   }
 
  private:
@@ -73,8 +74,10 @@ class BackwardAcross {
     load(block);
     PartSums parts(block.size());
     const Index elements = block.size() * t_.walk.line();
-    runner(cut_.parts, elements,
-           [&](Index part) { reduce(block, part, cut_.parts, parts.clear_p(part), parts.clear_pq(part)); });
+    runner(cut_.parts, elements, [&](Index part) {
+      const Index n = block.size();
+      reduce(block, part, cut_.parts, parts.clear_p(part, 0, n), parts.clear_pq(part, 0, n));
+    });
     parts.add_to(cut_.parts, block.sum_g, block.sum_gx);
     finish(block);
     runner(cut_.parts, elements, [&](Index part) {
@@ -174,10 +177,14 @@ class BackwardAcross {
     return {x(tile), {block.hi + i}, {block.minus_rstd + i}, {block.minus_lo_rstd + i}};
   }
 
-  void store_parameters(const double* sums) const {
-    const Index stride = 2 * params_;
-    if (a_.dbeta != nullptr) core::run(RoundSums<T>{sums, units(), stride, params_, a_.dbeta});
-    if (a_.dgamma != nullptr) core::run(RoundSums<T>{sums + params_, units(), stride, params_, a_.dgamma});
+  void store_parameters(const Runner& runner, const double* sums) const {
+    const Index stride = 2 * params_, pieces = (std::max)(params_ / Cut::kBlockCells, Index{1});
+    const Index parts = runner.threads() == 1 ? 1 : (std::min)(Cut::kUnits, pieces);
+    runner(parts, stride * units(), [&](Index part) {
+      const Index p = part_begin(params_, part, parts), n = part_begin(params_, part + 1, parts) - p;
+      if (a_.dbeta != nullptr) core::run(RoundSums<T>{sums + p, units(), stride, n, a_.dbeta + p});
+      if (a_.dgamma != nullptr) core::run(RoundSums<T>{sums + params_ + p, units(), stride, n, a_.dgamma + p});
+    });
   }
 
   BackwardArguments<Scalar> a_;

@@ -1,4 +1,5 @@
-// Cut: how the cells of a walk are shared out. Shape alone decides, so every number of threads computes the same bits.
+// Cut: how the cells of a walk are shared out. Shape alone decides in what order numbers are added, so every number of
+// threads computes the same bits; the threads decide on the rest.
 #pragma once
 
 #include "tensornorm/core/operand.hpp"
@@ -22,6 +23,8 @@ struct Cut {
   static constexpr Index kPartSize = 64 << 10;  // elements a part has, at least
   static constexpr Index kPartCells = 4 << 10;  // cells that all parts of a block have together
   static constexpr Index kUnits = 64;
+  static constexpr Index kSharedSize = 16 << 10;  // elements of a piece that many threads are given, at least
+  static constexpr Index kPieceCells = 64;        // its columns, at least: some lines of memory
 
   // The map of what outgrew a cache begins with the end, which the reduction left there; in stretches that the
   // processor's prefetcher can follow (measured on Zen 5: stretches of a quarter take 1.05 times as long).
@@ -31,7 +34,8 @@ struct Cut {
 
   bool reads_once;
   Index element_bytes, group_cells, block_cells, blocks_per_group, blocks;
-  Index parts, map_parts;  // of a block's lines, for the reduction and for the map
+  Index parts, map_parts;                      // of a block's lines, for the reduction and for the map
+  Index pieces = 1, piece_cells = kLineCells;  // of a block's columns, and what they are multiples of, but the last
 
   // `granule` neighbouring cells stay together; `bytes` an element has in all the tensors that are read, once or again
   // for the map. A block of dense rows has `rows` at least, where the second-level cache has room or there are few
@@ -59,9 +63,40 @@ struct Cut {
     map_parts = parts > 1 && walk.columns() ? most : parts;
   }
 
+  // Cuts the columns of blocks in pieces, so that many threads have some each: columns are summed by themselves, and a
+  // piece is as wide as a vector wherever its block is, so that no sum and no product is another for that.
+  void share_among(const Walk& walk, Index granule, Index threads) {
+    if (threads < 2 || !walk.columns() || reads_once || block_cells > kBlockCells) return;
+    const Index wanted = 2 * threads, most = block_cells * walk.line() / kSharedSize;  // two for each: none waits long
+    piece_cells = parts > 1 ? kLineCells : kLineCells * granule;
+    const Index widest = (std::max)(piece_cells, kPieceCells);
+    const Index sharing = parts > 1 ? parts : (std::max)(blocks, Index{1});
+    pieces = (std::min)((wanted + sharing - 1) / sharing, parts > 1 ? most / parts : most);
+    pieces = (std::max)((std::min)(pieces, block_cells / widest), Index{1});
+    if (parts == 1) {
+      blocks *= pieces;
+    } else {
+      map_parts = (std::max)(map_parts, (std::min)({wanted, most, kUnits, walk.line()}));
+    }
+  }
+
+  // Piece i of a block's columns. The last one has what is no whole unit; those beyond it, in a block of few, are
+  // empty.
+  CellRange piece(const CellRange& block, Index i) const {
+    const Index units = block.size() / piece_cells;
+    const auto begin = [&](Index n) {
+      const Index unit = part_begin(units, n, pieces);
+      return n == 0 ? block.k0 : unit == units ? block.k1 : block.k0 + unit * piece_cells;
+    };
+    return {block.group, begin(i), begin(i + 1)};
+  }
+
+  // Where blocks are not cut in parts, their pieces are blocks too.
   CellRange block(Index b) const {
-    const Index k0 = b % blocks_per_group * block_cells;
-    return {b / blocks_per_group, k0, (std::min)(k0 + block_cells, group_cells)};
+    const Index of_block = parts > 1 ? 1 : pieces, whole = b / of_block;
+    const Index k0 = whole % blocks_per_group * block_cells;
+    const CellRange range{whole / blocks_per_group, k0, (std::min)(k0 + block_cells, group_cells)};
+    return of_block == 1 ? range : piece(range, b % of_block);
   }
 
   Index stretches(Index elements) const {

@@ -85,16 +85,21 @@ class FindStatistics {
     if (a_.saved.hi != nullptr) save(block);
   }
 
-  // Adds the sums of the deviations of positions [p0, p1) of the lines of a block; where rows are dense, the reads of x
-  // that come `ahead` elements later are prepared.
+  // Adds the sums of the deviations of positions [p0, p1) of the lines of a block, or of a range of its cells with sums
+  // of its own; where rows are dense, the reads of x that come `ahead` elements later are prepared.
   void reduce(const Block& block, Index p0, Index p1, Index ahead, double* sum_d, double* sum_d2) const {
-    t_.walk.visit(block.group, block.k0, block.k1, p0, p1, [&](const Tile& tile) {
+    reduce(block, block, p0, p1, ahead, sum_d, sum_d2);
+  }
+  void reduce(const Block& block, const CellRange& range, Index p0, Index p1, Index ahead, double* sum_d,
+              double* sum_d2) const {
+    if (range.size() == 0) return;
+    const T* const estimate = block.cell_estimate + (range.k0 - block.k0);
+    t_.walk.visit(range.group, range.k0, range.k1, p0, p1, [&](const Tile& tile) {
       const Rows<Scalar> x{a_.x + tile.offset, tile.stride};
       if (t_.walk.columns()) {
-        const Deviations<Scalar, PerColumn<T>> functor{x, {block.cell_estimate}};
-        column_reduce(functor, tile, sum_d, sum_d2);
+        column_reduce(Deviations<Scalar, PerColumn<T>>{x, {estimate}}, tile, sum_d, sum_d2);
       } else {
-        row_reduce(Deviations<Scalar, PerRow<T>>{x, {block.cell_estimate}}, tile, sum_d, sum_d2, ahead);
+        row_reduce(Deviations<Scalar, PerRow<T>>{x, {estimate}}, tile, sum_d, sum_d2, ahead);
       }
     });
   }

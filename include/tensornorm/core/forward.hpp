@@ -15,7 +15,7 @@ class Forward {
       : a_(arguments), t_(traversal), cut_(t_.walk, t_.granule, sizeof(Scalar), a_.is_frozen()),
         streams_(a_.x != a_.y && outgrows_cache(2 * t_.plan.count() * static_cast<Index>(sizeof(Scalar)))) {}
 
-  void run(const Runner& runner) const;
+  void run(const Runner& runner);
 
  private:
   using T = ParamOf<Scalar>;
@@ -28,9 +28,12 @@ class Forward {
     PartSums sums(block.size());
     const FindStatistics<Scalar> statistics(a_, t_);
     statistics.run(block, [&] {
-      runner(cut_.parts, elements, [&](Index part) {
+      runner(cut_.parts * cut_.pieces, elements, [&](Index unit) {
+        const Index part = unit / cut_.pieces;
         const Index p0 = part_begin(line, part, cut_.parts), p1 = part_begin(line, part + 1, cut_.parts);
-        statistics.reduce(block, p0, p1, 0, sums.clear_p(part), sums.clear_pq(part));
+        const CellRange piece = cut_.piece(block, unit % cut_.pieces);
+        const Index first = piece.k0 - block.k0, n = piece.size();
+        statistics.reduce(block, piece, p0, p1, 0, sums.clear_p(part, first, n), sums.clear_pq(part, first, n));
       });
       sums.add_to(cut_.parts, block.sum_d, block.sum_d2);
     });
@@ -127,7 +130,8 @@ class Forward {
 };
 
 template <class Scalar>
-void Forward<Scalar>::run(const Runner& runner) const {
+void Forward<Scalar>::run(const Runner& runner) {
+  cut_.share_among(t_.walk, t_.granule, runner.threads());
   if (cut_.parts > 1) {
     for (Index b = 0; b < cut_.blocks; ++b) run_in_parts(runner, b);
     return;
@@ -136,7 +140,9 @@ void Forward<Scalar>::run(const Runner& runner) const {
   const Index units = (std::min)(cut_.blocks, Cut::kUnits);
   runner(units, t_.plan.count(), [&](Index unit) {
     for (Index b = part_begin(cut_.blocks, unit, units); b < part_begin(cut_.blocks, unit + 1, units); ++b) {
-      Block block(cut_.block(b), t_);
+      const CellRange range = cut_.block(b);
+      if (range.size() == 0) continue;
+      Block block(range, t_);
       const Index next = ahead(b);
       statistics.run(block, [&] { statistics.reduce(block, 0, t_.walk.line(), next, block.sum_d, block.sum_d2); });
       normalize(block, 0, 1, next);

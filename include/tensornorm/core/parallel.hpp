@@ -1,16 +1,11 @@
-// Who runs which unit of work. Units are fixed by the shape, so every device computes the same bits.
+// Who runs which unit of work. What decides a bit of a result is cut by shape alone, so every device computes the same.
 #pragma once
 
-#include <atomic>
 #include <chrono>
-#include <condition_variable>
 #include <memory>
-#include <mutex>
-#include <vector>
+#include <utility>
 
-#include "tensornorm/core/axis.hpp"
-#include "tensornorm/core/function_ref.hpp"
-#include "tensornorm/core/operand.hpp"
+#include "tensornorm/core/team.hpp"
 
 namespace Eigen {
 struct DefaultDevice;
@@ -31,99 +26,29 @@ constexpr Index kWakingElements = kParallelElements, kColdElements = kParallelEl
 constexpr Index kParallelElements = 64 << 10, kWakingElements = 1 << 20, kColdElements = 3 << 20;
 #endif
 
-// One unit of work.
-using Unit = FunctionRef<void(Index unit)>;
+// What each thread of a round is to have: to wake one takes its caller about three microseconds.
+constexpr Index kThreadElements = kParallelElements / 2 + 1;
 
-// Tells the processor that this thread only waits.
-inline void pause() {
-#if defined(__x86_64__)
-  __builtin_ia32_pause();
-#endif
-}
-
-// A number of the calling thread's own, the same in all its calls: neighbours for the threads of one pool.
-inline Index thread_number() {
-  static std::atomic<Index> threads{0};
-  thread_local const Index number = ++threads;
-  return number;
-}
-
-// Caller and helpers claim numbered units until none is left: each from a share of its own first, so that the next call
-// finds its data in the same core's cache, then from the others'. The state lives until the last helper has looked, so
-// nobody waits for helpers that the pool starts late; the caller waits only for units already claimed.
-class ClaimLoop {
+// A device as the passes see it: who runs `units` units of work over `elements` elements in all, and on how many
+// threads at most.
+class Runner {
  public:
-  ClaimLoop(const Unit& work, Index units, Index threads)
-      : work_(work), units_(units), shares_(static_cast<std::size_t>(threads)) {
-    for (Index i = 0; i < threads; ++i) {
-      shares_[static_cast<std::size_t>(i)].next = part_begin(units, i, threads);
-      shares_[static_cast<std::size_t>(i)].end = part_begin(units, i + 1, threads);
-    }
-  }
+  template <class Device, class = decltype(std::declval<const Device&>().threads())>
+  Runner(const Device& device)  // NOLINT(google-explicit-constructor): outlives this, as with a FunctionRef
+      : run_(device), threads_(device.threads()) {}
 
-  // first_share, of any size, chooses the share to begin with.
-  void help(Index first_share) {
-    Index done = 0;
-    const auto threads = shares_.size(), first = static_cast<std::size_t>(first_share);
-    for (std::size_t i = 0; i < threads; ++i) {
-      Share& share = shares_[(first + i) % threads];
-      for (Index unit = share.next++; unit < share.end; unit = share.next++, ++done) work_(unit);
-    }
-    if (done == 0) return;
-    const std::lock_guard<std::mutex> lock(mutex_);
-    done_ += done;
-    if (done_ == units_) all_done_.notify_one();
-  }
-
-  // A unit lasts microseconds, going to sleep and waking tens of them: looks for a while before it sleeps.
-  void wait() {
-    constexpr int kLooks = 2000;
-    for (int look = 0; look < kLooks; ++look, pause()) {
-      if (done_.load(std::memory_order_acquire) == units_) return;
-    }
-    std::unique_lock<std::mutex> lock(mutex_);
-    all_done_.wait(lock, [this] { return done_ == units_; });
-  }
+  Index threads() const { return threads_; }
+  void operator()(Index units, Index elements, const Unit& work) const { run_(units, elements, work); }
 
  private:
-  struct alignas(kLine) Share {
-    std::atomic<Index> next{0};
-    Index end = 0;
-  };
-
-  const Unit work_;  // the caller's: alive while a claimed unit is not done
-  const Index units_;
-  std::vector<Share> shares_;
-  std::atomic<Index> done_{0};
-  std::mutex mutex_;
-  std::condition_variable all_done_;
+  FunctionRef<void(Index units, Index elements, const Unit& work)> run_;
+  Index threads_;
 };
 
-// Runs work(0) ... work(units - 1), in order on the calling thread.
-inline void run_inline(Index units, const Unit& work) {
-  for (Index unit = 0; unit < units; ++unit) work(unit);
-}
-
-// Shares units among the caller and a pool's threads, `threads` in all. Never throws: a pool that cannot take a task
-// leaves its units to the caller.
-// @pre work does not throw
-template <class Pool>
-void run_shared(Pool& pool, Index threads, Index units, const Unit& work) {
-  std::shared_ptr<ClaimLoop> loop;
-  try {
-    loop = std::make_shared<ClaimLoop>(work, units, threads);
-    for (Index i = 1; i < (std::min)(threads, units); ++i) {
-      pool.Schedule([loop] { loop->help(thread_number()); });  // perhaps when the pool is gone
-    }
-  } catch (...) {  // no memory for a helper: those that came, and the caller, do it all
-  }
-  if (loop == nullptr) return run_inline(units, work);
-  loop->help(0);
-  loop->wait();
-}
-
-// A device as the passes see it: who runs `units` units of work over `elements` elements in all.
-using Runner = FunctionRef<void(Index units, Index elements, const Unit& work)>;
+struct InlineRunner {
+  Index threads() const { return 1; }
+  void operator()(Index units, Index, const Unit& work) const { run_inline(units, work); }
+};
 
 // The runner of one call of `elements` elements on a device with a thread pool: the caller and the pool's threads,
 // numThreads() in all. Runs inline on a pool's own thread, on a device of one thread or without a pool, and for little
@@ -134,19 +59,29 @@ class PoolRunner {
   PoolRunner(const Device& device, Index elements)
       : pool_(device.getPool()),
         threads_((std::min<Index>)(device.numThreads(), pool_ == nullptr ? 0 : pool_->NumThreads() + 1)),
-        is_large_(threads_ > 1 && elements >= kParallelElements && pool_->CurrentThreadId() < 0),
-        shares_(is_large_ && elements >= least_to_share()) {}
+        is_large_(threads_ > 1 && elements >= kParallelElements && pool_->CurrentThreadId() < 0) {
+    if (!is_large_ || elements < least_to_share()) return;
+    try {
+      team_ = std::make_shared<Team>(threads_);
+    } catch (...) {  // no memory: the caller does it all
+    }
+  }
   PoolRunner(const PoolRunner&) = delete;
   PoolRunner& operator=(const PoolRunner&) = delete;
   ~PoolRunner() {
     if (!is_large_) return;
     last_calls.end = Clock::now();
-    if (shares_) last_calls.shared_end = last_calls.end;
+    if (team_ == nullptr) return;
+    team_->close();
+    last_calls.shared_end = last_calls.end;
   }
 
+  Index threads() const { return team_ == nullptr ? 1 : threads_; }
+
   void operator()(Index units, Index elements, const Unit& work) const {
-    if (!shares_ || units < 2 || elements < kParallelElements) return run_inline(units, work);
-    run_shared(*pool_, threads_, units, work);
+    if (team_ == nullptr || units < 2 || elements < kParallelElements) return run_inline(units, work);
+    const Index paying = (std::max)(elements / kThreadElements, Index{2});
+    Team::run(team_, *pool_, (std::min)(threads_, paying), units, work);
   }
 
  private:
@@ -159,7 +94,7 @@ class PoolRunner {
   };
 
   // The pool's threads are awake when they have just been at work, and worth waking when several calls came in quick
-  // succession.
+  // succession; else as much must be saved as where there are two threads.
   Index least_to_share() const {
     using std::chrono::microseconds;
     constexpr int kSuccession = 4;
@@ -169,19 +104,19 @@ class PoolRunner {
     last_calls.in_succession = now - last_calls.end < kStaysAwake ? last_calls.in_succession + 1 : 0;
     const auto idle = now - last_calls.shared_end;
     if (idle < kStaysAwake || last_calls.in_succession >= kSuccession) return kParallelElements;
-    return idle < kStaysWarm ? kWakingElements : kColdElements;
+    const Index of_two = idle < kStaysWarm ? kWakingElements : kColdElements;
+    return (std::max)(of_two / 2 * threads_ / (threads_ - 1), kParallelElements);
   }
 
   static inline thread_local LastCalls last_calls;
 
   decltype(std::declval<const Device&>().getPool()) pool_;
   Index threads_;
-  bool is_large_, shares_;
+  bool is_large_;
+  std::shared_ptr<Team> team_;  // null: the caller works alone
 };
 
-inline auto runner_on(const Eigen::DefaultDevice&, Index) {
-  return [](Index units, Index, const Unit& work) { run_inline(units, work); };
-}
+inline InlineRunner runner_on(const Eigen::DefaultDevice&, Index) { return {}; }
 template <class Device>
 PoolRunner<Device> runner_on(const Device& device, Index elements) {
   return PoolRunner<Device>(device, elements);

@@ -114,8 +114,9 @@ class PartSums {
  public:
   explicit PartSums(Index cells) : cells_(cells) {}
 
-  double* clear_p(Index part) { return std::fill_n(p_ + part * cells_, cells_, 0.0) - cells_; }
-  double* clear_pq(Index part) { return std::fill_n(pq_ + part * cells_, cells_, 0.0) - cells_; }
+  // Those of the cells from `first` on, with zeros for n of them.
+  double* clear_p(Index part, Index first, Index n) { return cleared(p_ + part * cells_ + first, n); }
+  double* clear_pq(Index part, Index first, Index n) { return cleared(pq_ + part * cells_ + first, n); }
 
   void add_to(Index parts, double* p, double* pq) const {
     for (Index part = 0; part < parts; ++part) {
@@ -125,6 +126,11 @@ class PartSums {
   }
 
  private:
+  static double* cleared(double* sums, Index n) {
+    std::fill_n(sums, n, 0.0);
+    return sums;
+  }
+
   Index cells_;
   double p_[Cut::kPartCells], pq_[Cut::kPartCells];
 };

@@ -1,0 +1,183 @@
+// Team: a thread and the helpers that a thread pool lends it.
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "tensornorm/core/axis.hpp"
+#include "tensornorm/core/function_ref.hpp"
+#include "tensornorm/core/operand.hpp"
+
+namespace tensornorm {
+namespace core {
+
+// One unit of work.
+using Unit = FunctionRef<void(Index unit)>;
+
+// Runs work(0) ... work(units - 1), in order on the calling thread.
+inline void run_inline(Index units, const Unit& work) {
+  for (Index unit = 0; unit < units; ++unit) work(unit);
+}
+
+// Tells the processor that this thread only waits.
+inline void pause() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#endif
+}
+
+// A number of the calling thread's own, the same in all its calls: neighbours for the threads of one pool.
+inline Index thread_number() {
+  static std::atomic<Index> threads{0};
+  thread_local const Index number = ++threads;
+  return number;
+}
+
+// The threads of one call: its leader, which is the caller, and helpers. They share the call's work in rounds, claiming
+// units until none is left: each from a share of its own first, so that the next round finds its data in the same
+// core's cache, then from the others'. The leader waits only for units already claimed, and for no helper that the pool
+// starts late. A helper stays until the call ends, or when it has found nothing for a while: to wake a thread takes
+// longer than many a round. Tasks in the pool's queue keep the team alive, whatever becomes of them.
+class Team {
+ public:
+  // Led by the calling thread.
+  // @pre threads > 0, the leader's among them
+  explicit Team(Index threads) : leader_(thread_number()), shares_(static_cast<std::size_t>(threads)) {}
+  Team(const Team&) = delete;
+  Team& operator=(const Team&) = delete;
+
+  // One round, of `threads` threads at most. Never throws: a pool that cannot take a task leaves its units to the
+  // leader.
+  // @pre called by the leader; work does not throw
+  template <class Pool>
+  static void run(const std::shared_ptr<Team>& team, Pool& pool, Index threads, Index units, const Unit& work) {
+    if (units > kMostUnits) return run_inline(units, work);
+    threads = (std::min)({threads, units, static_cast<Index>(team->shares_.size())});
+    team->open(threads, units, work);
+    call(team, pool, threads - 1 - team->helpers_);
+    team->claim(0);
+    team->wait();
+  }
+
+  // After the last round.
+  void close() { closed_ = true; }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  static constexpr Index kMostUnits = 1 << 24;
+  static constexpr auto kStays = std::chrono::microseconds(20);  // without a unit
+
+  // Units [next, end), next in the lower half: whoever adds one has claimed a unit, of whichever round it is by then,
+  // or none.
+  struct alignas(kLine) Share {
+    std::atomic<std::uint64_t> units{0};
+  };
+
+  // ---- the leader
+
+  void open(Index threads, Index units, const Unit& work) {
+    work_ = &work;
+    units_ = units;
+    done_.store(0, std::memory_order_relaxed);
+    threads_.store(threads, std::memory_order_relaxed);
+    joined_.store(1, std::memory_order_relaxed);
+    for (Index i = 0; i < threads; ++i) {
+      const auto next = static_cast<std::uint64_t>(part_begin(units, i, threads)),
+                 end = static_cast<std::uint64_t>(part_begin(units, i + 1, threads));
+      shares_[static_cast<std::size_t>(i)].units.store(end << 32 | next, std::memory_order_release);
+    }
+    ++round_;
+  }
+
+  template <class Pool>
+  static void call(const std::shared_ptr<Team>& team, Pool& pool, Index helpers) {
+    for (Index i = 0; i < helpers; ++i) {
+      ++team->helpers_;
+      try {
+        pool.Schedule([team] {                                 // runs perhaps when the pool is gone
+          if (thread_number() != team->leader_) team->help();  // a full pool runs its tasks at once
+          --team->helpers_;
+        });
+      } catch (...) {  // no memory for a helper: those that came, and the leader, do it all
+        --team->helpers_;
+        return;
+      }
+    }
+  }
+
+  // A unit lasts microseconds, going to sleep and waking tens of them: looks for a while before it sleeps.
+  void wait() {
+    constexpr int kLooks = 2000;
+    for (int look = 0; look < kLooks; ++look, pause()) {
+      if (done_.load(std::memory_order_acquire) == units_) return;
+    }
+    std::unique_lock<std::mutex> lock(mutex_);
+    all_done_.wait(lock, [this] { return done_.load(std::memory_order_acquire) == units_; });
+  }
+
+  // ---- helpers
+
+  void help() {
+    Index seen = 0;
+    auto leaves = Clock::now() + kStays;
+    for (int look = 1; !closed_; ++look) {
+      const Index round = round_;
+      if (round != seen) {
+        seen = round;
+        if (joined_++ < threads_ && claim(thread_number())) leaves = Clock::now() + kStays;
+      } else if (Clock::now() < leaves) {
+        look % 64 == 0 ? std::this_thread::yield() : pause();  // perhaps there are more threads than cores
+      } else {
+        return;
+      }
+    }
+  }
+
+  // Runs units until none is left, and says whether there was one; `first`, of any size, chooses the share to begin
+  // with. A claimed unit keeps its round open, so all units of one call are of one round.
+  bool claim(Index first) {
+    const Index threads = threads_;
+    Index done = 0, all = 0;
+    for (Index i = 0; i < threads; ++i) {
+      Share& share = shares_[static_cast<std::size_t>((first + i) % threads)];
+      for (;; ++done) {
+        const std::uint64_t claimed = share.units.fetch_add(1, std::memory_order_acq_rel);
+        const auto unit = static_cast<std::uint32_t>(claimed), end = static_cast<std::uint32_t>(claimed >> 32);
+        if (unit >= end) break;
+        all = units_;
+        (*work_)(static_cast<Index>(unit));
+      }
+    }
+    if (done == 0) return false;
+    if (done_.fetch_add(done, std::memory_order_acq_rel) + done == all) {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      all_done_.notify_one();
+    }
+    return true;
+  }
+
+  const Index leader_;
+  std::vector<Share> shares_;
+
+  // Of the round: written by the leader while no unit is claimed.
+  const Unit* work_ = nullptr;
+  Index units_ = 0;
+  std::atomic<Index> threads_{0};
+
+  alignas(kLine) std::atomic<Index> round_{0};
+  std::atomic<bool> closed_{false};
+  alignas(kLine) std::atomic<Index> done_{0}, joined_{0},
+      helpers_{0};  // units; threads of the round; called and not gone
+  std::mutex mutex_;
+  std::condition_variable all_done_;
+};
+
+}  // namespace core
+}  // namespace tensornorm
