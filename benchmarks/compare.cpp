@@ -36,6 +36,7 @@ using bench::make_ours;
 using bench::make_peer;
 using bench::make_read;
 using bench::make_streaming_copy;
+using bench::make_streaming_sum;
 using bench::Operands;
 using bench::Pass;
 using bench::peer_version;
@@ -62,8 +63,8 @@ constexpr const char* kInstructions = "for the baseline instruction set";
 
 constexpr const char* kOurs = "tensornorm";
 constexpr const char* kNative = "-march=native";
-constexpr const char* kColumns[] = {kOurs,     "memcpy", "stream", "read", "oneDNN", "oneDNN blocked",
-                                    "PyTorch", "Eigen",  kNative};
+constexpr const char* kColumns[] = {kOurs,    "memcpy",         "stream",  "sum",   "read",
+                                    "oneDNN", "oneDNN blocked", "PyTorch", "Eigen", kNative};
 constexpr const char* kPeers[] = {"oneDNN", "oneDNN blocked", "PyTorch"};
 
 /// A cell's times in seconds, by column; a contender that is not there has none.
@@ -97,6 +98,9 @@ std::vector<Timed> contenders_of(const Cell& cell, const Operands& operands) {
   add(kOurs, make_ours(cell, operands));
   add("memcpy", make_memcpy(cell.bytes(), cell.threads, operands.x, operands.y));
   add("stream", make_streaming_copy(cell.bytes(), cell.threads, operands.x, operands.y));
+  if (cell.pass == Pass::kBackward) {
+    add("sum", make_streaming_sum(cell.bytes(), cell.threads, operands.x, operands.dy, operands.y));
+  }
   add("read", make_read(cell.bytes(), cell.threads, operands.x));
   add("oneDNN", make_peer(PeerKind::kOneDnn, cell, operands));
   add("oneDNN blocked", make_peer(PeerKind::kOneDnnBlocked, cell, operands));

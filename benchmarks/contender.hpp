@@ -47,9 +47,10 @@ ContenderPtr make_ours(const Cell& cell, const Operands& operands);
 /// Eigen tensor expressions, as a user writes them; float only, null otherwise.
 ContenderPtr make_eigen(const Cell& cell, const Operands& operands);
 
-/// The copies: memcpy of x to y, a copy that writes past the cache, and x read but not written.
+/// The copies: memcpy of x to y, a copy that writes past the cache, x + dy written past it, and x read but not written.
 ContenderPtr make_memcpy(std::size_t bytes, int threads, const void* x, void* y);
 ContenderPtr make_streaming_copy(std::size_t bytes, int threads, const void* x, void* y);
+ContenderPtr make_streaming_sum(std::size_t bytes, int threads, const void* x, const void* dy, void* y);
 ContenderPtr make_read(std::size_t bytes, int threads, const void* x);
 
 /// Peers live in modules of their own, loaded only where they are: libtorch brings a oneDNN that must not meet the

@@ -19,9 +19,13 @@ namespace {
 constexpr std::size_t kLine = 64;
 
 struct Bytes {
-  const char* x;
+  const char *x, *dy;  // dy only where both are read
   char* y;
   std::size_t size;
+
+  Bytes part(std::size_t from, std::size_t bytes) const {
+    return {x + from, dy == nullptr ? nullptr : dy + from, y == nullptr ? nullptr : y + from, bytes};
+  }
 };
 
 void copy(const Bytes& b) { std::memcpy(b.y, b.x, b.size); }
@@ -52,8 +56,8 @@ __attribute__((target("avx512f"))) void stream_by_64(const Bytes& b) {
 void stream(const Bytes& b) {
   const std::size_t head = std::min((kLine - reinterpret_cast<std::uintptr_t>(b.y) % kLine) % kLine, b.size);
   const std::size_t body = (b.size - head) / kLine * kLine, tail = head + body;
-  const Bytes whole{b.x + head, b.y + head, body};
-  copy({b.x, b.y, head});
+  const Bytes whole = b.part(head, body);
+  copy(b.part(0, head));
   if (__builtin_cpu_supports("avx512f")) {
     stream_by_64(whole);
   } else if (__builtin_cpu_supports("avx")) {
@@ -61,11 +65,37 @@ void stream(const Bytes& b) {
   } else {
     stream_by_16(whole);
   }
-  copy({b.x + tail, b.y + tail, b.size - tail});
+  copy(b.part(tail, b.size - tail));
+  _mm_sfence();
+}
+
+void sum_by_16(const Bytes& b) {
+  for (std::size_t i = 0; i < b.size; i += 16) {
+    const __m128i x = _mm_loadu_si128(reinterpret_cast<const __m128i*>(b.x + i));
+    const __m128i dy = _mm_loadu_si128(reinterpret_cast<const __m128i*>(b.dy + i));
+    _mm_stream_si128(reinterpret_cast<__m128i*>(b.y + i), _mm_add_epi32(x, dy));
+  }
+}
+
+__attribute__((target("avx512f"))) void sum_by_64(const Bytes& b) {
+  for (std::size_t i = 0; i < b.size; i += 64) {
+    _mm512_stream_si512(reinterpret_cast<__m512i*>(b.y + i),
+                        _mm512_add_epi32(_mm512_loadu_si512(b.x + i), _mm512_loadu_si512(b.dy + i)));
+  }
+}
+
+/// Whole lines of y past the cache; what is no whole line does not matter.
+void sum(const Bytes& b) {
+  const std::size_t head = std::min((kLine - reinterpret_cast<std::uintptr_t>(b.y) % kLine) % kLine, b.size);
+  const Bytes whole = b.part(head, (b.size - head) / kLine * kLine);
+  __builtin_cpu_supports("avx512f") ? sum_by_64(whole) : sum_by_16(whole);
   _mm_sfence();
 }
 #else
 void stream(const Bytes& b) { copy(b); }
+void sum(const Bytes& b) {
+  for (std::size_t i = 0; i < b.size; ++i) b.y[i] = static_cast<char>(b.x[i] + b.dy[i]);
+}
 #endif
 
 #if defined(__x86_64__)
@@ -119,40 +149,39 @@ void read(const Bytes& b) {
 
 class Copy : public Contender {
  public:
-  Copy(void (*work)(const Bytes&), std::size_t bytes, int threads, const void* x, void* y)
-      : work_(work), bytes_(bytes), threads_(threads), x_(static_cast<const char*>(x)), y_(static_cast<char*>(y)) {}
+  Copy(void (*work)(const Bytes&), int threads, const Bytes& bytes) : work_(work), threads_(threads), bytes_(bytes) {}
 
   void run() override {
     const auto begin = [&](int i) {
-      const std::size_t lines = bytes_ / kLine;
-      return i == threads_ ? bytes_ : lines / static_cast<std::size_t>(threads_) * static_cast<std::size_t>(i) * kLine;
+      const std::size_t lines = bytes_.size / kLine, threads = static_cast<std::size_t>(threads_);
+      return i == threads_ ? bytes_.size : lines / threads * static_cast<std::size_t>(i) * kLine;
     };
-    on_threads(threads_, [&](int i) {
-      const std::size_t from = begin(i);
-      work_({x_ + from, y_ == nullptr ? nullptr : y_ + from, begin(i + 1) - from});
-    });
+    on_threads(threads_, [&](int i) { work_(bytes_.part(begin(i), begin(i + 1) - begin(i))); });
     benchmark::ClobberMemory();
   }
   const void* result() const override { return nullptr; }
 
  private:
   void (*work_)(const Bytes&);
-  std::size_t bytes_;
   int threads_;
-  const char* x_;
-  char* y_;
+  Bytes bytes_;
 };
+
+const char* bytes_of(const void* data) { return static_cast<const char*>(data); }
 
 }  // namespace
 
 ContenderPtr make_memcpy(std::size_t bytes, int threads, const void* x, void* y) {
-  return std::make_unique<Copy>(copy, bytes, threads, x, y);
+  return std::make_unique<Copy>(copy, threads, Bytes{bytes_of(x), nullptr, static_cast<char*>(y), bytes});
 }
 ContenderPtr make_streaming_copy(std::size_t bytes, int threads, const void* x, void* y) {
-  return std::make_unique<Copy>(stream, bytes, threads, x, y);
+  return std::make_unique<Copy>(stream, threads, Bytes{bytes_of(x), nullptr, static_cast<char*>(y), bytes});
+}
+ContenderPtr make_streaming_sum(std::size_t bytes, int threads, const void* x, const void* dy, void* y) {
+  return std::make_unique<Copy>(sum, threads, Bytes{bytes_of(x), bytes_of(dy), static_cast<char*>(y), bytes});
 }
 ContenderPtr make_read(std::size_t bytes, int threads, const void* x) {
-  return std::make_unique<Copy>(read, bytes, threads, x, nullptr);
+  return std::make_unique<Copy>(read, threads, Bytes{bytes_of(x), nullptr, nullptr, bytes});
 }
 
 }  // namespace bench
