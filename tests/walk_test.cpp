@@ -197,6 +197,11 @@ TEST(Cut, ManyThreadsSharePiecesOfColumns) {
             }
           }
           ASSERT_EQ(next, channels);
+          const bool is_large = rows == 7000 && channels >= 1028;
+          if (is_large && threads <= 16) {
+            ASSERT_GE(cut.parts > 1 ? cut.parts * cut.pieces : cut.blocks, threads);
+            ASSERT_GE(cut.map_parts > 1 ? cut.map_parts : cut.blocks, threads);
+          }
         }
       }
     }

@@ -102,7 +102,8 @@ class Backward {
     const Index units = (std::min)(cut_.blocks, Cut::kUnits);
     runner(units, t_.plan.count(), [&](Index unit) {
       for (Index b = part_begin(cut_.blocks, unit, units); b < part_begin(cut_.blocks, unit + 1, units); ++b) {
-        if (cut_.block(b).size() > 0) work(place(b));
+        const Block block = place(b);
+        if (block.size() > 0) work(block);
       }
       if (streams_) finish_streaming();
     });

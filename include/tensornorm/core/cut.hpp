@@ -24,7 +24,7 @@ struct Cut {
   static constexpr Index kPartCells = 4 << 10;  // cells that all parts of a block have together
   static constexpr Index kUnits = 64;
   static constexpr Index kSharedSize = 16 << 10;  // elements of a piece that many threads are given, at least
-  static constexpr Index kPieceCells = 64;        // its columns, at least: some lines of memory
+  static constexpr Index kPieceCells = 64;        // its columns, at least, of a whole block: some lines of memory
 
   // The map of what outgrew a cache begins with the end, which the reduction left there; in stretches that the
   // processor's prefetcher can follow (measured on Zen 5: stretches of a quarter take 1.05 times as long).
@@ -63,18 +63,18 @@ struct Cut {
     map_parts = parts > 1 && walk.columns() ? most : parts;
   }
 
-  // Cuts the columns of blocks in pieces, so that many threads have some each: columns are summed by themselves, and a
-  // piece is as wide as a vector wherever its block is, so that no sum and no product is another for that.
+  // Cuts the columns of blocks in pieces, so that many threads have some each. A piece is as wide as a vector wherever
+  // its block is: the same kernels, with the same fused multiply-adds, see every column.
   void share_among(const Walk& walk, Index granule, Index threads) {
     if (threads < 2 || !walk.columns() || reads_once || block_cells > kBlockCells) return;
     const Index wanted = 2 * threads, most = block_cells * walk.line() / kSharedSize;  // two for each: none waits long
     piece_cells = parts > 1 ? kLineCells : kLineCells * granule;
     const Index widest = (std::max)(piece_cells, kPieceCells);
-    const Index sharing = parts > 1 ? parts : (std::max)(blocks, Index{1});
+    const Index whole = walk.groups() * blocks_per_group, sharing = parts > 1 ? parts : (std::max)(whole, Index{1});
     pieces = (std::min)((wanted + sharing - 1) / sharing, parts > 1 ? most / parts : most);
     pieces = (std::max)((std::min)(pieces, block_cells / widest), Index{1});
     if (parts == 1) {
-      blocks *= pieces;
+      blocks = whole * pieces;
     } else {
       map_parts = (std::max)(map_parts, (std::min)({wanted, most, kUnits, walk.line()}));
     }

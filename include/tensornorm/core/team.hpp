@@ -53,7 +53,7 @@ class Team {
   Team(const Team&) = delete;
   Team& operator=(const Team&) = delete;
 
-  // One round, of `threads` threads at most. Never throws: a pool that cannot take a task leaves its units to the
+  // One round, of some `threads` threads at most. Never throws: a pool that cannot take a task leaves its units to the
   // leader.
   // @pre called by the leader; work does not throw
   template <class Pool>
@@ -62,7 +62,7 @@ class Team {
     threads = (std::min)({threads, units, static_cast<Index>(team->shares_.size())});
     team->open(threads, units, work);
     call(team, pool, threads - 1 - team->helpers_);
-    team->claim(0);
+    team->claim(team->leader_);  // helpers of a pool made after it have the numbers that follow
     team->wait();
   }
 
@@ -71,7 +71,7 @@ class Team {
 
  private:
   using Clock = std::chrono::steady_clock;
-  static constexpr Index kMostUnits = 1 << 24;
+  static constexpr Index kMostUnits = 1 << 24;  // leaves room in 32 bits for claims beyond the last unit
   static constexpr auto kStays = std::chrono::microseconds(20);  // without a unit
 
   // Units [next, end), next in the lower half: whoever adds one has claimed a unit, of whichever round it is by then,
@@ -173,8 +173,9 @@ class Team {
 
   alignas(kLine) std::atomic<Index> round_{0};
   std::atomic<bool> closed_{false};
-  alignas(kLine) std::atomic<Index> done_{0}, joined_{0},
-      helpers_{0};  // units; threads of the round; called and not gone
+  alignas(kLine) std::atomic<Index> done_{0};  // units of the round
+  std::atomic<Index> joined_{0};               // threads of the round
+  std::atomic<Index> helpers_{0};              // called and not gone
   std::mutex mutex_;
   std::condition_variable all_done_;
 };
