@@ -21,7 +21,7 @@ using namespace tensornorm::core;
 constexpr Index kMuch = kColdElements;
 
 void parallel_for(const Eigen::ThreadPoolDevice& device, Index units, Index elements, const Unit& work) {
-  runner_on(device, elements)(units, elements, work);
+  runner_on(device, elements)(units, elements, /*is_last=*/false, work);
 }
 
 void expect_each_unit_once(const Eigen::ThreadPoolDevice& device, Index units) {
@@ -63,7 +63,8 @@ TEST(ParallelFor, KeepsAHelperFromRoundToRound) {
   const auto caller = std::this_thread::get_id();
   std::atomic<int> helped{0};
   {
-    const auto& runner = runner_on(device, kMuch);
+    const auto& device_runner = runner_on(device, kMuch);
+    const Runner runner(device_runner);
     for (int round = 0; round < kRounds; ++round) {
       std::atomic<bool> other{false};
       runner(2, kMuch, [&](Index) {
@@ -77,6 +78,22 @@ TEST(ParallelFor, KeepsAHelperFromRoundToRound) {
   }
   EXPECT_GT(helped, 0);
   EXPECT_LT(pool.scheduled, kRounds);
+}
+
+// The last round of a call is as whole as any; so is one after it.
+TEST(ParallelFor, RunsTheLastRoundToo) {
+  Eigen::ThreadPool pool(2);
+  const Eigen::ThreadPoolDevice device(&pool, 3);
+  for (int repeat = 0; repeat < 200; ++repeat) {
+    std::atomic<int> runs{0};
+    const auto count = [&](Index) { ++runs; };
+    const auto& device_runner = runner_on(device, kMuch);
+    const Runner runner(device_runner);
+    if (repeat % 2 == 0) runner(64, kMuch, count);
+    runner.last(64, kMuch, count);
+    runner(64, kMuch, count);
+    ASSERT_EQ(runs, repeat % 2 == 0 ? 192 : 128);
+  }
 }
 
 // However many calls follow each other, what else the pool was given has its turn.

@@ -138,7 +138,7 @@ void Forward<Scalar>::run(const Runner& runner) {
   }
   const FindStatistics<Scalar> statistics(a_, t_);
   const Index units = (std::min)(cut_.blocks, Cut::kUnits);
-  runner(units, t_.plan.count(), [&](Index unit) {
+  runner.last(units, t_.plan.count(), [&](Index unit) {
     for (Index b = part_begin(cut_.blocks, unit, units); b < part_begin(cut_.blocks, unit + 1, units); ++b) {
       const CellRange range = cut_.block(b);
       if (range.size() == 0) continue;

@@ -30,7 +30,7 @@ constexpr Index kParallelElements = 64 << 10, kWakingElements = 1 << 20, kColdEl
 constexpr Index kThreadElements = kParallelElements / 2 + 1;
 
 // A device as the passes see it: who runs `units` units of work over `elements` elements in all, and on how many
-// threads at most.
+// threads at most. A call may have several such rounds; `last` says that none follows, and no helper stays for one.
 class Runner {
  public:
   template <class Device, class = decltype(std::declval<const Device&>().threads())>
@@ -38,16 +38,17 @@ class Runner {
       : run_(device), threads_(device.threads()) {}
 
   Index threads() const { return threads_; }
-  void operator()(Index units, Index elements, const Unit& work) const { run_(units, elements, work); }
+  void operator()(Index units, Index elements, const Unit& work) const { run_(units, elements, false, work); }
+  void last(Index units, Index elements, const Unit& work) const { run_(units, elements, true, work); }
 
  private:
-  FunctionRef<void(Index units, Index elements, const Unit& work)> run_;
+  FunctionRef<void(Index units, Index elements, bool is_last, const Unit& work)> run_;
   Index threads_;
 };
 
 struct InlineRunner {
   Index threads() const { return 1; }
-  void operator()(Index units, Index, const Unit& work) const { run_inline(units, work); }
+  void operator()(Index units, Index, bool, const Unit& work) const { run_inline(units, work); }
 };
 
 // The runner of one call of `elements` elements on a device with a thread pool: the caller and the pool's threads,
@@ -78,10 +79,10 @@ class PoolRunner {
 
   Index threads() const { return team_ == nullptr ? 1 : threads_; }
 
-  void operator()(Index units, Index elements, const Unit& work) const {
+  void operator()(Index units, Index elements, bool is_last, const Unit& work) const {
     if (team_ == nullptr || units < 2 || elements < kParallelElements) return run_inline(units, work);
     const Index paying = (std::max)(elements / kThreadElements, Index{2});
-    Team::run(team_, *pool_, (std::min)(threads_, paying), units, work);
+    Team::run(team_, *pool_, (std::min)(threads_, paying), units, is_last, work);
   }
 
  private:

@@ -55,10 +55,12 @@ class Team {
 
   // One round, of some `threads` threads at most. Never throws: a pool that cannot take a task leaves its units to the
   // leader.
-  // @pre called by the leader; work does not throw
+  // @pre called by the leader; work does not throw; no round follows the last one
   template <class Pool>
-  static void run(const std::shared_ptr<Team>& team, Pool& pool, Index threads, Index units, const Unit& work) {
+  static void run(const std::shared_ptr<Team>& team, Pool& pool, Index threads, Index units, bool is_last,
+                  const Unit& work) {
     if (units > kMostUnits) return run_inline(units, work);
+    if (is_last) team->close();
     threads = (std::min)({threads, units, static_cast<Index>(team->shares_.size())});
     team->open(threads, units, work);
     call(team, pool, threads - 1 - team->helpers_);
@@ -66,7 +68,7 @@ class Team {
     team->wait();
   }
 
-  // After the last round.
+  // No other round will be opened: helpers need not stay for one.
   void close() { closed_ = true; }
 
  private:
@@ -127,12 +129,13 @@ class Team {
   void help() {
     Index seen = 0;
     auto leaves = Clock::now() + kStays;
-    for (int look = 1; !closed_; ++look) {
+    for (int look = 1;; ++look) {
+      const bool closed = closed_;  // before the round is looked at, as the last one may be open
       const Index round = round_;
       if (round != seen) {
         seen = round;
         if (joined_++ < threads_ && claim(thread_number())) leaves = Clock::now() + kStays;
-      } else if (Clock::now() < leaves) {
+      } else if (!closed && Clock::now() < leaves) {
         look % 64 == 0 ? std::this_thread::yield() : pause();  // perhaps there are more threads than cores
       } else {
         return;
