@@ -179,6 +179,7 @@ class BackwardAcross {
 
   void store_parameters(const Runner& runner, const double* sums) const {
     const Index stride = 2 * params_, pieces = (std::max)(params_ / Cut::kBlockCells, Index{1});
+    // In one part for one thread: choosing the instruction set again for each costs one short row a quarter.
     const Index parts = runner.threads() == 1 ? 1 : (std::min)(Cut::kUnits, pieces);
     runner(parts, stride * units(), [&](Index part) {
       const Index p = part_begin(params_, part, parts), n = part_begin(params_, part + 1, parts) - p;

@@ -26,7 +26,8 @@ constexpr Index kWakingElements = kParallelElements, kColdElements = kParallelEl
 constexpr Index kParallelElements = 64 << 10, kWakingElements = 1 << 20, kColdElements = 3 << 20;
 #endif
 
-// What each thread of a round is to have: to wake one takes its caller about three microseconds.
+// What each thread of a round is to have: to wake one takes its caller about three microseconds (on 16 cores of a Xeon
+// a copy of 256 bytes shared among all takes 40).
 constexpr Index kThreadElements = kParallelElements / 2 + 1;
 
 // A device as the passes see it: who runs `units` units of work over `elements` elements in all, and on how many

@@ -54,8 +54,8 @@ class Team {
   Team& operator=(const Team&) = delete;
 
   // One round, of some `threads` threads at most. Never throws: a pool that cannot take a task leaves its units to the
-  // leader.
-  // @pre called by the leader; work does not throw; no round follows the last one
+  // leader. Helpers do not stay for a round after the last one.
+  // @pre called by the leader; work does not throw
   template <class Pool>
   static void run(const std::shared_ptr<Team>& team, Pool& pool, Index threads, Index units, bool is_last,
                   const Unit& work) {
@@ -98,13 +98,14 @@ class Team {
     ++round_;
   }
 
+  // A helper's task runs perhaps when the pool is gone, and on the leader where a pool is full: there it has no use.
   template <class Pool>
   static void call(const std::shared_ptr<Team>& team, Pool& pool, Index helpers) {
     for (Index i = 0; i < helpers; ++i) {
       ++team->helpers_;
       try {
-        pool.Schedule([team] {                                 // runs perhaps when the pool is gone
-          if (thread_number() != team->leader_) team->help();  // a full pool runs its tasks at once
+        pool.Schedule([team] {
+          if (thread_number() != team->leader_) team->help();
           --team->helpers_;
         });
       } catch (...) {  // no memory for a helper: those that came, and the leader, do it all
