@@ -133,6 +133,44 @@ TEST(BatchNorm, EvalModeUsesTheRunningStatistics) {
   }
 }
 
+/// Beta where 1 / sqrt(var + eps) is 0, NaN where it is not a number; the other channels keep their bits.
+TEST(BatchNorm, UnfitRunningVarianceIsItsChannelsOwn) {
+  BatchNormOptions options;
+  options.eps = 0;
+  for (const Index channels : {1, 3, 4, 7, 16, 37}) {
+    BatchNorm<float> layer(channels, options);
+    draw_parameters(layer, 13);
+    assign(layer.running_var(), [&] {
+      Values var = normal(channels, 22);
+      for (double& v : var) v = 0.5 + v * v;
+      return var;
+    }());
+    const Extents extents = {3, channels};
+    Guarded<float, 2, Eigen::RowMajor> x(extents, normal(count(extents), 51, 1));
+    Guarded<float, 2, Eigen::RowMajor> fit(extents), y(extents);
+    layer.infer(x.map(), fit.map());
+    const Values want = fit.values();
+    for (Index at = 0; at < channels; ++at) {
+      const float was = layer.running_var()[at];
+      for (const double unfit : {0., double(INFINITY), double(NAN), -1.}) {
+        layer.running_var()[at] = float(unfit);
+        layer.infer(x.map(), y.map());
+        const Values is = y.values();
+        for (std::size_t i = 0; i < is.size(); ++i) {
+          if (Index(i) % channels != at) {
+            EXPECT_EQ(is[i], want[i]) << unfit << " at " << at << " of " << channels;
+          } else if (unfit >= 0) {
+            EXPECT_EQ(is[i], double(layer.beta()[at])) << unfit << " at " << at << " of " << channels;
+          } else {
+            EXPECT_TRUE(std::isnan(is[i])) << unfit << " at " << at << " of " << channels;
+          }
+        }
+      }
+      layer.running_var()[at] = was;
+    }
+  }
+}
+
 TEST(BatchNorm, EmptyTensors) {
   for (const Extents& extents : {Extents{0, 3}, {0, 3, 4}, {2, 3, 0}, {0, 3, 4, 5}, {2, 3, 4, 0}}) {
     in_both_layouts<2, 3, 4>(

@@ -141,4 +141,60 @@ TEST(Statistics, TooSmallAVariance) {
   EXPECT_FALSE(trusted);
 }
 
+// Given statistics, with whatever lies behind them in memory left alone.
+struct Thawed {
+  std::vector<float> hi, lo, rstd, scale, shift;
+  bool trusted = false;
+
+  Thawed(const std::vector<float>& mean, const std::vector<float>& var, double eps) {
+    for (std::vector<float>* v : {&hi, &lo, &rstd, &scale, &shift}) v->assign(var.size() + 1, -7);
+    core::run(Thaw{static_cast<Index>(var.size()), eps, mean.data(), var.data(), hi.data(), lo.data(), rstd.data(),
+                   scale.data(), shift.data(), &trusted});
+    for (const std::vector<float>* v : {&hi, &lo, &rstd, &scale, &shift}) EXPECT_EQ(v->back(), -7);
+  }
+};
+
+TEST(Thaw, AsOneAfterAnother) {
+  std::mt19937 random(2);
+  std::normal_distribution<double> normal;
+  for (Index count = Thaw::kFewest; count < 70; ++count) {
+    std::vector<float> mean, var;
+    for (Index i = 0; i < count; ++i) {
+      mean.push_back(static_cast<float>(normal(random)));
+      var.push_back(static_cast<float>(std::exp(20 * normal(random))));
+    }
+    for (const double eps : {0., 1e-5, 1e30}) {
+      const Thawed thawed(mean, var, eps);
+      ASSERT_TRUE(thawed.trusted);
+      for (std::size_t s = 0; s < var.size(); ++s) {
+        EXPECT_EQ(thawed.hi[s], mean[s]);
+        EXPECT_EQ(thawed.lo[s], 0);
+        expect_unit(thawed.rstd[s], reciprocal_std<float>(static_cast<double>(var[s]), eps));
+        EXPECT_EQ(thawed.scale[s], -thawed.rstd[s]);
+        EXPECT_EQ(thawed.shift[s], 0);
+      }
+    }
+  }
+}
+
+TEST(Thaw, DoubtAnywhere) {
+  constexpr float kLeastFloat = std::numeric_limits<float>::denorm_min();
+  for (const std::size_t count : {4, 5, 16, 17, 33}) {
+    for (std::size_t at = 0; at < count; ++at) {
+      const std::vector<float> mean(count, 1);
+      std::vector<float> var(count, 1);
+      for (const double bad : {kNaN, kInf, -kInf, -1., 0.}) {
+        var[at] = static_cast<float>(bad);
+        EXPECT_FALSE(Thawed(mean, var, 0).trusted) << bad << " at " << at << " of " << count;
+        EXPECT_FALSE(Thaw::can_trust(bad)) << bad;
+      }
+      for (const float good : {kLeastFloat, std::numeric_limits<float>::max()}) {
+        var[at] = good;
+        EXPECT_TRUE(Thawed(mean, var, 0).trusted) << good << " at " << at << " of " << count;
+        EXPECT_TRUE(Thaw::can_trust(static_cast<double>(good))) << good;
+      }
+    }
+  }
+}
+
 }  // namespace

@@ -107,7 +107,7 @@ TEST(Traversal, FineCellsKnowTheStatisticAndParameterOfTheirElements) {
   int across = 0, fine = 0;
   for (int trial = 0; trial < 1000; ++trial) {
     const Axes plan = random_plan(random);
-    const Traversal t(plan, true);
+    const Traversal t(plan, {sizeof(float), true, false});
     ++(t.across ? across : fine);
     std::vector<Index> stat(static_cast<std::size_t>(plan.count())), param(stat.size()), visits(stat.size(), 0);
     Odometer at(plan);
@@ -144,7 +144,7 @@ TEST(Traversal, FineCellsKnowTheStatisticAndParameterOfTheirElements) {
 TEST(Traversal, PlacesAreSpreadOverALine) {
   std::mt19937 random(4);
   for (int trial = 0; trial < 500; ++trial) {
-    const Traversal t(random_plan(random), true);
+    const Traversal t(random_plan(random), {sizeof(float), true, false});
     const Index line = t.walk.line();
     std::vector<Index> offsets;
     for (Index p = 0; p < line; ++p) offsets.push_back(t.walk.line_offset(p));

@@ -77,6 +77,7 @@ class Layer : public Protocol<Derived, Scalar> {
   using Traversal = core::Traversal;
   using PlanKey = core::PlanKey;
   const Traversal* keep_plan(const PlanKey& key);
+  core::Uses uses(const PlanKey& key) const { return {sizeof(Scalar), gamma_size_ > 0, !key.batch}; }
   void check_parameters() const;
   Axes checked_plan(const PlanKey& key) const;
   void forward_dense(const core::Runner& runner, const Traversal& traversal, const Scalar* x, Scalar* y, bool batch);
@@ -121,7 +122,7 @@ const core::Traversal* Layer<Derived, Scalar>::keep_plan(const PlanKey& key) {
   const Axes plan = checked_plan(key);
   if (key.shape.count() == 0) return nullptr;
   plan_.clear();
-  plan_.offer(key, Traversal(plan, gamma_size_ > 0));
+  plan_.offer(key, Traversal(plan, uses(key)));
   return plan_.find(key);
 }
 
@@ -166,16 +167,18 @@ void Layer<Derived, Scalar>::run_forward(const Device& device, const X& x, Y& y)
 
   // Everything that can fail comes before anything that changes.
   const Index stats = traversal == nullptr ? 0 : traversal->statistics.count();
-  const bool resized = mean_.size() != stats;
-  Array mean(resized ? stats : 0), lo(resized ? stats : 0), rstd(resized ? stats : 0);
   if (training_ && running_.tracked()) moments_.resize(static_cast<std::size_t>(stats));
-  Scalar* const y_data = out.prepare();
-  if (resized) {
+  Scalar* y_data;
+  if (mean_.size() == stats) {
+    y_data = out.prepare();
+  } else {
+    Array mean(stats), lo(stats), rstd(stats);
+    y_data = out.prepare();
     mean_.swap(mean);
     lo_.swap(lo);
     rstd_.swap(rstd);
   }
-  pass_ = {in.shape(), true, training_, batch};
+  this->passed(in.shape(), batch);
   if (traversal != nullptr)
     forward_dense(core::runner_on(device, in.shape().count()), *traversal, in.data(), y_data, batch);
 }
@@ -215,7 +218,7 @@ void Layer<Derived, Scalar>::infer_dense(const core::Runner& runner, const Trave
 template <class Derived, class Scalar>
 void Layer<Derived, Scalar>::infer_newly(const core::Runner& runner, const PlanKey& key, const Scalar* x,
                                          Scalar* y) const {
-  const Traversal traversal(checked_plan(key), gamma_size_ > 0);
+  const Traversal traversal(checked_plan(key), uses(key));
   infer_plan_.offer(key, traversal);
   infer_dense(runner, traversal, x, y, key.batch);
 }

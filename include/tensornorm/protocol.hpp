@@ -136,6 +136,12 @@ class Protocol {
     check_size(dgamma_, gamma_size_, "dgamma");
     check_size(dbeta_, beta_size_, "dbeta");
   }
+  void passed(const Shape& x, bool batch) {
+    pass_.shape = x;
+    pass_.done = true;
+    pass_.training = training_;
+    pass_.batch = batch;
+  }
   void check_pass(const Shape& x, const Shape& dy) const;
 
   Array gamma_, dgamma_, beta_, dbeta_;

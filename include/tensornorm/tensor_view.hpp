@@ -115,9 +115,9 @@ inline void check_extents(const Shape& shape, std::size_t element_bytes) {
         " elements");
 }
 
-// @throws std::invalid_argument on extents that no tensor in memory has
+// Without strides.
 template <class X>
-Shape shape_of(const X& x) {
+Shape extents_of(const X& x) {
   Shape shape;
   shape.rank = Traits<X>::rank;
   if constexpr (kIsTensor<X>) {
@@ -128,6 +128,13 @@ Shape shape_of(const X& x) {
     shape.extents[0] = x.rows();
     shape.extents[1] = x.cols();
   }
+  return shape;
+}
+
+// @throws std::invalid_argument on extents that no tensor in memory has
+template <class X>
+Shape shape_of(const X& x) {
+  const Shape shape = extents_of(x);
   check_extents(shape, sizeof(typename Traits<X>::Scalar));
   return dense_shape(shape, Traits<X>::row_major);
 }
@@ -192,7 +199,7 @@ bool overlap(const Scalar* a, Index a_count, const Scalar* b, Index b_count) {
 }
 
 // A tensor to write to. An owning one takes the extents it needs, a map must have them; `prepare` is the one call that
-// changes anything, after every check has passed.
+// changes anything, after every check has passed. The extents wanted outlive this.
 template <class Y>
 class Output {
  public:
@@ -200,7 +207,7 @@ class Output {
   using Scalar = typename Traits<Bare<Y>>::Scalar;
 
   Output(Type& y, const char* name, const Shape& wanted) : y_(y), wanted_(wanted) {
-    const Shape shape = shape_of(y);
+    const Shape shape = extents_of(y);
     fits_ = same_extents(shape, wanted);
     if constexpr (kIsMatrix<Y>) {
       check(!fits_ || is_dense_matrix(y), name, " has gaps between its rows or columns: outer stride ", y.outerStride(),
@@ -257,7 +264,7 @@ class Output {
   }
 
   Type& y_;
-  Shape wanted_;
+  const Shape& wanted_;
   bool fits_;
 };
 

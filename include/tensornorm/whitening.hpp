@@ -211,7 +211,7 @@ void Whitening<Scalar>::run_forward(const Device& device, const X& x, Y& y) {
   if (!empty) next = training_ ? batch_statistics(runner, m, in.data()) : running_.frozen();
   Scalar* const y_data = out.prepare();
   std::swap(last_, next);
-  pass_ = {in.shape(), true, training_, training_};
+  this->passed(in.shape(), training_);
   if (empty) return;
   if (training_) running_.update(last_, options_.momentum);
   core::whiten(runner, m, in.data(), y_data, last_.split_mean(), last_.whitening, affine());

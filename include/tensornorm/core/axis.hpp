@@ -89,8 +89,10 @@ inline Axes coalesce(Axes axes) {
   return result;
 }
 
-// Where part i of n of [0, count) begins.
-inline Index part_begin(Index count, Index i, Index n) { return count / n * i + (std::min)(i, count % n); }
+// Where part i of n of [0, count) begins. Either end is known without a division.
+inline Index part_begin(Index count, Index i, Index n) {
+  return i == 0 ? 0 : i == n ? count : count / n * i + (std::min)(i, count % n);
+}
 
 }  // namespace core
 }  // namespace tensornorm

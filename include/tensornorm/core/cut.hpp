@@ -93,6 +93,7 @@ struct Cut {
 
   // Where blocks are not cut in parts, their pieces are blocks too.
   CellRange block(Index b) const {
+    if (b == 0 && pieces == 1) return {0, 0, (std::min)(block_cells, group_cells)};
     const Index of_block = parts > 1 ? 1 : pieces, whole = b / of_block;
     const Index k0 = whole % blocks_per_group * block_cells;
     const CellRange range{whole / blocks_per_group, k0, (std::min)(k0 + block_cells, group_cells)};

@@ -213,9 +213,21 @@ class FindStatistics {
 
   void thaw(Block& block) const {
     for_each_run(t_.statistics, block.stat, block.stats, [&](const Run& run) {
+      constexpr bool in_lanes = std::is_same<T, float>::value;
+      const Index i = run.first;
+      const bool are_neighbours = in_lanes && run.stat_stride == 1 && run.n >= Thaw::kFewest;
+      if constexpr (in_lanes) {
+        bool trusted = false;
+        if (are_neighbours) {
+          core::run(Thaw{run.n, a_.eps, a_.frozen_mean + run.stat, a_.frozen_var + run.stat, block.hi + i, block.lo + i,
+                         block.rstd + i, block.scale + i, block.shift + i, &trusted});
+        }
+        if (trusted) return;
+      }
       for (Index k = 0, from = run.stat; k < run.n; ++k, from += run.stat_stride) {
-        const T rstd = reciprocal_std<T>(static_cast<double>(a_.frozen_var[from]), a_.eps);
-        block.set(run.first + k, {a_.frozen_mean[from], 0, rstd});
+        const double var = static_cast<double>(a_.frozen_var[from]);
+        if (are_neighbours && Thaw::can_trust(var + a_.eps)) continue;
+        block.set(i + k, {a_.frozen_mean[from], 0, reciprocal_std<T>(var, a_.eps)});
       }
     });
   }

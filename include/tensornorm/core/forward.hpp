@@ -12,7 +12,7 @@ template <class Scalar>
 class Forward {
  public:
   Forward(const ForwardArguments<Scalar>& arguments, const Traversal& traversal)
-      : a_(arguments), t_(traversal), cut_(t_.walk, t_.granule, sizeof(Scalar), a_.is_frozen()),
+      : a_(arguments), t_(traversal), cut_(t_.cut),
         streams_(a_.x != a_.y && outgrows_cache(2 * t_.plan.count() * static_cast<Index>(sizeof(Scalar)))) {}
 
   void run(const Runner& runner);
@@ -62,12 +62,13 @@ class Forward {
       alignas(kLine) PerCell<T> hi, scale, shift;
       for_each_run(t_.fine_cells, t_.fine_number(block.group, c0), c1 - c0, [&](const Run& run) {
         const bool is_one = run.stat_stride == 0 && run.param_stride == 0;
-        for (Index k = 0; k < (is_one ? 1 : run.n); ++k) {
-          const Index i = run.first + k, s = run.stat - block.stat + k * run.stat_stride;
-          const Index p = run.param + k * run.param_stride;
-          hi[i] = block.hi[s];
-          scale[i] = -block.rstd[s] * (a_.gamma == nullptr ? T(1) : a_.gamma[p]);
-          shift[i] = (a_.beta == nullptr ? T(0) : a_.beta[p]) + block.lo[s] * scale[i];
+        const Index n = is_one ? 1 : run.n, s = run.stat - block.stat;
+        Index k = 0;
+        if (run.stat_stride == 1 && run.param_stride == 1) {
+          for (; k + 4 <= n; k += 4) fold<Vec<T, 4>>(block, s + k, run.param + k, run.first + k, hi, scale, shift);
+        }
+        for (; k < n; ++k) {
+          fold<T>(block, s + k * run.stat_stride, run.param + k * run.param_stride, run.first + k, hi, scale, shift);
         }
         if (!is_one) return;
         for (T* const array : {hi, scale, shift}) fill_run(array + run.first, run.n, array[run.first]);
@@ -82,6 +83,22 @@ class Forward {
         }
       });
     });
+  }
+
+  // y = (hi - x) * scale + shift for the cells from i on, as many as a V holds, with statistics side by side from s on
+  // and parameters from p on.
+  template <class V>
+  void fold(const Block& block, Index s, Index p, Index i, T* hi, T* scale, T* shift) const {
+    V mean, lo, rstd, gamma = V{} + T(1), beta{};
+    std::memcpy(&mean, block.hi + s, sizeof mean);
+    std::memcpy(&lo, block.lo + s, sizeof lo);
+    std::memcpy(&rstd, block.rstd + s, sizeof rstd);
+    if (a_.gamma != nullptr) std::memcpy(&gamma, a_.gamma + p, sizeof gamma);
+    if (a_.beta != nullptr) std::memcpy(&beta, a_.beta + p, sizeof beta);
+    const V slope = -rstd * gamma, offset = beta + lo * slope;
+    std::memcpy(hi + i, &mean, sizeof mean);
+    std::memcpy(scale + i, &slope, sizeof slope);
+    std::memcpy(shift + i, &offset, sizeof offset);
   }
 
   void normalize_across(const Block& block, Index part, Index parts, Index ahead) const {

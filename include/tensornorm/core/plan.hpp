@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <cstring>
 
 #include "tensornorm/core/axis.hpp"
 
@@ -15,10 +16,17 @@ struct Shape {
 
   Shape() {}  // NOLINT(modernize-use-equals-default): leaves the arrays alone
   Shape(const Shape& other) { *this = other; }
+  // Four at a time, since a call of memmove takes longer than most ranks.
   Shape& operator=(const Shape& other) {
+    constexpr int kTogether = 4;
+    static_assert(Axes::kCapacity % kTogether == 0, "tensornorm: extents are copied four at a time");
     rank = other.rank;
-    std::copy_n(other.extents.begin(), rank, extents.begin());
-    std::copy_n(other.strides.begin(), rank, strides.begin());
+    for (int d = 0; d < rank; d += kTogether) {
+      std::memcpy(&extents[static_cast<std::size_t>(d)], &other.extents[static_cast<std::size_t>(d)],
+                  kTogether * sizeof(Index));
+      std::memcpy(&strides[static_cast<std::size_t>(d)], &other.strides[static_cast<std::size_t>(d)],
+                  kTogether * sizeof(Index));
+    }
     return *this;
   }
 
@@ -32,10 +40,14 @@ struct Shape {
 };
 
 inline bool same_extents(const Shape& a, const Shape& b) {
-  return a.rank == b.rank && std::equal(a.extents.begin(), a.extents.begin() + a.rank, b.extents.begin());
+  bool same = a.rank == b.rank;
+  for (int d = 0; same && d < a.rank; ++d) same = a.extent(d) == b.extent(d);
+  return same;
 }
 inline bool operator==(const Shape& a, const Shape& b) {
-  return same_extents(a, b) && std::equal(a.strides.begin(), a.strides.begin() + a.rank, b.strides.begin());
+  bool same = same_extents(a, b);
+  for (int d = 0; same && d < a.rank; ++d) same = a.stride(d) == b.stride(d);
+  return same;
 }
 inline bool operator!=(const Shape& a, const Shape& b) { return !(a == b); }
 

@@ -9,12 +9,11 @@
 namespace tensornorm {
 namespace core {
 
-// What a traversal depends on: the shape of x, and whether statistics are the batch's or frozen.
+// What a traversal depends on: the shape of x, which outlives this, and whether statistics are the batch's or frozen.
 struct PlanKey {
-  Shape shape;
-  bool batch = false;
+  const Shape& shape;
+  bool batch;
 };
-inline bool operator==(const PlanKey& a, const PlanKey& b) { return a.batch == b.batch && a.shape == b.shape; }
 
 // Holds one plan. Any number of threads may `find` and `offer` at once: the first offer is kept, nobody waits. `clear`
 // is for the one thread that may change the layer. A copy is empty.
@@ -29,13 +28,15 @@ class PlanCache {
 
   // The traversal of this key; null if another, or none, is here.
   const Traversal* find(const PlanKey& key) const {
-    return state_.load(std::memory_order_acquire) == State::kReady && key_ == key ? &*traversal_ : nullptr;
+    const bool is_ready = state_.load(std::memory_order_acquire) == State::kReady;
+    return is_ready && batch_ == key.batch && shape_ == key.shape ? &*traversal_ : nullptr;
   }
 
   void offer(const PlanKey& key, const Traversal& traversal) const {
     State empty = State::kEmpty;
     if (!state_.compare_exchange_strong(empty, State::kBusy, std::memory_order_relaxed)) return;
-    key_ = key;
+    shape_ = key.shape;
+    batch_ = key.batch;
     traversal_ = traversal;
     state_.store(State::kReady, std::memory_order_release);
   }
@@ -45,7 +46,8 @@ class PlanCache {
  private:
   enum class State { kEmpty, kBusy, kReady };
   mutable std::atomic<State> state_{State::kEmpty};
-  mutable PlanKey key_;
+  mutable Shape shape_;
+  mutable bool batch_ = false;
   mutable std::optional<Traversal> traversal_;
 };
 

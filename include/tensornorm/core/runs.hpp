@@ -39,7 +39,7 @@ class LineParams {
   // @pre are_contiguous()
   template <class T>
   T* first_of(T* params) const {
-    return params + base_ + Odometer(line_, position_).param();
+    return params + base_ + (position_ == 0 ? 0 : Odometer(line_, position_).param());
   }
 
  private:
@@ -56,6 +56,7 @@ struct Run {
 // Calls visit(Run) for the runs that `count` cells from number `begin` on consist of; Run::first counts from there.
 inline void for_each_run(const Axes& cells, Index begin, Index count, FunctionRef<void(const Run&)> visit) {
   const Axis inner = cells.empty() ? Axis{1, 0, 0, 0} : cells.back();
+  if (begin == 0 && count <= inner.extent) return visit({0, count, 0, inner.stat, 0, inner.param});
   Odometer at(cells, (std::max)(cells.size() - 1, 0), begin / inner.extent);
   Index in = begin % inner.extent;
   for (Index i = 0; i < count; at.next(), in = 0) {

@@ -8,6 +8,19 @@
 namespace tensornorm {
 namespace core {
 
+// root = 1 / sqrt(sum) of doubles with a float's exponents, V a double or lanes of them and Bits an integer: guessed
+// from the bits of its argument to 3.4e-2 (Lomont 2003), then by Newton's rule to 1.8e-3, 4.7e-6 and 3.3e-11: half a
+// thousandth of a float's last place.
+template <class Bits, class V>
+TENSORNORM_INLINE void reciprocal_root(const V& sum, V& root) {
+  const V half = 0.5 * sum;
+  Bits bits;
+  copy_bits(sum, bits);
+  bits = 0x5fe6eb50c7b537a9 - (bits >> 1);
+  copy_bits(bits, root);
+  for (int step = 0; step < 3; ++step) root *= 1.5 - half * root * root;
+}
+
 // For float and 16-bit tensors, what `finish` computes of moments_about, and whether any of it cannot be trusted: an
 // estimate more than a standard deviation off, or sums that overflowed, underflowed or are NaN.
 struct TakeSums {
@@ -41,22 +54,17 @@ struct TakeSums {
     V n, share, minus_share, eps, least_var;
     Bits doubt{};  // not 0 where anything was doubtful
 
-    // From the sum of squares about an estimate, m2 about the mean and 1 / sqrt(var + eps). The root is guessed from
-    // the bits of its argument to 3.4e-2 (Lomont 2003), then by Newton's rule to 1.8e-3, 4.7e-6 and 3.3e-11: half a
-    // thousandth of a float's last place.
+    // From the sum of squares about an estimate, m2 about the mean and 1 / sqrt(var + eps).
     TENSORNORM_INLINE void take(const V& correction, V& m2, V& root) {
       const V excess = n * correction * correction;
       m2 -= excess;
-      const V var = m2 * share, sum = var + eps, half = 0.5 * sum;
-      Bits far, small, wild, bits;  // by the sign; by the sign; by any bit, as inf - inf is NaN
+      const V var = m2 * share;
+      Bits far, small, wild;  // by the sign; by the sign; by any bit, as inf - inf is NaN
       copy_bits(V(m2 - excess), far);
       copy_bits(V(var - least_var), small);
       copy_bits(V(var - var), wild);
       doubt |= ((far | small) >> 63) | wild;
-      copy_bits(sum, bits);
-      bits = 0x5fe6eb50c7b537a9 - (bits >> 1);
-      copy_bits(bits, root);
-      for (int step = 0; step < 3; ++step) root *= 1.5 - half * root * root;
+      reciprocal_root<Bits>(V(var + eps), root);
     }
   };
 
@@ -121,6 +129,65 @@ struct TakeSums {
     for (const std::uint64_t d : doubts) any |= d;
     return any;
   }
+};
+
+// For float and 16-bit tensors, hi, lo, rstd, scale and shift of given statistics, and whether each can be trusted: a
+// variance that is negative, NaN, infinite or hardly above -eps cannot.
+struct Thaw {
+  static constexpr Index kFewest = kLanes<Baseline, float>;
+
+  Index count;  // @pre at least kFewest
+  double eps;
+  const float *mean, *var;
+  float *hi, *lo, *rstd, *scale, *shift;
+  bool* trusted;
+
+  static bool can_trust(double sum) { return sum >= kLeast && sum < kInfinity; }
+
+  template <class Isa>
+  bool fills() const {
+    return fill_vectors<Isa, float>(count);
+  }
+
+  template <class Isa>
+  TENSORNORM_INLINE void run() const {
+    constexpr int floats = kLanes<Isa, float>, lanes = kLanes<Isa, double>;
+    using Bits = Vec<std::uint64_t, lanes>;
+    Vec<double, lanes> add;
+    Lower<Isa>::broadcast(eps, add);
+    Bits doubt{};
+    for (Index i = 0; i < count; i += floats) {
+      const Index j = (std::min)(i, count - floats);
+      Vec<float, floats> v, r, zero{};
+      Vec<double, lanes> sum[2], root[2];
+      std::memcpy(&v, var + j, sizeof v);
+      Lower<Isa>::widen(v, sum[0], sum[1]);
+      for (int part = 0; part < 2; ++part) {
+        sum[part] += add;
+        Bits small, wild;  // by the sign; by any bit, as inf - inf is NaN
+        copy_bits(Vec<double, lanes>(sum[part] - kLeast), small);
+        copy_bits(Vec<double, lanes>(sum[part] - sum[part]), wild);
+        doubt |= (small >> 63) | wild;
+        reciprocal_root<Bits>(sum[part], root[part]);
+      }
+      Lower<Isa>::narrow(root[0], root[1], r);
+      std::memcpy(&v, mean + j, sizeof v);
+      std::memcpy(hi + j, &v, sizeof v);
+      std::memcpy(lo + j, &zero, sizeof zero);
+      std::memcpy(rstd + j, &r, sizeof r);
+      r = -r;
+      zero *= r;
+      std::memcpy(scale + j, &r, sizeof r);
+      std::memcpy(shift + j, &zero, sizeof zero);
+    }
+    std::uint64_t doubts[lanes], any = 0;
+    std::memcpy(doubts, &doubt, sizeof doubts);
+    for (const std::uint64_t d : doubts) any |= d;
+    *trusted = any == 0;
+  }
+
+ private:
+  static constexpr double kLeast = 1e-70;  // whose root a float holds
 };
 
 }  // namespace core

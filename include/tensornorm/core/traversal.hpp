@@ -7,6 +7,12 @@
 namespace tensornorm {
 namespace core {
 
+// What a traversal is for, besides its axes.
+struct Uses {
+  Index element_bytes;
+  bool affine, frozen;  // whether there are parameters; whether statistics are given
+};
+
 // Sums are kept for cells: the statistics, or finer where `refined` and `widened` say so. Coefficients are laid out for
 // fine cells, which know their parameter too; where parameters vary along nearly every element of a statistic
 // (LayerNorm) that would be a copy of x, and the map takes statistics and parameters apart: it goes `across`.
@@ -33,9 +39,10 @@ struct Traversal {
   Index fineness;                // fine cells in a cell
   Index stat_size;               // elements of a statistic
   Places places;                 // along a cell's line, where its mean is estimated
+  Cut cut;                       // of the forward pass
 
-  Traversal(const Axes& full_plan, bool affine)
-      : Traversal(Choice(affine ? coalesce(full_plan) : without_param(full_plan))) {}
+  Traversal(const Axes& full_plan, const Uses& uses)
+      : Traversal(Choice(uses.affine ? coalesce(full_plan) : without_param(full_plan)), uses) {}
 
   Index cell_number(Index group, Index k) const { return group * walk.cells() + k; }
   Index fine_number(Index group, Index c) const { return group * fine.cells() + c; }
@@ -91,7 +98,7 @@ struct Traversal {
   };
 
   // Members in their order: each needs those above it.
-  explicit Traversal(const Choice& choice)
+  Traversal(const Choice& choice, const Uses& uses)
       : plan(choice.plan), cell_set(choice.cells), across(goes_across()), fine_set(cell_or_affine()),
         statistics(cells_of(plan, select(plan, is_kept))), cells(cells_of(in_order(), cell_set)),
         fine_cells(cells_of(in_order(), fine_set)), saved_cells(cells_of(plan, cell_set)),
@@ -99,7 +106,8 @@ struct Traversal {
         share_of(cells_of(numbered(plan, share_set()), fine_set)), line_params(reduced_params()),
         walk(walked(cell_set, across)), fine(walked(fine_set, false)), granule(core::granule(plan, cell_set)),
         granule_stats(granule / finer_than_kept(granule)), fineness(fine.cells() / walk.cells()),
-        stat_size(plan.count() / statistics.count()), places(choose_places()) {}
+        stat_size(plan.count() / statistics.count()), places(choose_places()),
+        cut(walk, granule, uses.element_bytes, uses.frozen) {}
 
   AxisSet share_set() const {
     return select(plan, [](const Axis& a) { return is_kept(a) || is_affine(a); });

@@ -105,9 +105,10 @@ class Walk {
   // Calls visit(Tile) for the cells [k0, k1) of a group over the positions [p0, p1) of their lines, in order.
   void visit(Index group, Index k0, Index k1, Index p0, Index p1, FunctionRef<void(const Tile&)> visit) const {
     const Odometer base(groups_, group);
-    Odometer sweep(sweeps_, p0 / run());
-    for (Index p = p0; p < p1;) {
-      const Index first = p % run(), count = (std::min)(run() - first, p1 - p), n = k1 - k0;
+    Odometer sweep(sweeps_, p0 == 0 ? 0 : p0 / run());
+    const Index n = k1 - k0;
+    for (Index p = p0, first = p0 == 0 ? 0 : p0 % run(); p < p1; first = 0) {
+      const Index count = (std::min)(run() - first, p1 - p);
       const Index here = sweep.x() + first * run_.x;
       Tile tile{base.x() + k0 * cells_.x + here, n, count, cells_.x, p, count, base.param(), 0};
       sweep.next();
