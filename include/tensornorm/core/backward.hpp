@@ -56,8 +56,8 @@ class Backward {
   Backward(const BackwardArguments<Scalar>& arguments, const Traversal& traversal)
       : a_(arguments), t_(traversal), granule_(granule(t_.plan, t_.fine_set)),
         cut_(t_.fine, (std::min)(granule_, t_.fine.cells()), 2 * sizeof(Scalar), !has_sums()),
-        shares_(t_.shares.count()), stats_(t_.statistics.count()),
-        params_(a_.gamma == nullptr ? 0 : kept_count(dual(t_.plan))), streams_(goes_past_cache(a_, t_)) {}
+        shares_(t_.shares.count()), stats_(t_.statistics.count()), params_(a_.gamma == nullptr ? 0 : t_.params),
+        streams_(goes_past_cache(a_, t_)) {}
 
   // Doubles it needs: sums by share, by statistic and by parameter, and a block's sums in parts.
   Index workspace_size() const {

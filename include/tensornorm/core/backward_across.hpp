@@ -13,7 +13,7 @@ class BackwardAcross {
  public:
   BackwardAcross(const BackwardArguments<Scalar>& arguments, const Traversal& traversal)
       : a_(arguments), t_(traversal), cut_(t_.walk, 1, 2 * sizeof(Scalar), /*once=*/false, kFloatAdds),
-        params_(kept_count(dual(t_.plan))), streams_(goes_past_cache(a_, t_)) {}
+        params_(t_.params), streams_(goes_past_cache(a_, t_)) {}
 
   // Doubles it needs: every unit's sums for every parameter.
   Index workspace_size() const { return 2 * units() * params_; }

@@ -43,6 +43,21 @@ class Forward {
     });
   }
 
+  // Copies of the parameters that begin with a line, where many rows read them: a vector that lies in two lines is two
+  // reads (measured with vectors of a whole line: rows of 64 to 768 floats take 1.03 to 1.25 times as long).
+  struct Aligned {
+    alignas(kLine) PerCell<T> gamma, beta;
+  };
+  void align(Aligned& copies) {
+    constexpr Index kManyRows = 16;
+    if (!t_.across || t_.params > Cut::kBlockCells || t_.plan.count() < kManyRows * t_.params) return;
+    copy_run(a_.gamma, t_.params, copies.gamma);
+    a_.gamma = copies.gamma;
+    if (a_.beta == nullptr) return;
+    copy_run(a_.beta, t_.params, copies.beta);
+    a_.beta = copies.beta;
+  }
+
   Index ahead(Index b) const { return streams_ ? cut_.ahead(t_.walk, b) : 0; }
 
   // Part `part` of `parts` of a block; the reads of x that come `ahead` elements later are prepared.
@@ -149,6 +164,8 @@ class Forward {
 template <class Scalar>
 void Forward<Scalar>::run(const Runner& runner) {
   cut_.share_among(t_.walk, t_.granule, runner.threads());
+  Aligned copies;
+  align(copies);
   if (cut_.parts > 1) {
     for (Index b = 0; b < cut_.blocks; ++b) run_in_parts(runner, b);
     return;

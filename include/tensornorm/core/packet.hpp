@@ -252,7 +252,7 @@ struct WideSum<Isa, float> {
     WideSum<Isa, double>(low).add_to(out);
     WideSum<Isa, double>(high).add_to(out + kLanes<Isa, double>);
   }
-  TENSORNORM_INLINE double total() const { return WideSum<Isa, double>(low + high).total(); }
+  TENSORNORM_INLINE double total() const { return sum_lanes<double, kLanes<Isa, double>>(low + high); }
 };
 
 }  // namespace core

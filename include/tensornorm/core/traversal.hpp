@@ -37,7 +37,7 @@ struct Traversal {
   Walk walk, fine;
   Index granule, granule_stats;  // cells that stay together, and how many statistics they make
   Index fineness;                // fine cells in a cell
-  Index stat_size;               // elements of a statistic
+  Index stat_size, params;       // elements of a statistic; how many parameters, where there are any
   Places places;                 // along a cell's line, where its mean is estimated
   Cut cut;                       // of the forward pass
 
@@ -106,7 +106,7 @@ struct Traversal {
         share_of(cells_of(numbered(plan, share_set()), fine_set)), line_params(reduced_params()),
         walk(walked(cell_set, across)), fine(walked(fine_set, false)), granule(core::granule(plan, cell_set)),
         granule_stats(granule / finer_than_kept(granule)), fineness(fine.cells() / walk.cells()),
-        stat_size(plan.count() / statistics.count()), places(choose_places()),
+        stat_size(plan.count() / statistics.count()), params(kept_count(dual(plan))), places(choose_places()),
         cut(walk, granule, uses.element_bytes, uses.frozen) {}
 
   AxisSet share_set() const {
