@@ -166,12 +166,15 @@ class Backward {
   void reduce(const Block& block, Index i, Index end, Index p0, Index p1, double* sum_g, double* sum_gx) const {
     alignas(kLine) PerCell<T> hi, scale, shift;
     for_each_run(t_.fine_saved, block.cell + i, end - i, [&](const Run& run) {
-      for (Index k = 0, stat = run.stat; k < run.n; ++k, stat += run.stat_stride) {
+      const bool is_one = run.stat_stride == 0;
+      for (Index k = 0, stat = run.stat; k < (is_one ? 1 : run.n); ++k, stat += run.stat_stride) {
         const Index at = run.first + k;
         hi[at] = a_.hi[stat];
         scale[at] = -a_.rstd[stat];
         shift[at] = a_.lo[stat] * scale[at];
       }
+      if (!is_one) return;
+      for (T* const array : {hi, scale, shift}) fill_run(array + run.first, run.n, array[run.first]);
     });
     t_.fine.visit(block.group, block.k0 + i, block.k0 + end, p0, p1, [&](const Tile& tile) {
       const Rows<Scalar> x{a_.x + tile.offset, tile.stride}, dy{a_.dy + tile.offset, tile.stride};
@@ -255,12 +258,13 @@ class Backward {
 
   void set(Coefficients& c, const Run& run) const {
     const double n = static_cast<double>(t_.stat_size);
+    const bool is_one = run.stat_stride == 0 && run.param_stride == 0;
     InputCoefficients<T> of_stat;
-    for (Index k = 0; k < run.n; ++k) {
+    for (Index k = 0; k < (is_one ? 1 : run.n); ++k) {
       const Index i = run.first + k, stat = run.stat + k * run.stat_stride;
       const T scale = a_.rstd[stat] * gamma_at(run.param + k * run.param_stride);
       if (a_.frozen) {
-        c.hi[i] = 0;
+        c.hi[i] = c.minus_rstd[i] = c.slope[i] = 0;
         c.scale[i] = -scale;
         c.shift[i] = T(-0.0);
         continue;
@@ -273,6 +277,10 @@ class Backward {
       c.scale[i] = scale;
       c.slope[i] = of_stat.slope;
       c.shift[i] = of_stat.shift;
+    }
+    if (!is_one) return;
+    for (T* const array : {c.hi, c.minus_rstd, c.scale, c.slope, c.shift}) {
+      fill_run(array + run.first, run.n, array[run.first]);
     }
   }
 

@@ -15,6 +15,10 @@ class Forward {
       : a_(arguments), t_(traversal), cut_(t_.cut),
         streams_(a_.x != a_.y && outgrows_cache(2 * t_.plan.count() * static_cast<Index>(sizeof(Scalar)))) {}
 
+  Forward(const Forward&) = delete;
+  Forward& operator=(const Forward&) = delete;
+
+  // Once.
   void run(const Runner& runner);
 
  private:
@@ -43,19 +47,16 @@ class Forward {
     });
   }
 
-  // Copies of the parameters that begin with a line, where many rows read them: a vector that lies in two lines is two
+  // Where many rows read parameters, they read copies that begin with a line: a vector that lies in two lines is two
   // reads (measured with vectors of a whole line: rows of 64 to 768 floats take 1.03 to 1.25 times as long).
-  struct Aligned {
-    alignas(kLine) PerCell<T> gamma, beta;
-  };
-  void align(Aligned& copies) {
+  void align_parameters() {
     constexpr Index kManyRows = 16;
     if (!t_.across || t_.params > Cut::kBlockCells || t_.plan.count() < kManyRows * t_.params) return;
-    copy_run(a_.gamma, t_.params, copies.gamma);
-    a_.gamma = copies.gamma;
+    copy_run(a_.gamma, t_.params, gamma_);
+    a_.gamma = gamma_;
     if (a_.beta == nullptr) return;
-    copy_run(a_.beta, t_.params, copies.beta);
-    a_.beta = copies.beta;
+    copy_run(a_.beta, t_.params, beta_);
+    a_.beta = beta_;
   }
 
   Index ahead(Index b) const { return streams_ ? cut_.ahead(t_.walk, b) : 0; }
@@ -77,14 +78,11 @@ class Forward {
       alignas(kLine) PerCell<T> hi, scale, shift;
       for_each_run(t_.fine_cells, t_.fine_number(block.group, c0), c1 - c0, [&](const Run& run) {
         const bool is_one = run.stat_stride == 0 && run.param_stride == 0;
-        const Index n = is_one ? 1 : run.n, s = run.stat - block.stat;
-        Index k = 0;
-        if (run.stat_stride == 1 && run.param_stride == 1) {
-          for (; k + 4 <= n; k += 4) fold<Vec<T, 4>>(block, s + k, run.param + k, run.first + k, hi, scale, shift);
-        }
-        for (; k < n; ++k) {
-          fold<T>(block, s + k * run.stat_stride, run.param + k * run.param_stride, run.first + k, hi, scale, shift);
-        }
+        Run rest = run;
+        rest.stat -= block.stat;
+        if (is_one) rest.n = 1;
+        if (run.stat_stride <= 1 && run.param_stride == 1) fold_each<Vec<T, 4>>(block, rest, hi, scale, shift);
+        fold_each<T>(block, rest, hi, scale, shift);
         if (!is_one) return;
         for (T* const array : {hi, scale, shift}) fill_run(array + run.first, run.n, array[run.first]);
       });
@@ -100,20 +98,32 @@ class Forward {
     });
   }
 
-  // y = (hi - x) * scale + shift for the cells from i on, as many as a V holds, with statistics side by side from s on
-  // and parameters from p on.
+  // y = (hi - x) * scale + shift for the cells of a run, as many at a time as a V holds; leaves the rest of the run.
+  // @pre with several at a time, their parameters lie side by side, and their statistics too or are one
   template <class V>
-  void fold(const Block& block, Index s, Index p, Index i, T* hi, T* scale, T* shift) const {
-    V mean, lo, rstd, gamma = V{} + T(1), beta{};
-    std::memcpy(&mean, block.hi + s, sizeof mean);
-    std::memcpy(&lo, block.lo + s, sizeof lo);
-    std::memcpy(&rstd, block.rstd + s, sizeof rstd);
-    if (a_.gamma != nullptr) std::memcpy(&gamma, a_.gamma + p, sizeof gamma);
-    if (a_.beta != nullptr) std::memcpy(&beta, a_.beta + p, sizeof beta);
-    const V slope = -rstd * gamma, offset = beta + lo * slope;
-    std::memcpy(hi + i, &mean, sizeof mean);
-    std::memcpy(scale + i, &slope, sizeof slope);
-    std::memcpy(shift + i, &offset, sizeof offset);
+  void fold_each(const Block& block, Run& run, T* hi, T* scale, T* shift) const {
+    constexpr Index together = sizeof(V) / sizeof(T);
+    const auto load = [&](const T* stats, V& v) {
+      if (run.stat_stride == 0) {
+        v = stats[run.stat] - V{};
+      } else {
+        std::memcpy(&v, stats + run.stat, sizeof v);
+      }
+    };
+    for (; run.n >= together; run.n -= together, run.first += together) {
+      V mean, lo, rstd, gamma = T(1) - V{}, beta{};
+      load(block.hi, mean);
+      load(block.lo, lo);
+      load(block.rstd, rstd);
+      if (a_.gamma != nullptr) std::memcpy(&gamma, a_.gamma + run.param, sizeof gamma);
+      if (a_.beta != nullptr) std::memcpy(&beta, a_.beta + run.param, sizeof beta);
+      const V slope = -rstd * gamma, offset = beta + lo * slope;
+      std::memcpy(hi + run.first, &mean, sizeof mean);
+      std::memcpy(scale + run.first, &slope, sizeof slope);
+      std::memcpy(shift + run.first, &offset, sizeof offset);
+      run.stat += together * run.stat_stride;
+      run.param += together * run.param_stride;
+    }
   }
 
   void normalize_across(const Block& block, Index part, Index parts, Index ahead) const {
@@ -159,13 +169,13 @@ class Forward {
   const Traversal& t_;
   Cut cut_;
   bool streams_;
+  alignas(kLine) PerCell<T> gamma_, beta_;  // written only where they are read
 };
 
 template <class Scalar>
 void Forward<Scalar>::run(const Runner& runner) {
   cut_.share_among(t_.walk, t_.granule, runner.threads());
-  Aligned copies;
-  align(copies);
+  align_parameters();
   if (cut_.parts > 1) {
     for (Index b = 0; b < cut_.blocks; ++b) run_in_parts(runner, b);
     return;
