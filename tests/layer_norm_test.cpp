@@ -36,6 +36,19 @@ void check(const Extents& extents, int trailing, const Data& data = {}, Affine a
   });
 }
 
+/// Whose memory is given away when the number of statistics changes.
+TEST(LayerNorm, ViewOfItsOwnMean) {
+  LayerNorm<float> layer({4});
+  Eigen::Tensor<float, 2, Eigen::RowMajor> x(8, 4), y, want;
+  x.setRandom();
+  layer.forward(x, y);
+  using Map = Eigen::TensorMap<const Eigen::Tensor<float, 2, Eigen::RowMajor>>;
+  const Eigen::Tensor<float, 2, Eigen::RowMajor> copy = Map(layer.mean().data(), 2, 4);
+  LayerNorm<float>({4}).forward(copy, want);
+  layer.forward(Map(layer.mean().data(), 2, 4), y);
+  for (Index i = 0; i < want.size(); ++i) EXPECT_EQ(y.data()[i], want.data()[i]);
+}
+
 TEST(LayerNorm, RowsOfEveryLaneCount) {
   for (const Index d : {1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 255, 513}) {
     for (const Index n : {1, 2, 3, 5, 8, 17}) check<float, 2>({n, d}, 1, {0.5, 1, n % 2});

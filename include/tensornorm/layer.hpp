@@ -168,12 +168,13 @@ void Layer<Derived, Scalar>::run_forward(const Device& device, const X& x, Y& y)
   // Everything that can fail comes before anything that changes.
   const Index stats = traversal == nullptr ? 0 : traversal->statistics.count();
   if (training_ && running_.tracked()) moments_.resize(static_cast<std::size_t>(stats));
-  Scalar* y_data;
-  if (mean_.size() == stats) {
-    y_data = out.prepare();
-  } else {
-    Array mean(stats), lo(stats), rstd(stats);
-    y_data = out.prepare();
+  Array mean, lo, rstd;  // the old ones live until the end, as x may be a view of them
+  const bool resizes = mean_.size() != stats;
+  if (resizes) {
+    for (Array* const array : {&mean, &lo, &rstd}) array->resize(stats);
+  }
+  Scalar* const y_data = out.prepare();
+  if (resizes) {
     mean_.swap(mean);
     lo_.swap(lo);
     rstd_.swap(rstd);

@@ -199,7 +199,7 @@ bool overlap(const Scalar* a, Index a_count, const Scalar* b, Index b_count) {
 }
 
 // A tensor to write to. An owning one takes the extents it needs, a map must have them; `prepare` is the one call that
-// changes anything, after every check has passed. The extents wanted outlive this.
+// changes anything, after every check has passed. The extents wanted, which a tensor in memory has, outlive this.
 template <class Y>
 class Output {
  public:

@@ -22,10 +22,10 @@ struct Shape {
     static_assert(Axes::kCapacity % kTogether == 0, "tensornorm: extents are copied four at a time");
     rank = other.rank;
     for (int d = 0; d < rank; d += kTogether) {
-      std::memcpy(&extents[static_cast<std::size_t>(d)], &other.extents[static_cast<std::size_t>(d)],
-                  kTogether * sizeof(Index));
-      std::memcpy(&strides[static_cast<std::size_t>(d)], &other.strides[static_cast<std::size_t>(d)],
-                  kTogether * sizeof(Index));
+      std::memmove(&extents[static_cast<std::size_t>(d)], &other.extents[static_cast<std::size_t>(d)],
+                   kTogether * sizeof(Index));
+      std::memmove(&strides[static_cast<std::size_t>(d)], &other.strides[static_cast<std::size_t>(d)],
+                   kTogether * sizeof(Index));
     }
     return *this;
   }

@@ -131,8 +131,8 @@ struct TakeSums {
   }
 };
 
-// For float and 16-bit tensors, hi, lo, rstd, scale and shift of given statistics, and whether each can be trusted: a
-// variance that is negative, NaN, infinite or hardly above -eps cannot.
+// For float and 16-bit tensors, hi, lo, rstd, scale and shift of given statistics, and whether all can be trusted:
+// those whose var + eps is negative, NaN, infinite or hardly above 0 cannot.
 struct Thaw {
   static constexpr Index kFewest = kLanes<Baseline, float>;
 

@@ -64,7 +64,7 @@ class Team {
     threads = (std::min)({threads, units, static_cast<Index>(team->shares_.size())});
     team->open(threads, units, work);
     call(team, pool, threads - 1 - team->helpers_);
-    team->claim(team->leader_);  // helpers of a pool made after it have the numbers that follow
+    team->claim(0);
     team->wait();
   }
 
@@ -135,7 +135,8 @@ class Team {
       const Index round = round_;
       if (round != seen) {
         seen = round;
-        if (joined_++ < threads_ && claim(thread_number())) leaves = Clock::now() + kStays;
+        const Index threads = threads_;
+        if (joined_++ < threads && claim(first_share(threads))) leaves = Clock::now() + kStays;
       } else if (!closed && Clock::now() < leaves) {
         look % 64 == 0 ? std::this_thread::yield() : pause();  // perhaps there are more threads than cores
       } else {
@@ -144,8 +145,13 @@ class Team {
     }
   }
 
-  // Runs units until none is left, and says whether there was one; `first`, of any size, chooses the share to begin
-  // with. A claimed unit keeps its round open, so all units of one call are of one round.
+  // The same in every call, and never the leader's: two that begin with one share take other halves of the data from
+  // call to call, and wait for them to come from the other's cache (measured with 512 KB on two cores: so it takes 0.87
+  // to 0.95 of the time, in a process with more pools 0.36 to 0.6). Threads of one pool have consecutive numbers.
+  static Index first_share(Index threads) { return threads < 2 ? 0 : 1 + thread_number() % (threads - 1); }
+
+  // Runs units until none is left, beginning with the share `first`, and says whether there was one. A claimed unit
+  // keeps its round open, so all units of one call are of one round.
   bool claim(Index first) {
     const Index threads = threads_;
     Index done = 0, all = 0;
