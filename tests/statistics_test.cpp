@@ -179,7 +179,8 @@ TEST(Thaw, AsOneAfterAnother) {
 
 TEST(Thaw, DoubtAnywhere) {
   constexpr float kLeastFloat = std::numeric_limits<float>::denorm_min();
-  for (const std::size_t count : {4, 5, 16, 17, 33}) {
+  for (const Index channels : {4, 5, 16, 17, 33}) {
+    const auto count = static_cast<std::size_t>(channels);
     for (std::size_t at = 0; at < count; ++at) {
       const std::vector<float> mean(count, 1);
       std::vector<float> var(count, 1);

@@ -85,6 +85,17 @@ TEST(Walk, VisitsEveryElementOnceInItsOwnCell) {
   }
 }
 
+TEST(Walk, KnowsWhetherACellIsOneRun) {
+  std::mt19937 random(5);
+  for (int trial = 0; trial < 200; ++trial) {
+    const Axes plan = coalesce(random_plan(random));
+    const Walk walk(coalesce(number_cells(plan, select(plan, is_kept))));
+    int tiles = 0;
+    walk.visit(0, 0, 1, 0, walk.line(), [&](const Tile&) { ++tiles; });
+    EXPECT_EQ(walk.is_dense(), !walk.columns() && tiles == 1);
+  }
+}
+
 TEST(Walk, KnowsWhereAPositionOfACellLies) {
   std::mt19937 random(3);
   for (int trial = 0; trial < 200; ++trial) {
