@@ -82,8 +82,8 @@ class Forward {
         Run rest = run;
         rest.stat -= block.stat;
         if (is_one) rest.n = 1;
-        if (run.stat_stride <= 1 && run.param_stride == 1) fold_each<Vec<T, 4>>(block, rest, hi, scale, shift);
-        fold_each<T>(block, rest, hi, scale, shift);
+        if (run.stat_stride <= 1 && run.param_stride == 1) fold_each<Vec<T, 4>, 4>(block, rest, hi, scale, shift);
+        fold_each<T, 1>(block, rest, hi, scale, shift);
         if (!is_one) return;
         for (T* const array : {hi, scale, shift}) fill_run(array + run.first, run.n, array[run.first]);
       });
@@ -99,11 +99,10 @@ class Forward {
     });
   }
 
-  // y = (hi - x) * scale + shift for the cells of a run, as many at a time as a V holds; leaves the rest of the run.
+  // y = (hi - x) * scale + shift for the cells of a run, as many `together` as a V holds; leaves the rest of the run.
   // @pre with several at a time, their parameters lie side by side, and their statistics too or are one
-  template <class V>
+  template <class V, Index together>
   void fold_each(const Block& block, Run& run, T* hi, T* scale, T* shift) const {
-    constexpr Index together = sizeof(V) / sizeof(T);
     const auto load = [&](const T* stats, V& v) {
       if (run.stat_stride == 0) {
         v = stats[run.stat] - V{};
