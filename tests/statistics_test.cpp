@@ -40,11 +40,14 @@ struct Sums {
     }
   }
 
+  StatisticArrays arrays(Index first) {
+    return {hi.data() + first, lo.data() + first, rstd.data() + first, scale.data() + first, shift.data() + first};
+  }
+
   bool take(Index first, Index n, bool centred = true) {
     bool trusted = false;
     core::run(TakeSums{n, kN, kEps, least_trusted_var<float>(kEps), centred, estimate.data() + first,
-                       sum_d.data() + first, sum_d2.data() + first, hi.data() + first, lo.data() + first,
-                       rstd.data() + first, scale.data() + first, shift.data() + first, &trusted});
+                       sum_d.data() + first, sum_d2.data() + first, arrays(first), &trusted});
     return trusted;
   }
 };
@@ -136,8 +139,7 @@ TEST(Statistics, TooSmallAVariance) {
   sums.sum_d[5] = 0;
   sums.sum_d2[5] = 1e-30;
   core::run(TakeSums{9, kN, 0, least_trusted_var<float>(0), true, sums.estimate.data(), sums.sum_d.data(),
-                     sums.sum_d2.data(), sums.hi.data(), sums.lo.data(), sums.rstd.data(), sums.scale.data(),
-                     sums.shift.data(), &trusted});
+                     sums.sum_d2.data(), sums.arrays(0), &trusted});
   EXPECT_FALSE(trusted);
 }
 
@@ -148,8 +150,8 @@ struct Thawed {
 
   Thawed(const std::vector<float>& mean, const std::vector<float>& var, double eps) {
     for (std::vector<float>* v : {&hi, &lo, &rstd, &scale, &shift}) v->assign(var.size() + 1, -7);
-    core::run(Thaw{static_cast<Index>(var.size()), eps, mean.data(), var.data(), hi.data(), lo.data(), rstd.data(),
-                   scale.data(), shift.data(), &trusted});
+    const StatisticArrays to{hi.data(), lo.data(), rstd.data(), scale.data(), shift.data()};
+    core::run(Thaw{static_cast<Index>(var.size()), eps, mean.data(), var.data(), to, &trusted});
     for (const std::vector<float>* v : {&hi, &lo, &rstd, &scale, &shift}) EXPECT_EQ(v->back(), -7);
   }
 };

@@ -46,6 +46,7 @@ struct StatisticsBlock : CellRange {
   alignas(kLine) PerCell<T> hi, lo, rstd;        // by statistic
   alignas(kLine) PerCell<T> scale, shift;        // xhat = (hi - x) * scale + shift, by statistic
 
+  StatisticArrays arrays(Index from) { return {hi + from, lo + from, rstd + from, scale + from, shift + from}; }
   void set(Index s, const Statistic<T>& statistic) {
     hi[s] = statistic.hi;
     lo[s] = statistic.lo;
@@ -162,8 +163,8 @@ class FindStatistics {
     const double n = static_cast<double>(t_.stat_size), share = 1 / n, least = least_trusted_var<T>(a_.eps);
     if constexpr (in_lanes) {
       bool trusted = false;
-      core::run(TakeSums{block.stats, n, a_.eps, least, a_.centred, block.estimate, block.sum_d, block.sum_d2, block.hi,
-                         block.lo, block.rstd, block.scale, block.shift, &trusted});
+      core::run(TakeSums{block.stats, n, a_.eps, least, a_.centred, block.estimate, block.sum_d, block.sum_d2,
+                         block.arrays(0), &trusted});
       if (trusted) return true;
     }
     bool done = true;
@@ -219,8 +220,8 @@ class FindStatistics {
       if constexpr (in_lanes) {
         bool trusted = false;
         if (are_neighbours) {
-          core::run(Thaw{run.n, a_.eps, a_.frozen_mean + run.stat, a_.frozen_var + run.stat, block.hi + i, block.lo + i,
-                         block.rstd + i, block.scale + i, block.shift + i, &trusted});
+          core::run(
+              Thaw{run.n, a_.eps, a_.frozen_mean + run.stat, a_.frozen_var + run.stat, block.arrays(i), &trusted});
         }
         if (trusted) return;
       }

@@ -21,6 +21,32 @@ TENSORNORM_INLINE void reciprocal_root(const V& sum, V& root) {
   for (int step = 0; step < 3; ++step) root *= 1.5 - half * root * root;
 }
 
+// Statistics of float and 16-bit tensors, as arrays.
+struct StatisticArrays {
+  float *hi, *lo, *rstd;
+  float *scale, *shift;  // -rstd, -lo * rstd
+
+  // Those of the places from j on that a vector holds.
+  template <class V>
+  TENSORNORM_INLINE void put(Index j, const V& high, const V& low, const V& root) const {
+    const V slope = -root, offset = low * slope;
+    std::memcpy(hi + j, &high, sizeof high);
+    std::memcpy(lo + j, &low, sizeof low);
+    std::memcpy(rstd + j, &root, sizeof root);
+    std::memcpy(scale + j, &slope, sizeof slope);
+    std::memcpy(shift + j, &offset, sizeof offset);
+  }
+};
+
+// Whether any bit of a vector of integers is set.
+template <int lanes>
+TENSORNORM_INLINE bool has_bits(const Vec<std::uint64_t, lanes>& bits) {
+  std::uint64_t values[lanes], any = 0;
+  std::memcpy(values, &bits, sizeof values);
+  for (const std::uint64_t v : values) any |= v;
+  return any != 0;
+}
+
 // For float and 16-bit tensors, what `finish` computes of moments_about, and whether any of it cannot be trusted: an
 // estimate more than a standard deviation off, or sums that overflowed, underflowed or are NaN.
 struct TakeSums {
@@ -29,8 +55,7 @@ struct TakeSums {
   bool centred;            // false: the mean is taken to be the estimate
   const float* estimate;   // arrays of `count`, with memory up to the next multiple of kMostTogether
   double *sum_d, *sum_d2;  // d = estimate - x; m2 takes the place of sum_d2
-  float *hi, *lo, *rstd;
-  float *scale, *shift;  // -rstd, -lo * rstd
+  StatisticArrays to;
   bool* trusted;
 
   static constexpr Index kMostTogether = 16;
@@ -42,7 +67,7 @@ struct TakeSums {
 
   template <class Isa>
   TENSORNORM_INLINE void run() const {
-    *trusted = (count < kFew ? take_each() : take_vectors<Isa>()) == 0;
+    *trusted = count < kFew ? take_each() : take_vectors<Isa>();
   }
 
  private:
@@ -68,23 +93,21 @@ struct TakeSums {
     }
   };
 
-  TENSORNORM_INLINE std::uint64_t take_each() const {
+  // Both say whether nothing was doubtful.
+  TENSORNORM_INLINE bool take_each() const {
     Arithmetic<double, std::uint64_t> a{n, 1 / n, centred ? -1 / n : 0, eps, least_var};
     for (Index s = 0; s < count; ++s) {
       const double e = static_cast<double>(estimate[s]), correction = sum_d[s] * a.minus_share;
       double root;
       a.take(correction, sum_d2[s], root);
-      hi[s] = static_cast<float>(e + correction);
-      lo[s] = static_cast<float>((e - static_cast<double>(hi[s])) + correction);
-      rstd[s] = static_cast<float>(root);
-      scale[s] = -rstd[s];
-      shift[s] = lo[s] * scale[s];
+      const float hi = static_cast<float>(e + correction);
+      to.put(s, hi, static_cast<float>((e - static_cast<double>(hi)) + correction), static_cast<float>(root));
     }
-    return a.doubt;
+    return a.doubt == 0;
   }
 
   template <class Isa>
-  TENSORNORM_INLINE std::uint64_t take_vectors() const {
+  TENSORNORM_INLINE bool take_vectors() const {
     constexpr int floats = kLanes<Isa, float>, lanes = kLanes<Isa, double>;
     using V = Vec<double, lanes>;
     Arithmetic<V, Vec<std::uint64_t, lanes>> a;
@@ -116,18 +139,9 @@ struct TakeSums {
       for (int i = 0; i < 2; ++i) correction[i] += wide[i] - rounded[i];
       Lower<Isa>::narrow(correction[0], correction[1], low);
       Lower<Isa>::narrow(root[0], root[1], r);
-      std::memcpy(hi + j, &h, sizeof h);
-      std::memcpy(lo + j, &low, sizeof low);
-      std::memcpy(rstd + j, &r, sizeof r);
-      r = -r;
-      low *= r;
-      std::memcpy(scale + j, &r, sizeof r);
-      std::memcpy(shift + j, &low, sizeof low);
+      to.put(j, h, low, r);
     }
-    std::uint64_t doubts[lanes], any = 0;
-    std::memcpy(doubts, &a.doubt, sizeof doubts);
-    for (const std::uint64_t d : doubts) any |= d;
-    return any;
+    return !has_bits<lanes>(a.doubt);
   }
 };
 
@@ -139,7 +153,7 @@ struct Thaw {
   Index count;  // @pre at least kFewest
   double eps;
   const float *mean, *var;
-  float *hi, *lo, *rstd, *scale, *shift;
+  StatisticArrays to;
   bool* trusted;
 
   static bool can_trust(double sum) { return sum >= kLeast && sum < kInfinity; }
@@ -158,7 +172,7 @@ struct Thaw {
     Bits doubt{};
     for (Index i = 0; i < count; i += floats) {
       const Index j = (std::min)(i, count - floats);
-      Vec<float, floats> v, r, zero{};
+      Vec<float, floats> m, v, r;
       Vec<double, lanes> sum[2], root[2];
       std::memcpy(&v, var + j, sizeof v);
       Lower<Isa>::widen(v, sum[0], sum[1]);
@@ -171,19 +185,10 @@ struct Thaw {
         reciprocal_root<Bits>(sum[part], root[part]);
       }
       Lower<Isa>::narrow(root[0], root[1], r);
-      std::memcpy(&v, mean + j, sizeof v);
-      std::memcpy(hi + j, &v, sizeof v);
-      std::memcpy(lo + j, &zero, sizeof zero);
-      std::memcpy(rstd + j, &r, sizeof r);
-      r = -r;
-      zero *= r;
-      std::memcpy(scale + j, &r, sizeof r);
-      std::memcpy(shift + j, &zero, sizeof zero);
+      std::memcpy(&m, mean + j, sizeof m);
+      to.put(j, m, Vec<float, floats>{}, r);
     }
-    std::uint64_t doubts[lanes], any = 0;
-    std::memcpy(doubts, &doubt, sizeof doubts);
-    for (const std::uint64_t d : doubts) any |= d;
-    *trusted = any == 0;
+    *trusted = !has_bits<lanes>(doubt);
   }
 
  private:
