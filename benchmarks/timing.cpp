@@ -47,9 +47,10 @@ void settle(int threads) {
   });
 }
 
-/// Runs that wake the threads a contender uses and fill the caches.
+/// Runs that wake the threads a contender uses and fill the caches: calls back to back are what is measured, and after
+/// a pause several of them stay on one thread before others are worth waking, which takes milliseconds in its turn.
 void warm_up(Contender& contender, int threads) {
-  constexpr double kLong = 3e-3;
+  constexpr double kLong = 15e-3;
   const double start = now();
   do contender.run();
   while (threads > 1 && now() - start < kLong);
