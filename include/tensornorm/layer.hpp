@@ -90,8 +90,8 @@ class Layer : public Protocol<Derived, Scalar> {
   core::BackwardArguments<Scalar> backward_arguments(const Scalar* x, const Scalar* dy);
 
   bool centred_;
-  Array lo_;                            // what rounding lost of mean_
-  std::vector<core::Moments> moments_;  // of the last forward that tracks
+  Array lo_;                // what rounding lost of mean_
+  std::vector<double> m2_;  // sums of squared deviations, of the last forward that tracks
   std::vector<double> workspace_;
   core::PlanCache plan_, infer_plan_;  // of forward and backward; of infer
 };
@@ -167,7 +167,7 @@ void Layer<Derived, Scalar>::run_forward(const Device& device, const X& x, Y& y)
 
   // Everything that can fail comes before anything that changes.
   const Index stats = traversal == nullptr ? 0 : traversal->statistics.count();
-  if (training_ && running_.tracked()) moments_.resize(static_cast<std::size_t>(stats));
+  if (training_ && running_.tracked()) m2_.resize(static_cast<std::size_t>(stats));
   Array mean, lo, rstd;  // the old ones live until the end, as x may be a view of them
   const bool resizes = mean_.size() != stats;
   if (resizes) {
@@ -189,9 +189,9 @@ void Layer<Derived, Scalar>::forward_dense(const core::Runner& runner, const Tra
                                            Scalar* y, bool batch) {
   const bool tracks = training_ && running_.tracked();
   auto pass = arguments(x, y, batch);
-  pass.saved = {mean_.data(), lo_.data(), rstd_.data(), tracks ? moments_.data() : nullptr};
+  pass.saved = {mean_.data(), lo_.data(), rstd_.data(), tracks ? m2_.data() : nullptr};
   core::Forward<Scalar>(pass, traversal).run(runner);
-  if (tracks) running_.update(moments_);
+  if (tracks) running_.update({traversal.stat_size, mean_.size(), mean_.data(), lo_.data(), m2_.data()});
 }
 
 template <class Derived, class Scalar>

@@ -15,7 +15,7 @@ namespace core {
 template <class T>
 struct SavedStatistics {
   T *hi = nullptr, *lo = nullptr, *rstd = nullptr;
-  Moments* moments = nullptr;
+  double* m2 = nullptr;  // sums of squared deviations
 };
 
 template <class Scalar>
@@ -238,12 +238,7 @@ class FindStatistics {
       put_run(block.hi, run, a_.saved.hi);
       put_run(block.lo, run, a_.saved.lo);
       put_run(block.rstd, run, a_.saved.rstd);
-      if (a_.saved.moments == nullptr) return;
-      for (Index k = 0, to = run.stat; k < run.n; ++k, to += run.stat_stride) {
-        const Index s = run.first + k;
-        const double mean = static_cast<double>(block.hi[s]), rest = static_cast<double>(block.lo[s]);
-        a_.saved.moments[to] = {t_.stat_size, mean, rest, block.sum_d2[s]};
-      }
+      if (a_.saved.m2 != nullptr) put_run(block.sum_d2, run, a_.saved.m2);
     });
   }
 

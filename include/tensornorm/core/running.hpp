@@ -4,12 +4,20 @@
 #include <Eigen/Core>
 #include <cstdint>
 #include <optional>
-#include <vector>
 
-#include "tensornorm/core/moments.hpp"
+#include "tensornorm/core/axis.hpp"
 
 namespace tensornorm {
 namespace core {
+
+// The statistics of one batch, instance by instance: means as hi + lo and sums of squared deviations, `count` of each,
+// every one of n elements.
+template <class Param>
+struct BatchStatistics {
+  Index n, count;
+  const Param *hi, *lo;
+  const double* m2;
+};
 
 // A layer without any leaves `channels` 0.
 template <class Param>
@@ -26,8 +34,7 @@ struct RunningStatistics {
 
   // running = (1 - momentum) * running + momentum * batch, where a batch of several statistics per channel gives their
   // mean (InstanceNorm over its instances). Momentum 0 leaves a running value alone and 1 replaces it, NaN or not.
-  // @pre batch holds the channels' moments, instance by instance
-  void update(const std::vector<Moments>& batch) {
+  void update(const BatchStatistics<Param>& batch) {
     const double count = static_cast<double>(++num_batches_tracked);
     const double weight = momentum ? *momentum : 1 / count;
     if (weight == 0) return;
@@ -35,16 +42,16 @@ struct RunningStatistics {
       const double kept = weight == 1 ? 0 : (1 - weight) * static_cast<double>(running);
       running = static_cast<Param>(kept + weight * value);
     };
-    const auto n = static_cast<std::size_t>(channels);
-    const double instances = static_cast<double>(batch.size() / n);
-    for (std::size_t c = 0; c < n; ++c) {
-      double mean_sum = 0, var_sum = 0;
-      for (std::size_t i = c; i < batch.size(); i += n) {
-        mean_sum += batch[i].mean();
-        var_sum += batch[i].m2 / static_cast<double>(unbiased ? batch[i].n - 1 : batch[i].n);
+    const Index instances = batch.count / channels;
+    const double all = static_cast<double>(instances), degrees = static_cast<double>(unbiased ? batch.n - 1 : batch.n);
+    for (Index c = 0; c < channels; ++c) {
+      double mean_sum = 0, m2_sum = 0;
+      for (Index i = c; i < batch.count; i += channels) {
+        mean_sum += static_cast<double>(batch.hi[i]) + static_cast<double>(batch.lo[i]);
+        m2_sum += batch.m2[i];
       }
-      blend(mean[static_cast<Index>(c)], mean_sum / instances);
-      blend(var[static_cast<Index>(c)], var_sum / instances);
+      blend(mean[c], mean_sum / all);
+      blend(var[c], m2_sum / (degrees * all));
     }
   }
 };
