@@ -21,7 +21,7 @@ using namespace tensornorm::core;
 constexpr Index kMuch = kColdElements;
 
 void parallel_for(const Eigen::ThreadPoolDevice& device, Index units, Index elements, const Unit& work) {
-  runner_on(device, elements)(units, elements, /*is_last=*/false, work);
+  runner_on(device, elements)(units, elements, Round{}, work);
 }
 
 void expect_each_unit_once(const Eigen::ThreadPoolDevice& device, Index units) {
@@ -94,6 +94,49 @@ TEST(ParallelFor, RunsTheLastRoundToo) {
     runner(64, kMuch, count);
     ASSERT_EQ(runs, repeat % 2 == 0 ? 192 : 128);
   }
+}
+
+// Backwards as forwards every unit runs once; the caller alone takes the last one first.
+TEST(ParallelFor, RunsARoundBackwards) {
+  for (const int threads : {1, 2, 3, 5}) {
+    Eigen::ThreadPool pool(threads - 1);
+    const Eigen::ThreadPoolDevice device(&pool, threads);
+    for (const Index units : {1, 2, 7, 64}) {
+      for (int repeat = 0; repeat < 100; ++repeat) {
+        std::vector<std::atomic<int>> runs(static_cast<std::size_t>(units));
+        const auto& device_runner = runner_on(device, kMuch);
+        Runner(device_runner).backwards(units, kMuch, [&](Index unit) { ++runs[static_cast<std::size_t>(unit)]; });
+        for (const auto& n : runs) ASSERT_EQ(n, 1);
+      }
+    }
+  }
+  const Eigen::DefaultDevice alone;
+  const auto& device_runner = runner_on(alone, kMuch);
+  std::vector<Index> order;
+  Runner(device_runner).backwards(4, kMuch, [&](Index unit) { order.push_back(unit); });
+  EXPECT_EQ(order, (std::vector<Index>{3, 2, 1, 0}));
+}
+
+// A thread keeps the units of its share from a round to one that goes backwards: what it did last it does first.
+TEST(ParallelFor, KeepsItsShareBackwards) {
+  Eigen::ThreadPool pool(1);
+  const Eigen::ThreadPoolDevice device(&pool, 2);
+  const auto& device_runner = runner_on(device, kMuch);
+  const auto caller = std::this_thread::get_id();
+  std::atomic<int> others{0};
+  std::atomic<Index> first_of_other{7};
+  std::vector<Index> order;
+  Runner(device_runner).backwards(8, kMuch, [&](Index unit) {
+    if (std::this_thread::get_id() != caller) {
+      if (others++ == 0) first_of_other = unit;
+      return;
+    }
+    order.push_back(unit);
+    for (int i = 0; i < 1000 && others == 0; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  });
+  ASSERT_FALSE(order.empty());
+  EXPECT_EQ(order.front(), 3);
+  EXPECT_EQ(first_of_other, 7);
 }
 
 // However many calls follow each other, what else the pool was given has its turn.

@@ -109,8 +109,8 @@ class Backward {
       }
     }
     finish(block);
-    runner(cut_.map_parts, elements, [&](Index part) {
-      map_block(block, cut_.map_parts - 1 - part, cut_.map_parts);
+    runner.backwards(cut_.map_parts, elements, [&](Index part) {
+      map_block(block, part, cut_.map_parts);
       if (streams_) finish_streaming();
     });
   }

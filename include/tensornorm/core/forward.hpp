@@ -41,8 +41,8 @@ class Forward {
       });
       sums.add_to(cut_.parts, block.sum_d, block.sum_d2);
     });
-    runner(cut_.map_parts, elements, [&](Index part) {
-      normalize(block, cut_.map_parts - 1 - part, cut_.map_parts, ahead(b));
+    runner.backwards(cut_.map_parts, elements, [&](Index part) {
+      normalize(block, part, cut_.map_parts, ahead(b));
       if (streams_) finish_streaming();
     });
   }

@@ -32,6 +32,7 @@ constexpr Index kThreadElements = kParallelElements / 2 + 1;
 
 // A device as the passes see it: who runs `units` units of work over `elements` elements in all, and on how many
 // threads at most. A call may have several such rounds; `last` says that none follows, and no helper stays for one.
+// `backwards` takes every thread's units in the other order, the last first: the round before left them in its cache.
 class Runner {
  public:
   template <class Device, class = decltype(std::declval<const Device&>().threads())>
@@ -39,17 +40,18 @@ class Runner {
       : run_(device), threads_(device.threads()) {}
 
   Index threads() const { return threads_; }
-  void operator()(Index units, Index elements, const Unit& work) const { run_(units, elements, false, work); }
-  void last(Index units, Index elements, const Unit& work) const { run_(units, elements, true, work); }
+  void operator()(Index units, Index elements, const Unit& work) const { run_(units, elements, {}, work); }
+  void last(Index units, Index elements, const Unit& work) const { run_(units, elements, {true, false}, work); }
+  void backwards(Index units, Index elements, const Unit& work) const { run_(units, elements, {false, true}, work); }
 
  private:
-  FunctionRef<void(Index units, Index elements, bool is_last, const Unit& work)> run_;
+  FunctionRef<void(Index units, Index elements, const Round& round, const Unit& work)> run_;
   Index threads_;
 };
 
 struct InlineRunner {
   Index threads() const { return 1; }
-  void operator()(Index units, Index, bool, const Unit& work) const { run_inline(units, work); }
+  void operator()(Index units, Index, const Round& round, const Unit& work) const { run_inline(units, round, work); }
 };
 
 // The runner of one call of `elements` elements on a device with a thread pool: the caller and the pool's threads,
@@ -63,6 +65,11 @@ class PoolRunner {
         threads_((std::min<Index>)(device.numThreads(), pool_ == nullptr ? 0 : pool_->NumThreads() + 1)),
         is_large_(threads_ > 1 && elements >= kParallelElements && pool_->CurrentThreadId() < 0) {
     if (!is_large_ || elements < least_to_share()) return;
+    for (std::shared_ptr<Team>* const team : {&last_teams.older, &last_teams.newer}) {
+      if (*team == nullptr || !(*team)->reopen(threads_)) continue;
+      team_ = std::move(*team);
+      return;
+    }
     try {
       team_ = std::make_shared<Team>(threads_);
     } catch (...) {  // no memory: the caller does it all
@@ -76,14 +83,15 @@ class PoolRunner {
     if (team_ == nullptr) return;
     team_->close();
     last_calls.shared_end = last_calls.end;
+    last_teams = {std::move(team_), std::move(last_teams.newer)};
   }
 
   Index threads() const { return team_ == nullptr ? 1 : threads_; }
 
-  void operator()(Index units, Index elements, bool is_last, const Unit& work) const {
-    if (team_ == nullptr || units < 2 || elements < kParallelElements) return run_inline(units, work);
+  void operator()(Index units, Index elements, const Round& round, const Unit& work) const {
+    if (team_ == nullptr || units < 2 || elements < kParallelElements) return run_inline(units, round, work);
     const Index paying = (std::max)(elements / kThreadElements, Index{2});
-    Team::run(team_, *pool_, (std::min)(threads_, paying), units, is_last, work);
+    Team::run(team_, *pool_, (std::min)(threads_, paying), units, round, work);
   }
 
  private:
@@ -111,6 +119,13 @@ class PoolRunner {
   }
 
   static inline thread_local LastCalls last_calls;
+  // This thread's teams between its calls; the older one's helpers are gone by the time of the next call. What the last
+  // helper freed the next call would ask for, and where cores have no cache in common both wait for the allocator's
+  // lock, ten microseconds a call.
+  struct LastTeams {
+    std::shared_ptr<Team> newer, older;
+  };
+  static inline thread_local LastTeams last_teams;
 
   decltype(std::declval<const Device&>().getPool()) pool_;
   Index threads_;

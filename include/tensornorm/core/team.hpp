@@ -21,9 +21,14 @@ namespace core {
 // One unit of work.
 using Unit = FunctionRef<void(Index unit)>;
 
-// Runs work(0) ... work(units - 1), in order on the calling thread.
-inline void run_inline(Index units, const Unit& work) {
-  for (Index unit = 0; unit < units; ++unit) work(unit);
+// What a round of work is: the last one of its call, or one that takes each thread's units from the last to the first.
+struct Round {
+  bool is_last = false, is_backwards = false;
+};
+
+// Runs every unit on the calling thread.
+inline void run_inline(Index units, const Round& round, const Unit& work) {
+  for (Index unit = 0; unit < units; ++unit) work(round.is_backwards ? units - 1 - unit : unit);
 }
 
 // Tells the processor that this thread only waits.
@@ -57,12 +62,12 @@ class Team {
   // leader. Helpers do not stay for a round after the last one.
   // @pre called by the leader; work does not throw
   template <class Pool>
-  static void run(const std::shared_ptr<Team>& team, Pool& pool, Index threads, Index units, bool is_last,
+  static void run(const std::shared_ptr<Team>& team, Pool& pool, Index threads, Index units, const Round& round,
                   const Unit& work) {
-    if (units > kMostUnits) return run_inline(units, work);
-    if (is_last) team->close();
+    if (units > kMostUnits) return run_inline(units, round, work);
+    if (round.is_last) team->close();
     threads = (std::min)({threads, units, static_cast<Index>(team->shares_.size())});
-    team->open(threads, units, work);
+    team->open(threads, units, round.is_backwards, work);
     call(team, pool, threads - 1 - team->helpers_);
     team->claim(0);
     team->wait();
@@ -70,6 +75,13 @@ class Team {
 
   // No other round will be opened: helpers need not stay for one.
   void close() { closed_ = true; }
+
+  // For another call of its leader's; false where helpers of the last one are still to come.
+  bool reopen(Index threads) {
+    if (helpers_ != 0 || threads != static_cast<Index>(shares_.size())) return false;
+    closed_ = false;
+    return true;
+  }
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -84,9 +96,10 @@ class Team {
 
   // ---- the leader
 
-  void open(Index threads, Index units, const Unit& work) {
+  void open(Index threads, Index units, bool is_backwards, const Unit& work) {
     work_ = &work;
     units_ = units;
+    is_backwards_ = is_backwards;
     done_.store(0, std::memory_order_relaxed);
     threads_.store(threads, std::memory_order_relaxed);
     joined_.store(1, std::memory_order_relaxed);
@@ -157,13 +170,15 @@ class Team {
     const Index threads = threads_;
     Index done = 0, all = 0;
     for (Index i = 0; i < threads; ++i) {
-      Share& share = shares_[static_cast<std::size_t>((first + i) % threads)];
+      const Index number = (first + i) % threads;
+      Share& share = shares_[static_cast<std::size_t>(number)];
       for (;; ++done) {
         const std::uint64_t claimed = share.units.fetch_add(1, std::memory_order_acq_rel);
         const auto unit = static_cast<std::uint32_t>(claimed), end = static_cast<std::uint32_t>(claimed >> 32);
         if (unit >= end) break;
         all = units_;
-        (*work_)(static_cast<Index>(unit));
+        const Index mirrored = part_begin(all, number, threads) + static_cast<Index>(end - 1 - unit);
+        (*work_)(is_backwards_ ? mirrored : static_cast<Index>(unit));
       }
     }
     if (done == 0) return false;
@@ -180,6 +195,7 @@ class Team {
   // Of the round: written by the leader while no unit is claimed.
   const Unit* work_ = nullptr;
   Index units_ = 0;
+  bool is_backwards_ = false;
   std::atomic<Index> threads_{0};
 
   alignas(kLine) std::atomic<Index> round_{0};
