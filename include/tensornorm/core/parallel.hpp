@@ -61,9 +61,9 @@ template <class Device>
 class PoolRunner {
  public:
   PoolRunner(const Device& device, Index elements)
-      : pool_(device.getPool()),
-        threads_((std::min<Index>)(device.numThreads(), pool_ == nullptr ? 0 : pool_->NumThreads() + 1)),
-        is_large_(threads_ > 1 && elements >= kParallelElements && pool_->CurrentThreadId() < 0) {
+      : pool_(elements < kParallelElements ? nullptr : device.getPool()),
+        threads_(pool_ == nullptr ? 1 : (std::min<Index>)(device.numThreads(), pool_->NumThreads() + 1)),
+        is_large_(threads_ > 1 && pool_->CurrentThreadId() < 0) {
     if (!is_large_ || elements < least_to_share()) return;
     for (std::shared_ptr<Team>* const team : {&last_teams.older, &last_teams.newer}) {
       if (*team == nullptr || !(*team)->reopen(threads_)) continue;
