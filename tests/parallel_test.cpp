@@ -117,6 +117,24 @@ TEST(ParallelFor, RunsARoundBackwards) {
   EXPECT_EQ(order, (std::vector<Index>{3, 2, 1, 0}));
 }
 
+// A helper that comes late to a round finds the next one, which has other units and threads.
+TEST(ParallelFor, RunsRoundsOfFewAndManyThreadsInTurn) {
+  Eigen::ThreadPool pool(7);
+  const Eigen::ThreadPoolDevice device(&pool, 8);
+  std::vector<std::atomic<int>> runs(64);
+  const auto start = std::chrono::steady_clock::now();
+  for (int call = 0; call < 50000 && std::chrono::steady_clock::now() - start < std::chrono::seconds(5); ++call) {
+    const auto& device_runner = runner_on(device, kMuch);
+    const Runner runner(device_runner);
+    for (int round = 0; round < 20; ++round) {
+      runner(2 + round % 3, kMuch, [](Index) {});
+      for (auto& n : runs) n = 0;
+      runner.backwards(64, kMuch, [&](Index unit) { ++runs[static_cast<std::size_t>(unit)]; });
+      for (const auto& n : runs) ASSERT_EQ(n, 1);
+    }
+  }
+}
+
 // A thread keeps the units of its share from a round to one that goes backwards: what it did last it does first.
 TEST(ParallelFor, KeepsItsShareBackwards) {
   Eigen::ThreadPool pool(1);

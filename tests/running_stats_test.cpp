@@ -193,6 +193,18 @@ TEST(RunningStats, KeepTheirDigitsFarFromZero) {
   }
 }
 
+// The sums of squares of all instances together would not fit a double.
+TEST(RunningStats, HoldVariancesOfInstancesNearTheLargest) {
+  InstanceNormOptions options;
+  options.track_running_stats = true;
+  options.momentum = 1;
+  InstanceNorm<double> layer(1, options);
+  Eigen::Tensor<double, 3, Eigen::RowMajor> x(8, 1, 100), y;
+  for (Eigen::Index i = 0; i < x.size(); ++i) x.data()[i] = i % 2 == 0 ? 1e153 : -1e153;
+  layer.forward(x, y);
+  EXPECT_NEAR(layer.running_var()(0), 1e306 / 99 * 100, 1e292);
+}
+
 TEST(RunningStats, AreAssignableAsWhenLoaded) {
   BatchNorm<float> trained(3);
   Guarded<float, 2, Eigen::RowMajor> x({6, 3}, normal(18, 64, 2)), y({6, 3}), z({6, 3});

@@ -314,6 +314,27 @@ TEST(Pools, ABusyPoolDoesNotHoldUpTheCaller) {
 }
 
 // The first of them finds no plan, and some bring another shape than the one whose plan is kept.
+// Variables of a thread that are older than its first call, and static objects, call layers as they are destroyed.
+class CallsAtTheEnd {
+ public:
+  ~CallsAtTheEnd() { call(); }
+  static void call() {
+    Eigen::ThreadPool pool(2);
+    const Eigen::ThreadPoolDevice device(&pool, 3);
+    Guarded<float, 2, kRow> x({512, 300}, normal(512 * 300, 8)), y({512, 300}), expected({512, 300});
+    tensornorm::LayerNorm<float> layer({300});
+    layer.forward(x.map(), expected.map());
+    for (int i = 0; i < 5; ++i) layer.forward(device, x.map(), y.map());
+    EXPECT_TRUE(bytes(y.map()) == bytes(expected.map()));
+  }
+};
+TEST(Pools, ServeAThreadToItsEnd) {
+  std::thread([] {
+    thread_local const CallsAtTheEnd last;
+    CallsAtTheEnd::call();
+  }).join();
+}
+
 TEST(Pools, OneLayerServesManyThreadsInInfer) {
   using Image = Guarded<float, 4, kRow>;
   Pool shared(2), other(2);

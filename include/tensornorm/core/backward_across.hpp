@@ -42,8 +42,8 @@ class BackwardAcross {
 
  private:
   using T = ParamOf<Scalar>;
-  // Units hold sums for every parameter: there are few, an even number, and each has as many elements as a thread is to
-  // have (measured on one thread, in cache: always sixteen take 1.02 to 1.13 times as long).
+  // Units hold sums for every parameter: there are few, in pairs, and each has as many elements as a thread is to have
+  // (measured on one thread, in cache: always sixteen take 1.02 to 1.13 times as long).
   static constexpr Index kUnits = 16, kUnitElements = 32 << 10;
 
   struct Block : CellRange {

@@ -65,13 +65,8 @@ class PoolRunner {
         threads_(pool_ == nullptr ? 1 : (std::min<Index>)(device.numThreads(), pool_->NumThreads() + 1)),
         is_large_(threads_ > 1 && pool_->CurrentThreadId() < 0) {
     if (!is_large_ || elements < least_to_share()) return;
-    for (std::shared_ptr<Team>* const team : {&last_teams.older, &last_teams.newer}) {
-      if (*team == nullptr || !(*team)->reopen(threads_)) continue;
-      team_ = std::move(*team);
-      return;
-    }
     try {
-      team_ = std::make_shared<Team>(threads_);
+      team_ = KeptTeams::take(threads_);
     } catch (...) {  // no memory: the caller does it all
     }
   }
@@ -83,7 +78,7 @@ class PoolRunner {
     if (team_ == nullptr) return;
     team_->close();
     last_calls.shared_end = last_calls.end;
-    last_teams = {std::move(team_), std::move(last_teams.newer)};
+    KeptTeams::keep(std::move(team_));
   }
 
   Index threads() const { return team_ == nullptr ? 1 : threads_; }
@@ -119,13 +114,6 @@ class PoolRunner {
   }
 
   static inline thread_local LastCalls last_calls;
-  // This thread's teams between its calls; the older one's helpers are gone by the time of the next call. What the last
-  // helper freed the next call would ask for, and where cores have no cache in common both wait for the allocator's
-  // lock, ten microseconds a call.
-  struct LastTeams {
-    std::shared_ptr<Team> newer, older;
-  };
-  static inline thread_local LastTeams last_teams;
 
   decltype(std::declval<const Device&>().getPool()) pool_;
   Index threads_;

@@ -45,13 +45,13 @@ struct RunningStatistics {
     const Index instances = batch.count / channels;
     const double all = static_cast<double>(instances), degrees = static_cast<double>(unbiased ? batch.n - 1 : batch.n);
     for (Index c = 0; c < channels; ++c) {
-      double mean_sum = 0, m2_sum = 0;
+      double mean_sum = 0, var_sum = 0;
       for (Index i = c; i < batch.count; i += channels) {
         mean_sum += static_cast<double>(batch.hi[i]) + static_cast<double>(batch.lo[i]);
-        m2_sum += batch.m2[i];
+        var_sum += batch.m2[i] / degrees;
       }
       blend(mean[c], mean_sum / all);
-      blend(var[c], m2_sum / (degrees * all));
+      blend(var[c], var_sum / all);
     }
   }
 };

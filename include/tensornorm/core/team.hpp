@@ -9,6 +9,7 @@
 #include <memory>
 #include <mutex>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "tensornorm/core/axis.hpp"
@@ -165,7 +166,8 @@ class Team {
   static Index first_share(Index threads) { return threads < 2 ? 0 : 1 + thread_number() % (threads - 1); }
 
   // Runs units until none is left, beginning with the share `first`, and says whether there was one. A claimed unit
-  // keeps its round open, so all units of one call are of one round.
+  // keeps its round open, so all units of one call are of one round. What a unit means is read only after it is
+  // claimed: until then the round may be over and another one open, of other units and threads.
   bool claim(Index first) {
     const Index threads = threads_;
     Index done = 0, all = 0;
@@ -177,7 +179,7 @@ class Team {
         const auto unit = static_cast<std::uint32_t>(claimed), end = static_cast<std::uint32_t>(claimed >> 32);
         if (unit >= end) break;
         all = units_;
-        const Index mirrored = part_begin(all, number, threads) + static_cast<Index>(end - 1 - unit);
+        const Index mirrored = part_begin(all, number, threads_) + static_cast<Index>(end - 1 - unit);
         (*work_)(is_backwards_ ? mirrored : static_cast<Index>(unit));
       }
     }
@@ -205,6 +207,36 @@ class Team {
   std::atomic<Index> helpers_{0};              // called and not gone
   std::mutex mutex_;
   std::condition_variable all_done_;
+};
+
+// This thread's teams between its calls. What the last helper freed the next call would ask for, and where cores have
+// no cache in common both wait for the allocator's lock, ten microseconds a call. Two are kept, as the helpers of one
+// have often not quite left when the next call comes.
+class KeptTeams {
+ public:
+  // For one call; throws std::bad_alloc.
+  static std::shared_ptr<Team> take(Index threads) {
+    if (!are_gone) {
+      for (std::shared_ptr<Team>* const team : {&teams.older, &teams.newer}) {
+        if (*team != nullptr && (*team)->reopen(threads)) return std::move(*team);
+      }
+    }
+    return std::make_shared<Team>(threads);
+  }
+  static void keep(std::shared_ptr<Team> team) {
+    if (are_gone) return;
+    if (teams.newer != nullptr) teams.older = std::move(teams.newer);
+    teams.newer = std::move(team);
+  }
+
+ private:
+  // Calls may come after a thread's variables are gone: from its other variables, and from static objects.
+  struct Teams {
+    std::shared_ptr<Team> newer, older;
+    ~Teams() { are_gone = true; }
+  };
+  static inline thread_local bool are_gone = false;
+  static inline thread_local Teams teams;
 };
 
 }  // namespace core
