@@ -313,8 +313,7 @@ TEST(Pools, ABusyPoolDoesNotHoldUpTheCaller) {
   EXPECT_FALSE(gave_up) << "a call waited for workers that were busy";
 }
 
-// The first of them finds no plan, and some bring another shape than the one whose plan is kept.
-// Variables of a thread that are older than its first call, and static objects, call layers as they are destroyed.
+// Variables of a thread that are older than its first call may call layers as they are destroyed.
 class CallsAtTheEnd {
  public:
   ~CallsAtTheEnd() { call(); }
@@ -335,6 +334,7 @@ TEST(Pools, ServeAThreadToItsEnd) {
   }).join();
 }
 
+// The first of them finds no plan, and some bring another shape than the one whose plan is kept.
 TEST(Pools, OneLayerServesManyThreadsInInfer) {
   using Image = Guarded<float, 4, kRow>;
   Pool shared(2), other(2);
