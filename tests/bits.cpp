@@ -1,6 +1,9 @@
-// Prints what every layer computes, bit for bit as far as a hash can tell: a line for each layer and shape.
+// Prints what every layer computes, bit for bit as far as a hash can tell: y, dx, state and infer's y, a line for each
+// layer, shape and mode. Fails where three threads compute something else than one.
+#define EIGEN_USE_THREADS
 #include <cstdint>
 #include <cstdio>
+#include <cstdlib>
 
 #include "every_layer.hpp"
 
@@ -22,22 +25,60 @@ Values data(Index n, unsigned seed) {
   return values;
 }
 
-template <class Scalar, int Rank>
-void print(const Extents& extents, int channel_axis) {
-  Guarded<Scalar, Rank, kRow> x(extents, data(count(extents), 1)), dy(extents, data(count(extents), 2)), y(extents),
+struct Hashes {
+  std::uint64_t y, dx, state, inferred;
+
+  bool operator==(const Hashes& other) const {
+    return y == other.y && dx == other.dx && state == other.state && inferred == other.inferred;
+  }
+};
+
+template <class Device, class Layer, class Map>
+Hashes hashes(const Device& device, Layer layer, Map x, Map dy, Map y, Map dx) {
+  layer.forward(device, x, y);
+  layer.backward(device, x, dy, dx);
+  Hashes h{hash(bytes(y)), hash(bytes(dx)), hash(state(layer)), 0};
+  layer.infer(device, x, y);
+  h.inferred = hash(bytes(y));
+  return h;
+}
+
+template <class Scalar, int Layout, int Rank>
+void print(const Index (&extents_of)[Rank], int channel_axis) {
+  static Eigen::ThreadPool pool(2);
+  const Eigen::ThreadPoolDevice threads(&pool, 3);
+  const Extents extents(extents_of, extents_of + Rank);
+  Guarded<Scalar, Rank, Layout> x(extents, data(count(extents), 1)), dy(extents, data(count(extents), 2)), y(extents),
       dx(extents);
-  const auto xm = x.map(), dym = dy.map();
-  auto ym = y.map(), dxm = dx.map();
   for_each_layer<Scalar>(extents, channel_axis, [&](const Kind& kind, auto layer) {
     for (const bool training : {true, false}) {
       training ? layer.train() : layer.eval();
-      layer.forward(xm, ym);
-      layer.backward(xm, dym, dxm);
-      std::printf("%016llx %016llx %016llx %s %s\n", static_cast<unsigned long long>(hash(bytes(ym))),
-                  static_cast<unsigned long long>(hash(bytes(dxm))),
-                  static_cast<unsigned long long>(hash(state(layer))), kind.name.c_str(), training ? "train" : "eval");
+      const Hashes h = hashes(Eigen::DefaultDevice(), layer, x.map(), dy.map(), y.map(), dx.map());
+      std::printf("%016llx %016llx %016llx %016llx %s %s %s\n", static_cast<unsigned long long>(h.y),
+                  static_cast<unsigned long long>(h.dx), static_cast<unsigned long long>(h.state),
+                  static_cast<unsigned long long>(h.inferred), kind.name.c_str(), layout_name(Layout).c_str(),
+                  training ? "train" : "eval");
+      if (!(h == hashes(threads, layer, x.map(), dy.map(), y.map(), dx.map()))) {
+        std::printf("three threads differ\n");
+        std::exit(1);
+      }
     }
   });
+}
+
+/// Rows and columns, narrower and wider than vectors and blocks, whole and with tails.
+template <class Scalar>
+void print_each() {
+  print<Scalar, kRow>({67, 100}, 1);
+  print<Scalar, kRow>({9, 1}, 1);
+  print<Scalar, kRow>({19, 5}, 1);
+  print<Scalar, kRow>({40, 1029}, 1);
+  print<Scalar, kCol>({67, 100}, 1);
+  print<Scalar, kRow>({3, 8, 7, 7}, 1);
+  print<Scalar, kRow>({3, 19, 9, 12}, -1);
+  print<Scalar, kRow>({2, 6, 5, 300}, -1);
+  print<Scalar, kCol>({5, 12, 6, 4}, 1);
+  print<Scalar, kCol>({33, 12, 9, 3}, 1);
 }
 
 }  // namespace
@@ -45,8 +86,15 @@ void print(const Extents& extents, int channel_axis) {
 
 int main() {
   using namespace tensornorm_test;
-  print<float, 2>({67, 100}, 1);
-  print<float, 4>({3, 8, 7, 7}, 1);
-  print<float, 4>({3, 19, 9, 12}, -1);
-  print<float, 2>({2, 40000}, 1);
+  print_each<float>();
+  print_each<double>();
+  print_each<Eigen::half>();
+  print_each<Eigen::bfloat16>();
+  // Lines cut in parts, and outputs that go past the cache.
+  print<float, kRow>({2, 40000}, 1);
+  print<float, kRow>({70, 30011}, 1);
+  print<float, kCol>({20000, 37}, 1);
+  print<float, kRow>({4, 32, 130, 128}, 1);
+  print<float, kRow>({4, 130, 128, 32}, -1);
+  print<float, kCol>({4, 32, 61, 50}, 1);
 }
