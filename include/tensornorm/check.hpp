@@ -20,7 +20,7 @@ template <class... Parts>
 }
 
 template <class... Parts>
-void check(bool condition, const Parts&... parts) {
+void check_that(bool condition, const Parts&... parts) {
   if (!condition) fail(parts...);
 }
 
@@ -38,26 +38,26 @@ inline std::ostream& operator<<(std::ostream& out, const Shape& shape) {
 
 // @throws std::invalid_argument when a running statistic cannot move by it
 inline void check_momentum(const std::optional<double>& momentum) {
-  check(!momentum || (*momentum >= 0 && *momentum <= 1), "momentum is ", momentum.value_or(0),
-        " but must lie between 0 and 1");
+  check_that(!momentum || (*momentum >= 0 && *momentum <= 1), "momentum is ", momentum.value_or(0),
+             " but must lie between 0 and 1");
 }
 
 // @throws std::invalid_argument when a batch x has no variance to speak of
 inline void check_batch(const Shape& x, Index channels) {
-  check(x.count() > channels, "batch statistics need more than 1 value per channel but x of extents ", x, " has ",
-        x.count() / channels, " for each of ", channels, " channels");
+  check_that(x.count() > channels, "batch statistics need more than 1 value per channel but x of extents ", x, " has ",
+             x.count() / channels, " for each of ", channels, " channels");
 }
 
 // The channel axis of x counted from 0. @throws std::invalid_argument when x has no such axis, at `first` or behind it,
 // or another number of channels
 inline int channel_axis(const Shape& x, Index wanted, Index channels, int first) {
-  check(x.rank >= 2, "x has rank ", x.rank, " but needs 2 at least: batch and channels");
+  check_that(x.rank >= 2, "x has rank ", x.rank, " but needs 2 at least: batch and channels");
   const Index axis = wanted < 0 ? wanted + x.rank : wanted;
-  check(axis >= first && axis < x.rank, "channel_axis is ", wanted, " but x of extents ", x,
-        " has its channels between ", first, " and ", x.rank - 1);
+  check_that(axis >= first && axis < x.rank, "channel_axis is ", wanted, " but x of extents ", x,
+             " has its channels between ", first, " and ", x.rank - 1);
   const int c = static_cast<int>(axis);
-  check(x.extent(c) == channels, "x of extents ", x, " has ", x.extent(c), " channels along axis ", c,
-        " but the layer has ", channels);
+  check_that(x.extent(c) == channels, "x of extents ", x, " has ", x.extent(c), " channels along axis ", c,
+             " but the layer has ", channels);
   return c;
 }
 

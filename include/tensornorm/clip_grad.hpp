@@ -67,7 +67,7 @@ void for_each_batch(const Device& device, FunctionRef<void(const GradientBatch&,
 /// Source: Pascanu, Mikolov and Bengio 2013, On the difficulty of training recurrent neural networks, algorithm 1.
 template <class Device, class... G>
 double clip_grad_norm(const Device& device, double max_norm, ClipGradNormOptions options, G&&... gradients) {
-  core::check(max_norm >= 0, "max_norm is ", max_norm, " but must be 0 or more");
+  core::check_that(max_norm >= 0, "max_norm is ", max_norm, " but must be 0 or more");
   double norm = 0;
   if constexpr ((core::are_gradients<G>() && ...)) {
     core::NormPart total(options.norm_type);
@@ -109,7 +109,7 @@ double clip_grad_norm(double max_norm, G&&... gradients) {
 /// Source: PyTorch's clip_grad_value_.
 template <class Device, class... G, class = std::enable_if_t<!std::is_arithmetic<Device>::value>>
 void clip_grad_value(const Device& device, double value, G&&... gradients) {
-  core::check(value >= 0, "value is ", value, " but must be 0 or more");
+  core::check_that(value >= 0, "value is ", value, " but must be 0 or more");
   if constexpr ((core::are_gradients<G>() && ...)) {
     if (std::isinf(value)) return;
     const auto clamp = [&](const core::GradientBatch& batch, const core::Runner& runner) {

@@ -36,9 +36,10 @@ class GroupNorm : public CentredLayer<GroupNorm<Scalar>, Scalar> {
 
  private:
   static Index checked(Index groups, Index channels, const GroupNormOptions& options) {
-    core::check(groups > 0 && channels > 0, groups, " groups of ", channels, " channels: at least 1 of each is needed");
-    core::check(channels % groups == 0, groups, " groups do not divide ", channels, " channels");
-    core::check(options.channel_axis != 0, "channel_axis is ", options.channel_axis, " but axis 0 is the batch");
+    core::check_that(groups > 0 && channels > 0, groups, " groups of ", channels,
+                     " channels: at least 1 of each is needed");
+    core::check_that(channels % groups == 0, groups, " groups do not divide ", channels, " channels");
+    core::check_that(options.channel_axis != 0, "channel_axis is ", options.channel_axis, " but axis 0 is the batch");
     return options.affine ? channels : 0;
   }
 

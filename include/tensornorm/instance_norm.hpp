@@ -31,7 +31,7 @@ class InstanceNorm : public RunningLayer<InstanceNorm<Scalar>, Scalar> {
  public:
   explicit InstanceNorm(Index channels, const InstanceNormOptions& options = {})
       : Base(channels, options), options_(options) {
-    core::check(options.channel_axis != 0, "channel_axis is ", options.channel_axis, " but axis 0 is the batch");
+    core::check_that(options.channel_axis != 0, "channel_axis is ", options.channel_axis, " but axis 0 is the batch");
   }
 
   const InstanceNormOptions& options() const { return options_; }
@@ -48,9 +48,9 @@ class InstanceNorm : public RunningLayer<InstanceNorm<Scalar>, Scalar> {
   }
 
   void check_statistics(const core::Shape& x) const {
-    core::check(x.count() > x.extent(0) * this->channels(),
-                "statistics need more than 1 spatial element but x of extents ", x, " has 1 for each of ", x.extent(0),
-                " samples and ", this->channels(), " channels");
+    core::check_that(x.count() > x.extent(0) * this->channels(),
+                     "statistics need more than 1 spatial element but x of extents ", x, " has 1 for each of ",
+                     x.extent(0), " samples and ", this->channels(), " channels");
   }
 
   InstanceNormOptions options_;

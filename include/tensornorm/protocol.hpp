@@ -115,7 +115,7 @@ class Protocol {
   Protocol(double eps, Index gamma_size, Index beta_size)
       : gamma_(Array::Ones(gamma_size)), dgamma_(Array::Zero(gamma_size)), beta_(Array::Zero(beta_size)),
         dbeta_(Array::Zero(beta_size)), gamma_size_(gamma_size), beta_size_(beta_size), eps_(eps) {
-    core::check(std::isfinite(eps) && eps >= 0, "eps is ", eps, " but must be finite and not negative");
+    core::check_that(std::isfinite(eps) && eps >= 0, "eps is ", eps, " but must be finite and not negative");
   }
 
   // The forward pass that backward follows.
@@ -128,7 +128,7 @@ class Protocol {
 
   template <class Values>
   static void check_size(const Values& values, Index size, const char* name) {
-    core::check(values.size() == size, name, " has ", values.size(), " values but the layer needs ", size);
+    core::check_that(values.size() == size, name, " has ", values.size(), " values but the layer needs ", size);
   }
   void check_affine() const {
     check_size(gamma_, gamma_size_, "gamma");
@@ -162,15 +162,15 @@ class Protocol {
 
 template <class Derived, class Scalar>
 void Protocol<Derived, Scalar>::check_pass(const Shape& x, const Shape& dy) const {
-  using core::check;
-  check(pass_.done, "backward follows a forward pass, but there was none");
-  check(core::same_extents(dy, x), "dy has extents ", dy, " but x has ", x);
-  check(core::same_extents(x, pass_.shape), "x has extents ", x, " but the forward pass had ", pass_.shape);
-  check(x == pass_.shape, "x of extents ", x,
-        " has another layout than in the forward pass: its first axis has stride ", x.stride(0), ", then ",
-        pass_.shape.stride(0));
-  check(training_ == pass_.training, "backward in ", training_ ? "train" : "eval", " mode (", training_,
-        ") follows a forward pass in ", pass_.training ? "train" : "eval", " mode (", pass_.training, ")");
+  using core::check_that;
+  check_that(pass_.done, "backward follows a forward pass, but there was none");
+  check_that(core::same_extents(dy, x), "dy has extents ", dy, " but x has ", x);
+  check_that(core::same_extents(x, pass_.shape), "x has extents ", x, " but the forward pass had ", pass_.shape);
+  check_that(x == pass_.shape, "x of extents ", x,
+             " has another layout than in the forward pass: its first axis has stride ", x.stride(0), ", then ",
+             pass_.shape.stride(0));
+  check_that(training_ == pass_.training, "backward in ", training_ ? "train" : "eval", " mode (", training_,
+             ") follows a forward pass in ", pass_.training ? "train" : "eval", " mode (", pass_.training, ")");
 }
 
 }  // namespace tensornorm

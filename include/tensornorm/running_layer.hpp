@@ -37,7 +37,7 @@ class RunningLayer : public CentredLayer<Derived, Scalar> {
   // Before anything of that size is allocated. Returns the number of parameters.
   template <class Options>
   static Index checked(Index channels, const Options& options) {
-    core::check(channels > 0, "a layer of ", channels, " channels: at least 1 is needed");
+    core::check_that(channels > 0, "a layer of ", channels, " channels: at least 1 is needed");
     core::check_momentum(options.momentum);
     return options.affine ? channels : 0;
   }

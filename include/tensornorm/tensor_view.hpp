@@ -19,17 +19,17 @@ using Bare = std::remove_cv_t<std::remove_reference_t<T>>;
 
 template <class X>
 struct IsDenseTensor : std::false_type {};
-template <class S, int rank, int options, class I>
-struct IsDenseTensor<Eigen::Tensor<S, rank, options, I>> : std::true_type {};
-template <class S, class D, int options, class I>
-struct IsDenseTensor<Eigen::TensorFixedSize<S, D, options, I>> : std::true_type {};
+template <class S, int rank, int options, class Ix>
+struct IsDenseTensor<Eigen::Tensor<S, rank, options, Ix>> : std::true_type {};
+template <class S, class D, int options, class Ix>
+struct IsDenseTensor<Eigen::TensorFixedSize<S, D, options, Ix>> : std::true_type {};
 template <class P, int options, template <class> class Pointer>
 struct IsDenseTensor<Eigen::TensorMap<P, options, Pointer>> : std::true_type {};
 
 template <class X>
 struct IsOwningTensor : std::false_type {};
-template <class S, int rank, int options, class I>
-struct IsOwningTensor<Eigen::Tensor<S, rank, options, I>> : std::true_type {};
+template <class S, int rank, int options, class Ix>
+struct IsOwningTensor<Eigen::Tensor<S, rank, options, Ix>> : std::true_type {};
 
 template <class X>
 struct IsOwningMatrix : std::false_type {};
@@ -111,8 +111,8 @@ inline void check_extents(const Shape& shape, std::size_t element_bytes) {
     fits = fits && extent >= 0 && !__builtin_mul_overflow(elements, (std::max)(extent, Index{1}), &elements);
   }
   const Index most = (std::numeric_limits<Index>::max)() / static_cast<Index>(element_bytes);
-  check(fits && elements <= most, "a tensor of extents ", shape, ": they must be 0 or more and make at most ", most,
-        " elements");
+  check_that(fits && elements <= most, "a tensor of extents ", shape, ": they must be 0 or more and make at most ",
+             most, " elements");
 }
 
 // Without strides.
@@ -210,10 +210,10 @@ class Output {
     const Shape shape = extents_of(y);
     fits_ = same_extents(shape, wanted);
     if constexpr (kIsMatrix<Y>) {
-      check(!fits_ || is_dense_matrix(y), name, " has gaps between its rows or columns: outer stride ", y.outerStride(),
-            ", inner size ", y.innerSize());
+      check_that(!fits_ || is_dense_matrix(y), name, " has gaps between its rows or columns: outer stride ",
+                 y.outerStride(), ", inner size ", y.innerSize());
     }
-    check(fits_ || can_resize(wanted), name, " has extents ", shape, " but x has ", wanted);
+    check_that(fits_ || can_resize(wanted), name, " has extents ", shape, " but x has ", wanted);
   }
 
   // Refuses memory shared with an input unless it is the same tensor.

@@ -13,12 +13,12 @@ class TrailingAxes {
  public:
   // @throws std::invalid_argument without extents or with one below 1
   explicit TrailingAxes(std::vector<Index> extents) : extents_(std::move(extents)) {
-    check(!extents_.empty(), "a layer over ", extents_.size(), " axes: at least 1 is needed");
-    check(extents_.size() < Axes::kCapacity, "a layer over ", extents_.size(), " axes: at most 15 are possible");
+    check_that(!extents_.empty(), "a layer over ", extents_.size(), " axes: at least 1 is needed");
+    check_that(extents_.size() < Axes::kCapacity, "a layer over ", extents_.size(), " axes: at most 15 are possible");
     Index count = 1;
     for (const Index extent : extents_) {
-      check(extent > 0, "a layer over an extent of ", extent, ": at least 1 is needed");
-      check(extent <= (std::numeric_limits<Index>::max)() / count, "a layer over ", *this, ": too many elements");
+      check_that(extent > 0, "a layer over an extent of ", extent, ": at least 1 is needed");
+      check_that(extent <= (std::numeric_limits<Index>::max)() / count, "a layer over ", *this, ": too many elements");
       count *= extent;
     }
   }

@@ -158,13 +158,13 @@ class Whitening : public Protocol<Whitening<Scalar>, Scalar> {
 
 template <class Scalar>
 Index Whitening<Scalar>::checked(Index channels, const WhiteningOptions& options) {
-  using core::check;
+  using core::check_that;
   const Index groups = options.groups;
-  check(groups > 0 && channels > 0, groups, " groups of ", channels, " channels: at least 1 of each is needed");
-  check(channels % groups == 0, groups, " groups do not divide ", channels, " channels");
-  check(channels / groups <= core::kPanelValues, groups, " groups of ", channels, " channels: a group has at most ",
-        core::kPanelValues);
-  check(options.iterations > 0, options.iterations, " iterations: at least 1 is needed");
+  check_that(groups > 0 && channels > 0, groups, " groups of ", channels, " channels: at least 1 of each is needed");
+  check_that(channels % groups == 0, groups, " groups do not divide ", channels, " channels");
+  check_that(channels / groups <= core::kPanelValues, groups, " groups of ", channels,
+             " channels: a group has at most ", core::kPanelValues);
+  check_that(options.iterations > 0, options.iterations, " iterations: at least 1 is needed");
   core::check_momentum(options.momentum);
   return options.affine ? channels : 0;
 }
@@ -175,9 +175,9 @@ core::ChannelMatrix Whitening<Scalar>::checked_matrix(const Shape& x) const {
   const int c = core::channel_axis(x, options_.channel_axis, channels_, 0);
   this->check_affine();
   this->check_size(running_.mean, channels_, "running_mean");
-  core::check(running_.whitening.rows() == channels_ && running_.whitening.cols() == rule_.k,
-              "running_whitening has extents (", running_.whitening.rows(), ", ", running_.whitening.cols(),
-              ") but the layer needs (", channels_, ", ", rule_.k, ")");
+  core::check_that(running_.whitening.rows() == channels_ && running_.whitening.cols() == rule_.k,
+                   "running_whitening has extents (", running_.whitening.rows(), ", ", running_.whitening.cols(),
+                   ") but the layer needs (", channels_, ", ", rule_.k, ")");
   return {x, c, options_.groups};
 }
 
@@ -197,9 +197,9 @@ template <class Device, class X, class Y>
 void Whitening<Scalar>::run_forward(const Device& device, const X& x, Y& y) {
   const core::Input<X> in(x);
   const core::ChannelMatrix m = checked_matrix(in.shape());
-  core::check(!training_ || rule_.trains(),
-              "whitening by PCA or Cholesky is fitted, not trained, but the mode is train (", training_,
-              "): call fit, then eval or infer");
+  core::check_that(!training_ || rule_.trains(),
+                   "whitening by PCA or Cholesky is fitted, not trained, but the mode is train (", training_,
+                   "): call fit, then eval or infer");
   const bool empty = in.shape().count() == 0;
   if (training_ && !empty) core::check_batch(in.shape(), channels_);
   core::Output<Y> out(y, "y", in.shape());
@@ -246,8 +246,8 @@ template <class Device, class Y, class X>
 void Whitening<Scalar>::run_inverse(const Device& device, const Y& y, X& x) const {
   const core::Input<Y> in(y);
   const core::ChannelMatrix m = checked_matrix(in.shape());
-  core::check(running_.is_fitted(), "inverse follows fit, but the running statistics of ", channels_,
-              " channels come from no fit or were changed since");
+  core::check_that(running_.is_fitted(), "inverse follows fit, but the running statistics of ", channels_,
+                   " channels come from no fit or were changed since");
   core::Output<X> out(x, "x", in.shape());
   out.check_overlap(in.data(), "x", "y");
   Scalar* const x_data = out.prepare();

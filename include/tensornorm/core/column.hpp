@@ -169,12 +169,12 @@ struct ColumnReduce {
 
   // Asks for n elements a little further on than (i, j), in this row or one of the next.
   TENSORNORM_INLINE void prefetch(Index i, Index j, Index n) const {
-    Index r = i + rows_ahead, far = j + cols_ahead;
-    if (far >= cols) {
-      far -= cols;
+    Index r = i + rows_ahead, column = j + cols_ahead;
+    if (column >= cols) {
+      column -= cols;
       ++r;
     }
-    prefetch_lines<Scalar>(functor, r, far, n);
+    prefetch_lines<Scalar>(functor, r, column, n);
   }
 
   template <template <class> class At, class Isa, class V>

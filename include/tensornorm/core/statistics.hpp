@@ -84,11 +84,11 @@ struct TakeSums {
       const V excess = n * correction * correction;
       m2 -= excess;
       const V var = m2 * share;
-      Bits far, small, wild;  // by the sign; by the sign; by any bit, as inf - inf is NaN
-      copy_bits(V(m2 - excess), far);
-      copy_bits(V(var - least_var), small);
+      Bits distant, tiny, wild;  // by the sign; by the sign; by any bit, as inf - inf is NaN
+      copy_bits(V(m2 - excess), distant);
+      copy_bits(V(var - least_var), tiny);
       copy_bits(V(var - var), wild);
-      doubt |= ((far | small) >> 63) | wild;
+      doubt |= ((distant | tiny) >> 63) | wild;
       reciprocal_root<Bits>(V(var + eps), root);
     }
   };
@@ -178,10 +178,10 @@ struct Thaw {
       Lower<Isa>::widen(v, sum[0], sum[1]);
       for (int part = 0; part < 2; ++part) {
         sum[part] += add;
-        Bits small, wild;  // by the sign; by any bit, as inf - inf is NaN
-        copy_bits(Vec<double, lanes>(sum[part] - kLeast), small);
+        Bits tiny, wild;  // by the sign; by any bit, as inf - inf is NaN
+        copy_bits(Vec<double, lanes>(sum[part] - kLeast), tiny);
         copy_bits(Vec<double, lanes>(sum[part] - sum[part]), wild);
-        doubt |= (small >> 63) | wild;
+        doubt |= (tiny >> 63) | wild;
         reciprocal_root<Bits>(sum[part], root[part]);
       }
       Lower<Isa>::narrow(root[0], root[1], r);
