@@ -60,8 +60,8 @@ class Layer : public Protocol<Derived, Scalar> {
   core::RunningStatistics<Param> running_;
 
  private:
-  // A new phase may come with another shape for infer to keep a plan of.
-  void mode_changed() { infer_plan_.clear(); }
+  // A new phase may come with other shapes for infer to keep plans of.
+  void mode_changed() { infer_plans_.clear(); }
 
   const Derived& derived() const { return static_cast<const Derived&>(*this); }
   bool uses_batch() const { return training_ || !running_.tracked(); }
@@ -76,16 +76,20 @@ class Layer : public Protocol<Derived, Scalar> {
   // What these are made of, whatever the tensors' types.
   using Traversal = core::Traversal;
   using PlanKey = core::PlanKey;
-  const Traversal* keep_plan(const PlanKey& key);
+  bool keep_plan(const PlanKey& key);
   core::Uses uses(const PlanKey& key) const { return {sizeof(Scalar), gamma_size_ > 0, !key.batch}; }
   void check_parameters() const;
   Axes checked_plan(const PlanKey& key) const;
-  void forward_dense(const core::Runner& runner, const Traversal& traversal, const Scalar* x, Scalar* y, bool batch);
-  void infer_dense(const core::Runner& runner, const Traversal& traversal, const Scalar* x, Scalar* y,
-                   bool batch) const;
-  void infer_newly(const core::Runner& runner, const PlanKey& key, const Scalar* x, Scalar* y) const;
-  void backward_dense(const core::Runner& runner, const Traversal& traversal,
-                      core::BackwardArguments<Scalar> arguments);
+  void forward_dense(const core::Runner& runner, const Scalar* x, Scalar* y, bool batch);
+  template <class Run>
+  void infer_dense(Run& runner, const Traversal& traversal, const Scalar* x, Scalar* y, bool batch) const;
+  Traversal traversal_of(const PlanKey& key) const;
+  template <class Run>
+  void infer_newly(Run& runner, const PlanKey& key, const Scalar* x, Scalar* y) const;
+  void backward_dense(const core::Runner& runner, const core::BackwardArguments<Scalar>& arguments);
+  void grow_workspace(Index doubles) {
+    if (static_cast<Index>(workspace_.size()) < doubles) workspace_.resize(static_cast<std::size_t>(doubles));
+  }
   core::ForwardArguments<Scalar> arguments(const Scalar* x, Scalar* y, bool batch) const;
   core::BackwardArguments<Scalar> backward_arguments(const Scalar* x, const Scalar* dy);
 
@@ -93,7 +97,8 @@ class Layer : public Protocol<Derived, Scalar> {
   Array lo_;                // what rounding lost of mean_
   std::vector<double> m2_;  // sums of squared deviations, of the last forward that tracks
   std::vector<double> workspace_;
-  core::PlanCache plan_, infer_plan_;  // of forward and backward; of infer
+  core::TrainPlan plan_;
+  core::InferPlans infer_plans_;
 };
 
 template <class Derived, class Scalar>
@@ -112,18 +117,14 @@ core::Axes Layer<Derived, Scalar>::checked_plan(const PlanKey& key) const {
   return plan;
 }
 
-// The traversal of x, from now on in plan_; null for an empty x.
+// Makes plan_ that of x; false for an empty x.
 template <class Derived, class Scalar>
-const core::Traversal* Layer<Derived, Scalar>::keep_plan(const PlanKey& key) {
-  if (const Traversal* const known = plan_.find(key)) {
-    check_parameters();
-    return known;
-  }
+bool Layer<Derived, Scalar>::keep_plan(const PlanKey& key) {
+  if (plan_.is_of(key)) return check_parameters(), true;
   const Axes plan = checked_plan(key);
-  if (key.shape.count() == 0) return nullptr;
-  plan_.clear();
-  plan_.offer(key, Traversal(plan, uses(key)));
-  return plan_.find(key);
+  if (key.shape.count() == 0) return false;
+  plan_.set(key, plan, uses(key));
+  return true;
 }
 
 template <class Derived, class Scalar>
@@ -160,13 +161,17 @@ template <class Derived, class Scalar>
 template <class Device, class X, class Y>
 void Layer<Derived, Scalar>::run_forward(const Device& device, const X& x, Y& y) {
   const core::Input<X> in(x);
-  const bool batch = uses_batch();
-  const Traversal* const traversal = keep_plan({in.shape(), batch});
+  const bool batch = uses_batch(), has_data = keep_plan({in.shape(), batch});
   core::Output<Y> out(y, "y", in.shape());
   out.check_overlap(in.data(), "y", "x");
 
   // Everything that can fail comes before anything that changes.
-  const Index stats = traversal == nullptr ? 0 : traversal->statistics.count();
+  const auto runner = core::runner_on(device, in.shape().count());
+  const Index stats = has_data ? plan_.traversal().statistics.count() : 0;
+  if (has_data) {
+    const core::Forward<Scalar> pass(arguments(in.data(), nullptr, batch), plan_.traversal());
+    grow_workspace(pass.workspace_size(runner.threads()));
+  }
   if (training_ && running_.tracked()) m2_.resize(static_cast<std::size_t>(stats));
   Array mean, lo, rstd;  // the old ones live until the end, as x may be a view of them
   const bool resizes = mean_.size() != stats;
@@ -180,18 +185,16 @@ void Layer<Derived, Scalar>::run_forward(const Device& device, const X& x, Y& y)
     rstd_.swap(rstd);
   }
   this->passed(in.shape(), batch);
-  if (traversal != nullptr)
-    forward_dense(core::runner_on(device, in.shape().count()), *traversal, in.data(), y_data, batch);
+  if (has_data) forward_dense(runner, in.data(), y_data, batch);
 }
 
 template <class Derived, class Scalar>
-void Layer<Derived, Scalar>::forward_dense(const core::Runner& runner, const Traversal& traversal, const Scalar* x,
-                                           Scalar* y, bool batch) {
+void Layer<Derived, Scalar>::forward_dense(const core::Runner& runner, const Scalar* x, Scalar* y, bool batch) {
   const bool tracks = training_ && running_.tracked();
   auto pass = arguments(x, y, batch);
   pass.saved = {mean_.data(), lo_.data(), rstd_.data(), tracks ? m2_.data() : nullptr};
-  core::Forward<Scalar>(pass, traversal).run(runner);
-  if (tracks) running_.update({traversal.stat_size, mean_.size(), mean_.data(), lo_.data(), m2_.data()});
+  core::Forward<Scalar>(pass, plan_.traversal()).run(runner, workspace_.data());
+  if (tracks) running_.update({plan_.traversal().stat_size, mean_.size(), mean_.data(), lo_.data(), m2_.data()});
 }
 
 template <class Derived, class Scalar>
@@ -199,28 +202,38 @@ template <class Device, class X, class Y>
 void Layer<Derived, Scalar>::run_infer(const Device& device, const X& x, Y& y) const {
   const core::Input<X> in(x);
   const PlanKey key{in.shape(), !running_.tracked()};
-  const Traversal* const known = infer_plan_.find(key);
+  const Traversal* const known = infer_plans_.find(key);
   known != nullptr ? check_parameters() : void(checked_plan(key));
   core::Output<Y> out(y, "y", in.shape());
   out.check_overlap(in.data(), "y", "x");
   Scalar* const y_data = out.prepare();
-  if (known != nullptr)
-    return infer_dense(core::runner_on(device, in.shape().count()), *known, in.data(), y_data, key.batch);
-  if (in.shape().count() > 0) infer_newly(core::runner_on(device, in.shape().count()), key, in.data(), y_data);
+  if (in.shape().count() == 0) return;
+  auto runner = core::runner_on(device, in.shape().count());
+  known != nullptr ? infer_dense(runner, *known, in.data(), y_data, key.batch)
+                   : infer_newly(runner, key, in.data(), y_data);
 }
 
 template <class Derived, class Scalar>
-void Layer<Derived, Scalar>::infer_dense(const core::Runner& runner, const Traversal& traversal, const Scalar* x,
-                                         Scalar* y, bool batch) const {
-  core::Forward<Scalar>(arguments(x, y, batch), traversal).run(runner);
+template <class Run>
+void Layer<Derived, Scalar>::infer_dense(Run& runner, const Traversal& traversal, const Scalar* x, Scalar* y,
+                                         bool batch) const {
+  core::Forward<Scalar> pass(arguments(x, y, batch), traversal);
+  double* const memory = runner.memory(pass.workspace_size(runner.threads()));
+  pass.run(runner, memory);
 }
 
-// A shape that infer_plan_ does not hold.
+// In a frame of its own: plans are large, and infer needs the stack for its blocks.
 template <class Derived, class Scalar>
-void Layer<Derived, Scalar>::infer_newly(const core::Runner& runner, const PlanKey& key, const Scalar* x,
-                                         Scalar* y) const {
-  const Traversal traversal(checked_plan(key), uses(key));
-  infer_plan_.offer(key, traversal);
+__attribute__((noinline)) core::Traversal Layer<Derived, Scalar>::traversal_of(const PlanKey& key) const {
+  return Traversal(core::CellPlan(checked_plan(key), uses(key)), uses(key));
+}
+
+// A shape that infer_plans_ does not hold.
+template <class Derived, class Scalar>
+template <class Run>
+void Layer<Derived, Scalar>::infer_newly(Run& runner, const PlanKey& key, const Scalar* x, Scalar* y) const {
+  const Traversal traversal = traversal_of(key);
+  infer_plans_.offer(key, traversal);
   infer_dense(runner, traversal, x, y, key.batch);
 }
 
@@ -230,27 +243,28 @@ void Layer<Derived, Scalar>::run_backward(const Device& device, const X& x, cons
   const core::Input<X> in(x);
   const core::Input<DY> gradient(dy);
   this->check_pass(in.shape(), gradient.shape());
-  const Traversal* const traversal = keep_plan({in.shape(), pass_.batch});
+  const bool has_data = keep_plan({in.shape(), pass_.batch});
   core::Output<DX> out(dx, "dx", in.shape());
   out.check_overlap(in.data(), "dx", "x");
   out.check_overlap(gradient.data(), "dx", "dy");
-  if (traversal == nullptr) {
+  if (!has_data) {
     out.prepare();
     dgamma_.setZero();
     dbeta_.setZero();
     return;
   }
   core::BackwardArguments<Scalar> pass = backward_arguments(in.data(), gradient.data());
-  const auto size = static_cast<std::size_t>(core::BackwardPass<Scalar>(pass, *traversal).workspace_size());
-  if (workspace_.size() < size) workspace_.resize(size);
+  const auto runner = core::runner_on(device, in.shape().count());
+  grow_workspace(
+      core::BackwardPass<Scalar>(pass, plan_.traversal(), plan_.gradient()).workspace_size(runner.threads()));
   pass.dx = out.prepare();
-  backward_dense(core::runner_on(device, in.shape().count()), *traversal, pass);
+  backward_dense(runner, pass);
 }
 
 template <class Derived, class Scalar>
-void Layer<Derived, Scalar>::backward_dense(const core::Runner& runner, const Traversal& traversal,
-                                            core::BackwardArguments<Scalar> arguments) {
-  core::BackwardPass<Scalar>(arguments, traversal).run(runner, workspace_.data());
+void Layer<Derived, Scalar>::backward_dense(const core::Runner& runner,
+                                            const core::BackwardArguments<Scalar>& arguments) {
+  core::BackwardPass<Scalar>(arguments, plan_.traversal(), plan_.gradient()).run(runner, workspace_.data());
 }
 
 }  // namespace tensornorm

@@ -8,8 +8,8 @@
 #include "tensornorm/core/forward.hpp"
 
 // NOLINTBEGIN(bugprone-macro-parentheses): `declaration` is keywords
-#define TENSORNORM_PASSES_OF(Scalar, declaration)       \
-  declaration void Forward<Scalar>::run(const Runner&); \
+#define TENSORNORM_PASSES_OF(Scalar, declaration)                \
+  declaration void Forward<Scalar>::run(const Runner&, double*); \
   declaration void BackwardPass<Scalar>::run(const Runner&, double*) const
 // NOLINTEND(bugprone-macro-parentheses)
 

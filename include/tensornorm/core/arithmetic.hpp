@@ -42,6 +42,39 @@ struct Deviations {
   }
 };
 
+// The same, scaled by powers of two that keep squares within T: down before the difference is taken, which then does
+// not overflow, or up after it.
+template <class S, class Estimate>
+struct ScaledDeviations {
+  using Scalar = S;
+  Deviations<S, Estimate> plain;
+  PerRowOrAll<ParamOf<S>> down, up;
+
+  TENSORNORM_INLINE void prefetch(Index r, Index j) const { plain.prefetch(r, j); }
+
+  template <class V>
+  struct Row {
+    RowOf<Deviations<S, Estimate>, V> plain;
+    RowOf<PerRowOrAll<ParamOf<S>>, V> down, up;
+  };
+  template <class Isa, class V>
+  TENSORNORM_INLINE void begin(Index r, Row<V>& row) const {
+    plain.template begin<Isa>(r, row.plain);
+    down.template begin<Isa>(r, row.down);
+    up.template begin<Isa>(r, row.up);
+  }
+  template <class V, class At>
+  TENSORNORM_INLINE void factors(const Row<V>& row, const At& at, V& p, V& q) const {
+    V e, before, after;
+    row.plain.x.get(at, p);
+    row.plain.estimate.get(at, e);
+    row.down.get(at, before);
+    row.up.get(at, after);
+    p = (e * before - p * before) * after;
+    q = p;
+  }
+};
+
 // (hi - x) * scale + shift: xhat with scale = -rstd and shift = -lo * rstd; y, where gamma and beta are folded in.
 template <class S, class Stat>
 struct Xhat {

@@ -94,5 +94,19 @@ inline Index part_begin(Index count, Index i, Index n) {
   return i == 0 ? 0 : i == n ? count : count / n * i + (std::min)(i, count % n);
 }
 
+// Calls visit(begin, end) for [begin, end) in chunks of about one size: at most `most`, and of whole groups of sixteen
+// but for the end of the last. So no chunk is narrower than a vector unless all of it is.
+// @pre most is a multiple of sixteen
+template <class Visit>
+void for_each_chunk(Index begin, Index end, Index most, const Visit& visit) {
+  constexpr Index kTogether = 16;
+  const Index n = end - begin, chunks = n <= most ? 1 : (n + most - 1) / most;
+  for (Index chunk = 1, from = begin; chunk <= chunks && from < end; ++chunk) {
+    const Index to = chunk == chunks ? end : begin + part_begin(n / kTogether, chunk, chunks) * kTogether;
+    visit(from, to);
+    from = to;
+  }
+}
+
 }  // namespace core
 }  // namespace tensornorm

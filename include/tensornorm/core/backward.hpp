@@ -18,32 +18,31 @@ namespace core {
 template <class Scalar>
 class Backward {
  public:
-  Backward(const BackwardArguments<Scalar>& arguments, const Traversal& traversal)
-      : a_(arguments), t_(traversal), granule_(granule(t_.plan, t_.fine_set)),
+  Backward(const BackwardArguments<Scalar>& arguments, const Traversal& traversal, const GradientCells& cells)
+      : a_(arguments), t_(traversal), g_(cells), granule_(g_.granule),
         cut_(t_.fine, (std::min)(granule_, t_.fine.cells()), 2 * sizeof(Scalar), !has_sums()),
-        shares_(t_.shares.count()), stats_(t_.statistics.count()), params_(a_.gamma == nullptr ? 0 : t_.params),
+        shares_(g_.shares.count()), stats_(t_.statistics.count()), params_(a_.gamma == nullptr ? 0 : t_.params),
         streams_(goes_past_cache(a_, t_)) {}
 
-  // Doubles it needs: sums by share, by statistic and by parameter, and a block's sums in parts.
-  Index workspace_size() const {
-    const Index parts = has_sums() && cut_.parts > 1 ? cut_.parts * cut_.block_cells : 0;
-    return 2 * (shares_ + stats_ + params_ + parts);
+  // Doubles it needs: sums by share, by statistic and by parameter, a block's sums in parts, and a worker's arrays.
+  Index workspace_size(Index threads) const {
+    return 2 * (shares_ + stats_ + params_ + part_sums()) + threads * worker_size();
   }
 
   void run(const Runner& runner, double* workspace) {
     share_out(workspace);
     cut_.share_among(t_.fine, granule_, runner.threads());
     if (granule_ > t_.fine.cells()) {  // statistics reach across groups: all sums first
-      over_blocks(runner, [&](const Block& block) { reduce_block(block); });
+      over_blocks(runner, [&](const Block& block, Arena memory) { reduce_block(block, memory); });
       for (Index b = 0; b < cut_.blocks; ++b) finish(place(b));
-      over_blocks(runner, [&](const Block& block) { map_block(block, 0, 1); });
+      over_blocks(runner, [&](const Block& block, Arena memory) { map_block(block, 0, 1, memory); });
     } else if (cut_.parts > 1) {
       for (Index b = 0; b < cut_.blocks; ++b) run_in_parts(runner, place(b));
     } else {
-      over_blocks(runner, [&](const Block& block) {
-        reduce_block(block);
+      over_blocks(runner, [&](const Block& block, Arena memory) {
+        reduce_block(block, memory);
         finish(block);
-        map_block(block, 0, 1);
+        map_block(block, 0, 1, memory);
       });
     }
     sum_parameters();
@@ -60,15 +59,15 @@ class Backward {
   Block place(Index b) const {
     const CellRange range = cut_.block(b);
     const Index cell = t_.fine_number(range.group, range.k0);
-    return {range, b, cell, Odometer(t_.share_of, cell).stat(), range.size() * shares_ / t_.fine_cells.count()};
+    return {range, b, cell, Odometer(g_.share_of, cell).stat(), range.size() * shares_ / t_.fine_cells.count()};
   }
 
-  void over_blocks(const Runner& runner, FunctionRef<void(const Block&)> work) const {
+  void over_blocks(const Runner& runner, FunctionRef<void(const Block&, Arena memory)> work) const {
     const Index units = (std::min)(cut_.blocks, Cut::kUnits);
-    runner(units, t_.plan.count(), [&](Index unit) {
+    runner(units, t_.elements, [&](Index unit, Index worker) {
       for (Index b = part_begin(cut_.blocks, unit, units); b < part_begin(cut_.blocks, unit + 1, units); ++b) {
         const Block block = place(b);
-        if (block.size() > 0) work(block);
+        if (block.size() > 0) work(block, memory_of(worker));
       }
       if (streams_) finish_streaming();
     });
@@ -82,8 +81,19 @@ class Backward {
     param_g_ = stat_gx_ + stats_;
     param_gx_ = param_g_ + params_;
     parts_ = param_gx_ + params_;
+    workers_ = parts_ + 2 * part_sums();
     std::fill_n(workspace, 2 * (shares_ + stats_ + params_), 0.0);
   }
+
+  Index part_sums() const { return has_sums() && cut_.parts > 1 ? cut_.parts * cut_.block_cells : 0; }
+  // Doubles for the coefficients of some cells and, while these are summed, for the sums.
+  Index worker_size() const {
+    const Index n = (std::min)(kCells, (std::max)(cut_.block_cells, Index{1}));
+    const Index sums =
+        3 * Arena::bytes<T>(n) + 2 * Arena::bytes<double>(n) + panel_size<T>(n) * static_cast<Index>(sizeof(T));
+    return ((std::max)(sums, 5 * Arena::bytes<T>(n)) + 2 * kLine) / static_cast<Index>(sizeof(double));
+  }
+  Arena memory_of(Index worker) const { return Arena(workers_ + worker * worker_size()); }
 
   // ---- sums
 
@@ -92,7 +102,7 @@ class Backward {
   void run_in_parts(const Runner& runner, const Block& block) {
     const Index n = block.size(), line = t_.fine.line(), elements = n * line;
     if (has_sums()) {
-      runner(cut_.parts * cut_.pieces, elements, [&](Index unit) {
+      runner(cut_.parts * cut_.pieces, elements, [&](Index unit, Index worker) {
         const Index part = unit / cut_.pieces;
         const CellRange piece = cut_.piece(block, unit % cut_.pieces);
         double* const sums = parts_ + 2 * n * part;
@@ -101,7 +111,7 @@ class Backward {
           const Index end = (std::min)(i + kCells, stop);
           std::fill_n(sums + i, end - i, 0.0);
           std::fill_n(sums + n + i, end - i, 0.0);
-          reduce(block, i, end, p0, p1, sums + i, sums + n + i);
+          reduce(block, i, end, p0, p1, sums + i, sums + n + i, memory_of(worker));
         }
       });
       for (Index part = 0; part < cut_.parts; ++part) {
@@ -109,28 +119,31 @@ class Backward {
       }
     }
     finish(block);
-    runner.backwards(cut_.map_parts, elements, [&](Index part) {
-      map_block(block, part, cut_.map_parts);
+    runner.backwards(cut_.map_parts, elements, [&](Index part, Index worker) {
+      map_block(block, part, cut_.map_parts, memory_of(worker));
       if (streams_) finish_streaming();
     });
   }
 
-  void reduce_block(const Block& block) const {
+  void reduce_block(const Block& block, Arena memory) const {
     if (!has_sums()) return;
+    double *const g = memory.take<double>((std::min)(kCells, block.size())), *const gx = memory.take<double>(
+                                                                                 (std::min)(kCells, block.size()));
     for (Index i = 0; i < block.size(); i += kCells) {
       const Index end = (std::min)(i + kCells, block.size());
-      alignas(kLine) PerCell<double> g, gx;
       std::fill_n(g, end - i, 0.0);
       std::fill_n(gx, end - i, 0.0);
-      reduce(block, i, end, 0, t_.fine.line(), g, gx);
+      reduce(block, i, end, 0, t_.fine.line(), g, gx, memory);
       add_shares(block.cell + i, end - i, g, gx);
     }
   }
 
   // Adds the sums of dy and dy * xhat over positions [p0, p1) of the lines of a block's cells [i, end).
-  void reduce(const Block& block, Index i, Index end, Index p0, Index p1, double* sum_g, double* sum_gx) const {
-    alignas(kLine) PerCell<T> hi, scale, shift;
-    for_each_run(t_.fine_saved, block.cell + i, end - i, [&](const Run& run) {
+  void reduce(const Block& block, Index i, Index end, Index p0, Index p1, double* sum_g, double* sum_gx,
+              Arena memory) const {
+    T *const hi = memory.take<T>(end - i), *const scale = memory.take<T>(end - i),
+             *const shift = memory.take<T>(end - i), *const panel = memory.take<T>(panel_size<T>(end - i));
+    for_each_run(g_.fine, block.cell + i, end - i, [&](const Run& run) {
       const bool is_one = run.stat_stride == 0;
       for (Index k = 0, stat = run.stat; k < (is_one ? 1 : run.n); ++k, stat += run.stat_stride) {
         const Index at = run.first + k;
@@ -146,7 +159,7 @@ class Backward {
       if (t_.fine.columns()) {
         const Gradients<Scalar, PerColumn<T>, PerRowOrAll<T>> functor{
             {x, {hi}, {scale}, {shift}}, dy, every_row(kOne<T>)};
-        column_reduce(functor, tile, sum_g, sum_gx);
+        column_reduce(functor, tile, sum_g, sum_gx, panel);
       } else {
         const Gradients<Scalar, PerRow<T>, PerColumnOrAll<T>> functor{
             {x, {hi}, {scale}, {shift}}, dy, every_column(kOne<T>)};
@@ -157,7 +170,7 @@ class Backward {
 
   // Sums by cell to sums by share.
   void add_shares(Index cell, Index n, const double* sum_g, const double* sum_gx) const {
-    for_each_run(t_.share_of, cell, n, [&](const Run& run) {
+    for_each_run(g_.share_of, cell, n, [&](const Run& run) {
       add_run(sum_g + run.first, run.n, share_g_ + run.stat, run.stat_stride);
       add_run(sum_gx + run.first, run.n, share_gx_ + run.stat, run.stat_stride);
     });
@@ -165,7 +178,7 @@ class Backward {
 
   // The totals of a block's statistics.
   void finish(const Block& block) const {
-    for_each_run(t_.shares, block.share, block.shares, [&](const Run& run) {
+    for_each_run(g_.shares, block.share, block.shares, [&](const Run& run) {
       for (Index k = 0; k < run.n; ++k) {
         const Index share = block.share + run.first + k, stat = run.stat + k * run.stat_stride;
         const double gamma = static_cast<double>(gamma_at(run.param + k * run.param_stride));
@@ -178,7 +191,7 @@ class Backward {
   // dbeta and dgamma: the shares, over every axis along which parameters do not vary.
   void sum_parameters() const {
     if (params_ == 0) return;
-    for_each_run(t_.shares, 0, shares_, [&](const Run& run) {
+    for_each_run(g_.shares, 0, shares_, [&](const Run& run) {
       for (Index k = 0, param = run.param; k < run.n; ++k, param += run.param_stride) {
         param_g_[param] += share_g_[run.first + k];
         param_gx_[param] += share_gx_[run.first + k];
@@ -194,24 +207,25 @@ class Backward {
 
   // Coefficients of dx by cell.
   struct Coefficients {
-    alignas(kLine) PerCell<T> hi, minus_rstd, scale, slope, shift;
+    T *hi, *minus_rstd, *scale, *slope, *shift;
   };
 
-  void map_block(const Block& block, Index part, Index parts) const {
+  void map_block(const Block& block, Index part, Index parts, Arena memory) const {
     const Index line = t_.fine.line(), stretches = cut_.stretches(block.size() * line / parts), all = parts * stretches;
     const Index ahead = streams_ ? cut_.ahead(t_.fine, block.index) : 0;
     for (Index i = stretches - 1; i >= 0; --i) {
       const Index p0 = part_begin(line, part * stretches + i, all),
                   p1 = part_begin(line, part * stretches + i + 1, all);
       for (Index k = block.k0; k < block.k1; k += kCells) {
-        map_cells(block, k, (std::min)(k + kCells, block.k1), p0, p1, ahead);
+        map_cells(block, k, (std::min)(k + kCells, block.k1), p0, p1, ahead, memory);
       }
     }
   }
 
-  void map_cells(const Block& block, Index k0, Index k1, Index p0, Index p1, Index ahead) const {
+  void map_cells(const Block& block, Index k0, Index k1, Index p0, Index p1, Index ahead, Arena memory) const {
     Coefficients c;
-    for_each_run(t_.fine_saved, block.cell + k0 - block.k0, k1 - k0, [&](const Run& run) { set(c, run); });
+    for (T** const array : {&c.hi, &c.minus_rstd, &c.scale, &c.slope, &c.shift}) *array = memory.take<T>(k1 - k0);
+    for_each_run(g_.fine, block.cell + k0 - block.k0, k1 - k0, [&](const Run& run) { set(c, run); });
     t_.fine.visit(block.group, k0, k1, p0, p1, [&](const Tile& tile) {
       if (t_.fine.columns()) {
         put<PerColumn<T>>(c, every_row(kOne<T>), every_row(kMinusZero<T>), tile, ahead);
@@ -221,7 +235,7 @@ class Backward {
     });
   }
 
-  void set(Coefficients& c, const Run& run) const {
+  void set(const Coefficients& c, const Run& run) const {
     const double n = static_cast<double>(t_.stat_size);
     const bool is_one = run.stat_stride == 0 && run.param_stride == 0;
     InputCoefficients<T> of_stat;
@@ -265,12 +279,13 @@ class Backward {
 
   BackwardArguments<Scalar> a_;
   const Traversal& t_;
-  Index granule_;  // cells that make whole statistics
+  const GradientCells& g_;
+  Index granule_;  // fine cells that make whole statistics
   Cut cut_;
   Index shares_, stats_, params_;
   bool streams_;
   double *share_g_ = nullptr, *share_gx_ = nullptr, *stat_g_ = nullptr, *stat_gx_ = nullptr;
-  double *param_g_ = nullptr, *param_gx_ = nullptr, *parts_ = nullptr;
+  double *param_g_ = nullptr, *param_gx_ = nullptr, *parts_ = nullptr, *workers_ = nullptr;
 };
 
 }  // namespace core

@@ -11,28 +11,30 @@ namespace core {
 template <class Scalar>
 class BackwardAcross {
  public:
-  BackwardAcross(const BackwardArguments<Scalar>& arguments, const Traversal& traversal)
-      : a_(arguments), t_(traversal), cut_(t_.walk, 1, 2 * sizeof(Scalar), /*once=*/false, kFloatAdds),
+  BackwardAcross(const BackwardArguments<Scalar>& arguments, const Traversal& traversal, const GradientCells& cells)
+      : a_(arguments), t_(traversal), g_(cells), cut_(t_.walk, 1, 2 * sizeof(Scalar), /*once=*/false, kFloatAdds),
         params_(t_.params), units_(choose_units()), streams_(goes_past_cache(a_, t_)) {}
 
-  // Doubles it needs: every unit's sums for every parameter.
-  Index workspace_size() const { return 2 * units_ * params_; }
+  // Doubles it needs: every unit's sums for every parameter, a block's sums in parts, and a worker's arrays.
+  Index workspace_size(Index threads) const { return sums_size() + part_sums() + threads * worker_size(); }
 
   void run(const Runner& runner, double* sums) {
+    parts_ = sums + sums_size();
+    workers_ = parts_ + part_sums();
     if (cut_.parts > 1) {
-      std::fill_n(sums, workspace_size(), 0.0);
+      std::fill_n(sums, sums_size(), 0.0);
       for (Index b = 0; b < cut_.blocks; ++b) run_in_parts(runner, b, sums);
     } else {
-      runner(units_, t_.plan.count(), [&](Index unit) {
+      runner(units_, t_.elements, [&](Index unit, Index worker) {
         std::fill_n(sums + 2 * params_ * unit, 2 * params_, 0.0);
         const Index end = part_begin(cut_.blocks, unit + 1, units_);
         for (Index b = part_begin(cut_.blocks, unit, units_); b < end; ++b) {
-          Block block(cut_.block(b));
+          const Block block(cut_.block(b), memory_of(worker));
           load(block);
-          reduce(block, 0, 1, block.sum_g, block.sum_gx);
+          reduce(block, 0, 1, block.sum_g, block.sum_gx, block.rest);
           finish(block);
           const Index ahead = streams_ ? cut_.ahead(t_.walk, b) : 0;
-          map_block(block, 0, 1, sums + 2 * params_ * unit, ahead);
+          map_block(block, 0, 1, sums + 2 * params_ * unit, ahead, block.rest);
         }
         if (streams_) finish_streaming();
       });
@@ -47,21 +49,44 @@ class BackwardAcross {
   static constexpr Index kUnits = 16, kUnitElements = 32 << 10;
 
   struct Block : CellRange {
-    explicit Block(const CellRange& range) : CellRange(range) {}
+    Block(const CellRange& range, Arena memory) : CellRange(range) {
+      for (double** const array : {&sum_g, &sum_gx}) *array = memory.take<double>(size());
+      for (T** const array : {&hi, &lo, &rstd, &minus_rstd, &minus_lo_rstd, &slope, &shift}) {
+        *array = memory.take<T>(size());
+      }
+      rest = memory;
+    }
+    static Index bytes(Index cells) { return 2 * Arena::bytes<double>(cells) + 7 * Arena::bytes<T>(cells); }
 
-    alignas(kLine) PerCell<double> sum_g, sum_gx;
-    alignas(kLine) PerCell<T> hi, lo, rstd, minus_rstd, minus_lo_rstd, slope, shift;
+    double *sum_g, *sum_gx;
+    T *hi, *lo, *rstd, *minus_rstd, *minus_lo_rstd, *slope, *shift;
+    Arena rest;
   };
 
+  Index sums_size() const { return 2 * units_ * params_; }
+  Index part_sums() const { return cut_.parts > 1 ? PartSums::doubles(cut_.parts, cut_.block_cells) : 0; }
+  // Doubles for a block's arrays, for copies of parameters and for their sums, or for a panel's.
+  Index worker_size() const {
+    const Index n = cut_.block_cells;
+    const Index size = Block::bytes(n) + Arena::bytes<T>(copied()) + 2 * Arena::bytes<double>(copied()) +
+                       panel_size<T>(n) * static_cast<Index>(sizeof(T));
+    return (size + 2 * kLine) / static_cast<Index>(sizeof(double));
+  }
+  // Parameters that are copied, and summed, at a time.
+  Index copied() const {
+    return LineParams::contiguous_run(t_.line_params) > 0 ? 0 : (std::min)(t_.walk.line(), Cut::kBlockCells);
+  }
+  Arena memory_of(Index worker) const { return Arena(workers_ + worker * worker_size()); }
+
   Index choose_units() const {
-    const Index pairs = t_.plan.count() / (2 * kUnitElements);
+    const Index pairs = t_.elements / (2 * kUnitElements);
     return cut_.parts > 1 || pairs == 0 ? 1 : (std::min)({cut_.blocks, 2 * pairs, kUnits});
   }
 
-  void load(Block& block) const {
+  void load(const Block& block) const {
     std::fill_n(block.sum_g, block.size(), 0.0);
     std::fill_n(block.sum_gx, block.size(), 0.0);
-    for_each_run(t_.saved_cells, t_.cell_number(block.group, block.k0), block.size(), [&](const Run& run) {
+    for_each_run(g_.cells, t_.cell_number(block.group, block.k0), block.size(), [&](const Run& run) {
       for (Index k = 0, stat = run.stat; k < run.n; ++k, stat += run.stat_stride) {
         const Index i = run.first + k;
         block.hi[i] = a_.hi[stat];
@@ -75,31 +100,32 @@ class BackwardAcross {
 
   // The parts' lines are disjoint, and so are the parameters they add to.
   void run_in_parts(const Runner& runner, Index b, double* sums) const {
-    Block block(cut_.block(b));
+    const Block block(cut_.block(b), memory_of(0));
     load(block);
-    PartSums parts(block.size());
+    PartSums parts(parts_, cut_.parts, block.size());
     const Index elements = block.size() * t_.walk.line();
-    runner(cut_.parts, elements, [&](Index part) {
+    const auto rest_of = [&](Index worker) { return worker == 0 ? block.rest : memory_of(worker); };
+    runner(cut_.parts, elements, [&](Index part, Index worker) {
       const Index n = block.size();
-      reduce(block, part, cut_.parts, parts.clear_p(part, 0, n), parts.clear_pq(part, 0, n));
+      reduce(block, part, cut_.parts, parts.clear_p(part, 0, n), parts.clear_pq(part, 0, n), rest_of(worker));
     });
     parts.add_to(cut_.parts, block.sum_g, block.sum_gx);
     finish(block);
-    runner.backwards(cut_.parts, elements, [&](Index part) {
-      map_block(block, part, cut_.parts, sums, 0);
+    runner.backwards(cut_.parts, elements, [&](Index part, Index worker) {
+      map_block(block, part, cut_.parts, sums, 0, rest_of(worker));
       if (streams_) finish_streaming();
     });
   }
 
   // Adds the sums of g and g * xhat, with g = dy * gamma.
-  void reduce(const Block& block, Index part, Index parts, double* sum_g, double* sum_gx) const {
+  void reduce(const Block& block, Index part, Index parts, double* sum_g, double* sum_gx, Arena memory) const {
+    T *const panel = memory.take<T>(panel_size<T>(block.size())), *const buffer = memory.take<T>(copied());
     visit(block, part, parts, [&](const Tile& tile, Index i, const LineParams& params) {
-      alignas(kLine) PerCell<T> buffer;
       const T* const gamma = params.of(a_.gamma, buffer);
       if (t_.walk.columns()) {
         const Gradients<Scalar, PerColumn<T>, PerRowOrAll<T>> functor{
             xhat<PerColumn<T>>(block, tile, i), dy(tile), {gamma}};
-        column_reduce(functor, tile, sum_g + i, sum_gx + i);
+        column_reduce(functor, tile, sum_g + i, sum_gx + i, panel);
       } else {
         const Gradients<Scalar, PerRow<T>, PerColumnOrAll<T>> functor{
             xhat<PerRow<T>>(block, tile, i), dy(tile), {gamma}};
@@ -108,7 +134,7 @@ class BackwardAcross {
     });
   }
 
-  void finish(Block& block) const {
+  void finish(const Block& block) const {
     const double n = static_cast<double>(t_.stat_size);
     for (Index i = 0; i < block.size(); ++i) {
       const InputCoefficients<T> c(block.lo[i], block.rstd[i], a_.centred ? block.sum_g[i] : 0, block.sum_gx[i], n);
@@ -118,19 +144,20 @@ class BackwardAcross {
   }
 
   // Last part first: it is what the reduction left in the cache.
-  void map_block(const Block& block, Index part, Index parts, double* sums, Index ahead) const {
+  void map_block(const Block& block, Index part, Index parts, double* sums, Index ahead, Arena memory) const {
     const Index stretches = cut_.stretches(block.size() * t_.walk.line() / parts);
     for (Index s = stretches - 1; s >= 0; --s) {
-      visit(block, part * stretches + s, parts * stretches,
-            [&](const Tile& tile, Index i, const LineParams& params) { map(block, tile, i, params, sums, ahead); });
+      visit(block, part * stretches + s, parts * stretches, [&](const Tile& tile, Index i, const LineParams& params) {
+        map(block, tile, i, params, sums, ahead, memory);
+      });
     }
   }
 
   // The parameters' sums first: dx may take the place of x or dy.
-  void map(const Block& block, const Tile& tile, Index i, const LineParams& params, double* sums, Index ahead) const {
-    add_parameters(block, tile, i, params, sums);
-    alignas(kLine) PerCell<T> buffer;
-    const T* const gamma = params.of(a_.gamma, buffer);
+  void map(const Block& block, const Tile& tile, Index i, const LineParams& params, double* sums, Index ahead,
+           Arena memory) const {
+    add_parameters(block, tile, i, params, sums, memory);
+    const T* const gamma = params.of(a_.gamma, memory.take<T>(copied()));
     if (t_.walk.columns()) {
       put<PerColumn<T>>(block, tile, i, PerRowOrAll<T>{gamma}, ahead);
     } else {
@@ -147,11 +174,14 @@ class BackwardAcross {
   }
 
   // The dual reduction: sums along the cells, kept for each parameter.
-  void add_parameters(const Block& block, const Tile& tile, Index i, const LineParams& params, double* sums) const {
+  void add_parameters(const Block& block, const Tile& tile, Index i, const LineParams& params, double* sums,
+                      Arena memory) const {
     if (params.are_contiguous()) {
       return reduce_dual(block, tile, i, params.first_of(sums), params.first_of(sums + params_));
     }
-    alignas(kLine) PerCell<double> g{}, gx{};
+    const Index n = tile.count;
+    double *const g = memory.take<double>(n), *const gx = memory.take<double>(n);
+    for (double* const by_position : {g, gx}) std::fill_n(by_position, n, 0.0);
     reduce_dual(block, tile, i, g, gx);
     params.each([&](Index j, Index p) {
       sums[p] += g[j];
@@ -167,13 +197,13 @@ class BackwardAcross {
     } else {
       const Gradients<Scalar, PerRow<T>, PerColumnOrAll<T>> functor{xhat<PerRow<T>>(block, tile, i), dy(tile),
                                                                     every_column(kOne<T>)};
-      column_reduce(functor, tile, sum_g, sum_gx, /*is_cached=*/true);
+      column_reduce(functor, tile, sum_g, sum_gx, nullptr);  // the cache holds the tile
     }
   }
 
   using Visit = FunctionRef<void(const Tile&, Index i, const LineParams&)>;
   void visit(const Block& block, Index part, Index parts, const Visit& visit) const {
-    t_.visit_across(block.group, block.k0, block.k1, part, parts, visit);
+    t_.visit_across(block.group, block.k0, block.k1, part, parts, Cut::kBlockCells, visit);
   }
   Rows<Scalar> x(const Tile& tile) const { return {a_.x + tile.offset, tile.stride}; }
   Rows<Scalar> dy(const Tile& tile) const { return {a_.dy + tile.offset, tile.stride}; }
@@ -186,7 +216,7 @@ class BackwardAcross {
     const Index stride = 2 * params_, pieces = (std::max)(params_ / Cut::kBlockCells, Index{1});
     // In one part for one thread: choosing the instruction set again for each costs one short row a quarter.
     const Index parts = runner.threads() == 1 ? 1 : (std::min)(Cut::kUnits, pieces);
-    runner(parts, stride * units_, [&](Index part) {
+    runner(parts, stride * units_, [&](Index part, Index) {
       const Index p = part_begin(params_, part, parts), n = part_begin(params_, part + 1, parts) - p;
       if (a_.dbeta != nullptr) core::run(RoundSums<T>{sums + p, units_, stride, n, a_.dbeta + p});
       if (a_.dgamma != nullptr) core::run(RoundSums<T>{sums + params_ + p, units_, stride, n, a_.dgamma + p});
@@ -195,41 +225,43 @@ class BackwardAcross {
 
   BackwardArguments<Scalar> a_;
   const Traversal& t_;
+  const GradientCells& g_;
   Cut cut_;
   Index params_, units_;
   bool streams_;
+  double *parts_ = nullptr, *workers_ = nullptr;
 };
 
 // dx, dgamma and dbeta, by whichever of the two the plan asks for.
 template <class Scalar>
 class BackwardPass {
  public:
-  BackwardPass(const BackwardArguments<Scalar>& arguments, const Traversal& traversal) : a_(arguments), t_(traversal) {}
+  BackwardPass(const BackwardArguments<Scalar>& arguments, const Traversal& traversal, const GradientCells& cells)
+      : a_(arguments), t_(traversal), g_(cells) {}
 
   // Doubles that run needs as its workspace.
-  Index workspace_size() const {
-    return goes_across() ? BackwardAcross<Scalar>(a_, t_).workspace_size() : Backward<Scalar>(a_, t_).workspace_size();
+  Index workspace_size(Index threads) const {
+    return goes_across() ? BackwardAcross<Scalar>(a_, t_, g_).workspace_size(threads)
+                         : Backward<Scalar>(a_, t_, g_).workspace_size(threads);
   }
 
   void run(const Runner& runner, double* workspace) const;
 
  private:
   // Where some axis is neither kept nor affine, cells with parameters of their own are few.
-  bool goes_across() const {
-    const auto is_free = [](const Axis& a) { return !is_kept(a) && !is_affine(a); };
-    return t_.across && t_.granule == 1 && select(t_.plan, is_free) == 0;
-  }
+  bool goes_across() const { return t_.across && t_.granule == 1 && !g_.has_free; }
 
   BackwardArguments<Scalar> a_;
   const Traversal& t_;
+  const GradientCells& g_;
 };
 
 template <class Scalar>
 void BackwardPass<Scalar>::run(const Runner& runner, double* workspace) const {
   if (goes_across()) {
-    BackwardAcross<Scalar>(a_, t_).run(runner, workspace);
+    BackwardAcross<Scalar>(a_, t_, g_).run(runner, workspace);
   } else {
-    Backward<Scalar>(a_, t_).run(runner, workspace);
+    Backward<Scalar>(a_, t_, g_).run(runner, workspace);
   }
 }
 

@@ -25,7 +25,7 @@ bool is_in_place(const BackwardArguments<Scalar>& a) {
 
 template <class Scalar>
 bool goes_past_cache(const BackwardArguments<Scalar>& a, const Traversal& t) {
-  return !is_in_place(a) && outgrows_cache(3 * t.plan.count() * static_cast<Index>(sizeof(Scalar)));
+  return !is_in_place(a) && outgrows_cache(3 * t.elements * static_cast<Index>(sizeof(Scalar)));
 }
 
 // What dx needs of a statistic, from the sums of g and g * xhat over its n elements.

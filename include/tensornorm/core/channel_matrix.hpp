@@ -128,7 +128,7 @@ class ChannelMatrix {
   // Runs visit(group, part, first, rows) for every panel of every group; panels of a part in order, in one unit.
   template <class Visit>
   void each_panel(const Runner& runner, Index parts, const Visit& visit) const {
-    runner(groups_ * parts, work(), [&](Index unit) {
+    runner(groups_ * parts, work(), [&](Index unit, Index) {
       const Index part = unit % parts, end = part_begin(rows_, part + 1, parts);
       for (Index p = part_begin(rows_, part, parts); p < end; p += panel_rows()) {
         visit(unit / parts, part, p, (std::min)(panel_rows(), end - p));

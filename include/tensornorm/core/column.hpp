@@ -16,14 +16,20 @@ namespace core {
 constexpr Index kPanelCols = 1024;
 constexpr Index kColumnsAhead = 4 << 10;  // bytes
 
+// Values of T that the sums of a panel take: both kinds, the second in other sets of the first-level cache.
+template <class T>
+constexpr Index panel_size(Index cols) {
+  return 2 * Arena::bytes<T>((std::min)(cols, kPanelCols)) / static_cast<Index>(sizeof(T));
+}
+
 template <class Functor>
 struct ColumnReduce {
   using Scalar = typename Functor::Scalar;
   using T = ParamOf<Scalar>;
   Functor functor;
   Index rows, cols;
-  bool is_cached;
   double *sum_p, *sum_pq;
+  T* panel;  // memory for panel_size(cols) values; null: the cache holds the tile
 
   // How far ahead it asks: so many rows and columns.
   static constexpr Index kAhead = kColumnsAhead / static_cast<Index>(sizeof(Scalar));
@@ -41,11 +47,9 @@ struct ColumnReduce {
   }
 
  private:
-  // Sums of a panel, by column; a line longer than need be, so that the same columns of both lie in different sets of
-  // the first-level cache.
+  // Sums of a panel, by column.
   struct Panel {
-    static constexpr Index kSize = kPanelCols + kLine / static_cast<Index>(sizeof(T));
-    alignas(kLine) T p[kSize], pq[kSize];
+    T *p, *pq;
 
     template <class At, class V>
     TENSORNORM_INLINE void load(const At& at, Sums<V>& sums) const {
@@ -60,7 +64,7 @@ struct ColumnReduce {
     if constexpr (Isa::is_baseline) {
       if (cols < lanes) return add_some<lanes>(r, stop, Some<Isa>{0, static_cast<int>(cols)});
     }
-    if (is_cached || cols <= (Isa::has_32_registers ? 4 : 3) * lanes) return add_strips<Isa>(r, stop);
+    if (panel == nullptr || cols <= (Isa::has_32_registers ? 4 : 3) * lanes) return add_strips<Isa>(r, stop);
     for (Index c = 0; c < cols; c += kPanelCols) add_panel<Isa>(r, stop, c, (std::min)(c + kPanelCols, cols));
   }
 
@@ -68,20 +72,20 @@ struct ColumnReduce {
   TENSORNORM_INLINE void add_panel(Index r, Index stop, Index c, Index end) const {
     constexpr int lanes = kLanes<Isa, T>;
     const Index whole = c + (end - c) / lanes * lanes;
-    Panel panel;
-    std::fill_n(panel.p, whole - c, T(0));
-    std::fill_n(panel.pq, whole - c, T(0));
-    for (Index i = r; i < stop; ++i) add_row<Isa>(i, c, whole, panel);
+    const Panel by_column{panel, panel + panel_size<T>(cols) / 2};
+    std::fill_n(by_column.p, whole - c, T(0));
+    std::fill_n(by_column.pq, whole - c, T(0));
+    for (Index i = r; i < stop; ++i) add_row<Isa>(i, c, whole, by_column);
     for (Index j = c; j < whole; j += lanes) {
       Sums<Vec<T, lanes>> sums;
-      panel.load(Whole<Isa>{j - c}, sums);
+      by_column.load(Whole<Isa>{j - c}, sums);
       add_wide<Isa>(sums, sum_p + j, sum_pq + j);
     }
     if (whole < end) add_last<Isa>(r, stop, whole, end);
   }
 
   template <class Isa>
-  TENSORNORM_INLINE void add_row(Index i, Index c, Index whole, Panel& panel) const {
+  TENSORNORM_INLINE void add_row(Index i, Index c, Index whole, const Panel& by_column) const {
     constexpr int lanes = kLanes<Isa, T>;
     typename Functor::template Row<Vec<T, lanes>> row{};
     functor.template begin<Isa>(i, row);
@@ -89,27 +93,27 @@ struct ColumnReduce {
     if constexpr (Isa::unrolls) {
       for (; j + 4 * lanes <= whole; j += 4 * lanes) {
         prefetch(i, j, 4 * lanes);
-        add(row, Whole<Isa>{j}, panel, j - c);
-        add(row, Whole<Isa>{j, 1}, panel, j - c + lanes);
-        add(row, Whole<Isa>{j, 2}, panel, j - c + 2 * lanes);
-        add(row, Whole<Isa>{j, 3}, panel, j - c + 3 * lanes);
+        add(row, Whole<Isa>{j}, by_column, j - c);
+        add(row, Whole<Isa>{j, 1}, by_column, j - c + lanes);
+        add(row, Whole<Isa>{j, 2}, by_column, j - c + 2 * lanes);
+        add(row, Whole<Isa>{j, 3}, by_column, j - c + 3 * lanes);
       }
     }
     if (j < whole) prefetch(i, j, whole - j);
-    for (; j < whole; j += lanes) add(row, Whole<Isa>{j}, panel, j - c);
+    for (; j < whole; j += lanes) add(row, Whole<Isa>{j}, by_column, j - c);
   }
 
   template <class Isa, class V>
-  TENSORNORM_INLINE void add(const typename Functor::template Row<V>& row, const Whole<Isa>& at, Panel& panel,
+  TENSORNORM_INLINE void add(const typename Functor::template Row<V>& row, const Whole<Isa>& at, const Panel& by_column,
                              Index column) const {
     Sums<V> sums;
     V p, q;
     const Whole<Isa> place{column};
-    panel.load(place, sums);
+    by_column.load(place, sums);
     functor.factors(row, at, p, q);
     sums.add(p, q);
-    place.store(panel.p, sums.p);
-    place.store(panel.pq, sums.pq);
+    place.store(by_column.p, sums.p);
+    place.store(by_column.pq, sums.pq);
   }
 
   template <class Isa>
@@ -207,11 +211,13 @@ struct ColumnReduce {
   }
 };
 
-// sum_p[c] += sum of p, sum_pq[c] += sum of p * q over the rows of each column of a tile, which may be cached already.
+// sum_p[c] += sum of p, sum_pq[c] += sum of p * q over the rows of each column of a tile, with memory for the sums of a
+// panel; without, where the cache holds the tile.
 // @pre the tile is not empty
 template <class Functor>
-void column_reduce(const Functor& functor, const Tile& tile, double* sum_p, double* sum_pq, bool is_cached = false) {
-  run(ColumnReduce<Functor>{functor, tile.rows, tile.cols, is_cached, sum_p, sum_pq});
+void column_reduce(const Functor& functor, const Tile& tile, double* sum_p, double* sum_pq,
+                   ParamOf<typename Functor::Scalar>* panel) {
+  run(ColumnReduce<Functor>{functor, tile.rows, tile.cols, sum_p, sum_pq, panel});
 }
 
 }  // namespace core

@@ -11,7 +11,9 @@ namespace core {
 // Blocks of neighbouring cells, small enough for the stack and, where it can be, for the cache between the reduction
 // and the map; and where there are too few blocks to share among threads, their lines in parts.
 struct Cut {
-  static constexpr Index kBlockCells = 1024;  // arrays of this length live on the stack
+  static constexpr Index kBlockCells = 1024;
+  // Statistics that cells which stay together make, at most: what the stack holds, with 32 of the cells.
+  static constexpr Index most_stats(Index element_bytes) { return element_bytes > 4 ? 48 : 64; }
   // A block of dense rows stays near the first-level cache, or, where it is to have many, in the second-level one. Rows
   // that lie in pieces have so many elements, 512 KiB of float (measured on Zen 5, which has 1 MiB of second-level
   // cache: four times as many take 1.3 times as long, a quarter as many 1.1 times).
@@ -102,6 +104,19 @@ struct Cut {
     return of_block == 1 ? range : piece(range, b % of_block);
   }
 
+  // Part i of n of a block: whole granules, none narrower than a vector unless the block is.
+  static CellRange portion(const CellRange& block, Index granule, Index i, Index n) {
+    const Index step = portion_step(granule), steps = block.size() / step;
+    const auto at = [&](Index k) { return k == n ? block.k1 : block.k0 + part_begin(steps, k, n) * step; };
+    return {block.group, at(i), at(i + 1)};
+  }
+  // How many portions make none larger than `most` cells, or than what must stay together.
+  static Index portions(Index cells, Index granule, Index most) {
+    if (cells <= most) return 1;
+    const Index step = portion_step(granule), steps = (most - (step - granule)) / step;
+    return (cells / step + (std::max)(steps, Index{1}) - 1) / (std::max)(steps, Index{1});
+  }
+
   Index stretches(Index elements) const {
     return reads_once ? 1 : (std::max)(elements * element_bytes / kStretchBytes, Index{1});
   }
@@ -120,12 +135,10 @@ struct Cut {
     const Index distance = walk.cell_offset(next.group, next.k0) - walk.cell_offset(here.group, here.k0);
     return distance * element_bytes <= kMostAhead ? distance : 0;
   }
-};
 
-// An array by cell on the stack, to be aligned to lines, so that vectors lie within one; a line longer than it need be,
-// so that the same cells of two such arrays lie in different sets of the first-level cache.
-template <class T>
-using PerCell = T[Cut::kBlockCells + kLine / static_cast<Index>(sizeof(T))];
+ private:
+  static Index portion_step(Index granule) { return (kLineCells + granule - 1) / granule * granule; }
+};
 
 }  // namespace core
 }  // namespace tensornorm

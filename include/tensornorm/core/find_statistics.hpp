@@ -1,5 +1,4 @@
-// FindStatistics: the statistics of a block of cells, from the sums of deviations about an estimate or from what is
-// given.
+// FindStatistics: the statistics of a block of cells, from the sums of deviations about an estimate.
 #pragma once
 
 #include "tensornorm/core/arithmetic.hpp"
@@ -32,21 +31,54 @@ struct ForwardArguments {
   bool is_frozen() const { return frozen_mean != nullptr; }
 };
 
-// A block of cells, whole statistics, and what is known of them; statistics are numbered from the block's first.
+// How much of a block a worker takes at a time.
+struct BlockExtents {
+  Index cells, stats;  // of the block: whole statistics
+  Index chunk;         // cells whose sums are taken together
+};
+
+// A block of cells, whole statistics, and what is known of them, in memory of the caller's. Statistics are numbered
+// from the block's first, cells from the first of the chunk at hand: where every cell is a statistic, the chunk is all
+// of the block.
 template <class T>
 struct StatisticsBlock : CellRange {
-  StatisticsBlock(const CellRange& range, const Traversal& t)
+  StatisticsBlock(const CellRange& range, const Traversal& t, Index chunk_cells, Arena memory)
       : CellRange(range), cell(t.cell_number(range.group, range.k0)), stat(t.first_stat(cell)),
-        stats(range.size() / t.granule * t.granule_stats) {}
+        stats(range.size() / t.granule * t.granule_stats), chunk(range) {
+    for (T** const array : {&estimate, &hi, &lo, &rstd, &scale, &shift}) *array = memory.take<T>(stats);
+    m2 = memory.take<double>(stats);
+    rest = memory;
+    cell_estimate = memory.take<T>(chunk_cells);
+    for (double** const array : {&sum_d, &sum_d2}) *array = memory.take<double>(chunk_cells);
+    for (double** const array : {&total_d, &total_d2}) {
+      *array = t.granule == 1 ? (array == &total_d ? sum_d : sum_d2) : memory.take<double>(stats);
+    }
+    is_done = memory.take<unsigned char>(stats);
+    beside_sums = memory;
+  }
 
-  Index cell, stat, stats;                  // number of the first cell and of the first statistic; how many statistics
-  alignas(kLine) PerCell<T> estimate;       // of the mean, by statistic
-  alignas(kLine) PerCell<T> cell_estimate;  // the same by cell
-  alignas(kLine) PerCell<double> sum_d, sum_d2;  // by cell, then by statistic
-  alignas(kLine) PerCell<T> hi, lo, rstd;        // by statistic
-  alignas(kLine) PerCell<T> scale, shift;        // xhat = (hi - x) * scale + shift, by statistic
+  // Bytes of the arrays that last, and of those that only the sums need.
+  static Index lasting_bytes(Index stats) { return 6 * Arena::bytes<T>(stats) + Arena::bytes<double>(stats); }
+  static Index sum_bytes(const BlockExtents& n, Index granule) {
+    const Index totals = granule == 1 ? 0 : 2 * Arena::bytes<double>(n.stats);
+    return Arena::bytes<T>(n.chunk) + 2 * Arena::bytes<double>(n.chunk) + totals + Arena::bytes<char>(n.stats);
+  }
 
-  StatisticArrays arrays(Index from) { return {hi + from, lo + from, rstd + from, scale + from, shift + from}; }
+  Index cell, stat, stats;  // number of the first cell and of the first statistic; how many statistics
+  T* estimate;              // of the mean, by statistic
+  T *hi, *lo, *rstd;        // by statistic
+  T *scale, *shift;         // xhat = (hi - x) * scale + shift, by statistic
+  double* m2;               // sums of squared deviations, by statistic
+  double *total_d, *total_d2;
+  unsigned char* is_done;  // by statistic, once one was doubtful
+  Arena rest;              // free once the statistics are known
+
+  CellRange chunk;
+  T* cell_estimate;  // by cell of the chunk, as are the sums
+  double *sum_d, *sum_d2;
+  Arena beside_sums;  // free while they are summed
+
+  StatisticArrays arrays() { return {hi, lo, rstd, scale, shift}; }
   void set(Index s, const Statistic<T>& statistic) {
     hi[s] = statistic.hi;
     lo[s] = statistic.lo;
@@ -62,43 +94,37 @@ class FindStatistics {
   using T = ParamOf<Scalar>;
   using Block = StatisticsBlock<T>;
 
+  // Adds the sums of the deviations of a range of cells.
+  using Reduce = FunctionRef<void(const CellRange& range, double* sum_d, double* sum_d2)>;
+
   // Both outlive this.
   FindStatistics(const ForwardArguments<Scalar>& arguments, const Traversal& traversal)
       : a_(arguments), t_(traversal) {}
 
-  // Finds what is known of a block; reduce_all adds the sums of the block's deviations to it.
-  void run(Block& block, FunctionRef<void()> reduce_all) const {
-    if (a_.is_frozen()) {
-      thaw(block);
-    } else {
-      estimate(block);
-      constexpr int kAttempts = 3;
-      bool again = true;
-      for (int attempt = 1; again; ++attempt) {
-        std::fill_n(block.sum_d, block.size(), 0.0);
-        std::fill_n(block.sum_d2, block.size(), 0.0);
-        reduce_all();
-        fold(block, block.sum_d);
-        fold(block, block.sum_d2);
-        again = !take_sums(block, attempt == kAttempts);
-      }
+  // Finds the statistics of a block whose sums `reduce` takes, by way of this class's own, `chunk` cells at a time.
+  void run(Block& block, Index chunk, const Reduce& reduce) {
+    factor_ = 1;
+    for_each_chunk_of(block, chunk, [&](const CellRange&) { sample(block); });
+    if (t_.granule == 1) copy_run(block.cell_estimate, block.stats, block.estimate);
+    for (attempt_ = 1;; ++attempt_) {
+      sum(block, chunk, reduce);
+      if (take_sums(block)) break;
     }
     if (a_.saved.hi != nullptr) save(block);
   }
 
-  // Adds the sums of the deviations of positions [p0, p1) of the lines of a block, or of a range of its cells with sums
-  // of its own; where rows are dense, the reads of x that come `ahead` elements later are prepared.
-  void reduce(const Block& block, Index p0, Index p1, Index ahead, double* sum_d, double* sum_d2) const {
-    reduce(block, block, p0, p1, ahead, sum_d, sum_d2);
-  }
+  // Adds the sums of the deviations of positions [p0, p1) of the lines of a range of the chunk's cells; where rows are
+  // dense, the reads of x that come `ahead` elements later are prepared. `memory` is for a column reduction's panel.
   void reduce(const Block& block, const CellRange& range, Index p0, Index p1, Index ahead, double* sum_d,
-              double* sum_d2) const {
+              double* sum_d2, Arena memory) const {
     if (range.size() == 0) return;
-    const T* const estimate = block.cell_estimate + (range.k0 - block.k0);
+    const T* const estimate = block.cell_estimate + (range.k0 - block.chunk.k0);
+    T* const panel = t_.walk.columns() ? memory.take<T>(panel_size<T>(range.size())) : nullptr;
+    if (factor_ != 1) return reduce_scaled(range, p0, p1, estimate, sum_d, sum_d2, panel);
     t_.walk.visit(range.group, range.k0, range.k1, p0, p1, [&](const Tile& tile) {
       const Rows<Scalar> x{a_.x + tile.offset, tile.stride};
       if (t_.walk.columns()) {
-        column_reduce(Deviations<Scalar, PerColumn<T>>{x, {estimate}}, tile, sum_d, sum_d2);
+        column_reduce(Deviations<Scalar, PerColumn<T>>{x, {estimate}}, tile, sum_d, sum_d2, panel);
       } else {
         row_reduce(Deviations<Scalar, PerRow<T>>{x, {estimate}}, tile, sum_d, sum_d2, ahead);
       }
@@ -108,37 +134,91 @@ class FindStatistics {
  private:
   static_assert(Cut::kBlockCells % TakeSums::kMostTogether == 0, "tensornorm: arrays by cell hold whole vectors");
 
-  // The cells of a statistic share an estimate, so that their sums simply add up.
-  void estimate(Block& block) const {
-    if (!a_.centred) {
-      std::fill_n(block.estimate, block.stats, T(0));
-      return std::fill_n(block.cell_estimate, block.size(), T(0)), void();
-    }
-    const Scalar* const x = a_.x + t_.walk.cell_offset(block.group, block.k0);
-    T* const by_cell = block.cell_estimate;
-    if (t_.walk.columns()) {
-      core::run(SampleColumns<Scalar>{x, block.size(), t_.places, by_cell});
+  // What squares overflow or underflow without is summed again with one of these: no deviation of a T is too large or
+  // too small then. (Sums of double hold deviations of doubles from 1e-150 to 1e150.)
+  static constexpr bool is_double = std::is_same<T, double>::value;
+  static double scaled_down() { return is_double ? 0x1p-516 : 0x1p-68; }
+  static double scaled_up() { return is_double ? 0x1p950 : 0x1p90; }
+
+  // Calls use(range) for the block's cells, `most` at a time and in order, as the chunk at hand. A run of cells of one
+  // statistic is cut as Fold asks for it, and no chunk is narrower than a vector.
+  template <class Use>
+  void for_each_chunk_of(Block& block, Index most, const Use& use) const {
+    const auto take = [&](Index k0, Index k1) {
+      block.chunk = {block.group, k0, k1};
+      use(block.chunk);
+    };
+    if (block.size() <= most) return take(block.k0, block.k1);
+    const Index run = t_.cells.back().extent;
+    if (run <= most) {
+      const Index runs = block.size() / run, of_chunk = most / run, chunks = (runs + of_chunk - 1) / of_chunk;
+      for (Index i = 0; i < chunks; ++i) {
+        take(block.k0 + part_begin(runs, i, chunks) * run, block.k0 + part_begin(runs, i + 1, chunks) * run);
+      }
     } else {
-      core::run(SampleRows<Scalar>{x, t_.walk.cell_stride(), block.size(), t_.walk.run(), t_.places, by_cell});
+      for (Index k = block.k0; k < block.k1; k += run) for_each_chunk(k, k + run, most, take);
     }
-    if (t_.granule == 1) return copy_run(by_cell, block.size(), block.estimate);
-    std::fill_n(block.estimate, block.stats, T(0));
-    for_each_run(t_.cells, block.cell, block.size(), [&](const Run& run) { add_samples(run, by_cell, block); });
-    spread_estimates(block);
   }
 
-  // What a run adds to the means of its statistics: of a long run in one statistic, a few cells spread over it.
-  void add_samples(const Run& run, const T* by_cell, Block& block) const {
+  // ---- estimates: the cells of a statistic share one, so that their sums simply add up
+
+  // What the chunk's cells add to them; by cell, where every cell is a statistic.
+  void sample(Block& block) const {
+    const CellRange& chunk = block.chunk;
+    T* const by_cell = block.cell_estimate;
+    if (chunk.k0 == block.k0) std::fill_n(block.estimate, block.stats, T(0));
+    if (!a_.centred) return std::fill_n(by_cell, chunk.size(), T(0)), void();
+    const Scalar* const x = a_.x + t_.walk.cell_offset(chunk.group, chunk.k0);
+    if (t_.walk.columns()) {
+      core::run(SampleColumns<Scalar>{x, chunk.size(), t_.places, by_cell});
+    } else {
+      core::run(SampleRows<Scalar>{x, t_.walk.cell_stride(), chunk.size(), t_.walk.run(), t_.places, by_cell});
+    }
+    if (t_.granule == 1) return;
+    const Index cell = t_.cell_number(chunk.group, chunk.k0), of_run = t_.cells.back().extent;
+    Index in = cell % of_run;
+    for_each_run(t_.cells, cell, chunk.size(), [&](const Run& run) {
+      add_samples(run, in, of_run, by_cell, block);
+      in = 0;
+    });
+  }
+
+  // What a piece of a run of cells, `in` from its start, adds to the means of its statistics: of a long run in one
+  // statistic, a few cells spread over it.
+  void add_samples(const Run& run, Index in, Index of_run, const T* by_cell, Block& block) const {
     constexpr Index kEnough = 16;
     const double share = static_cast<double>(t_.granule_stats) / static_cast<double>(t_.granule);
-    const Index n = run.stat_stride == 0 ? (std::min)(run.n, kEnough) : run.n;
-    const T weight = static_cast<T>(share * static_cast<double>(run.n) / static_cast<double>(n));
+    const Index n = run.stat_stride == 0 ? (std::min)(of_run, kEnough) : of_run;
+    const T weight = static_cast<T>(share * static_cast<double>(of_run) / static_cast<double>(n));
     T* const to = block.estimate + (run.stat - block.stat);
-    for (Index k = 0; k < n; ++k) to[k * run.stat_stride] += by_cell[run.first + k * run.n / n] * weight;
+    for (Index k = (in * n + of_run - 1) / of_run; k < n; ++k) {
+      const Index at = k * of_run / n - in;
+      if (at >= run.n) return;
+      to[at * run.stat_stride] += by_cell[run.first + at] * weight;
+    }
   }
 
-  void spread_estimates(Block& block) const {
-    for_each_run(t_.cells, block.cell, block.size(), [&](const Run& run) {
+  // ---- sums
+
+  void sum(Block& block, Index chunk, const Reduce& reduce) const {
+    const bool folds = t_.granule > 1;
+    Fold fold_d(t_.cells, block.stat, block.total_d), fold_d2(t_.cells, block.stat, block.total_d2);
+    if (folds) {
+      for (double* const totals : {block.total_d, block.total_d2}) std::fill_n(totals, block.stats, 0.0);
+    }
+    for_each_chunk_of(block, chunk, [&](const CellRange& range) {
+      const Index cell = t_.cell_number(range.group, range.k0), n = range.size();
+      if (folds || attempt_ > 1) spread_estimates(block, cell, n);
+      for (double* const sums : {block.sum_d, block.sum_d2}) std::fill_n(sums, n, 0.0);
+      reduce(range, block.sum_d, block.sum_d2);
+      if (!folds) return;
+      fold_d.add(cell, n, block.sum_d);
+      fold_d2.add(cell, n, block.sum_d2);
+    });
+  }
+
+  void spread_estimates(Block& block, Index cell, Index n) const {
+    for_each_run(t_.cells, cell, n, [&](const Run& run) {
       const T* const from = block.estimate + (run.stat - block.stat);
       T* const to = block.cell_estimate + run.first;
       if (run.stat_stride == 0) return fill_run(to, run.n, *from);
@@ -146,91 +226,89 @@ class FindStatistics {
     });
   }
 
-  // Values by cell become their sums by statistic.
-  void fold(const Block& block, double* values) const {
-    if (t_.granule == 1) return;
-    alignas(kLine) PerCell<double> totals;
-    std::fill_n(totals, block.stats, 0.0);
-    for_each_run(t_.cells, block.cell, block.size(), [&](const Run& run) {
-      add_run(values + run.first, run.n, totals + (run.stat - block.stat), run.stat_stride);
-    });
-    std::copy_n(totals, block.stats, values);
-  }
-
-  // Statistics from the sums. False when an estimate was too far off and is now a better one.
-  bool take_sums(Block& block, bool last_attempt) const {
-    constexpr bool in_lanes = std::is_same<T, float>::value;
-    const double n = static_cast<double>(t_.stat_size), share = 1 / n, least = least_trusted_var<T>(a_.eps);
-    if constexpr (in_lanes) {
-      bool trusted = false;
-      core::run(TakeSums{block.stats, n, a_.eps, least, a_.centred, block.estimate, block.sum_d, block.sum_d2,
-                         block.arrays(0), &trusted});
-      if (trusted) return true;
-    }
-    bool done = true;
-    for (Index s = 0; s < block.stats; ++s) {
-      const double estimate = static_cast<double>(block.estimate[s]), sum = a_.centred ? -block.sum_d[s] : 0;
-      Moments m{t_.stat_size, estimate, sum * share, block.sum_d2[s]};
-      if (!in_lanes) m = moments_about(estimate, t_.stat_size, share, sum, block.sum_d2[s]);
-      double var = m.m2 * share;
-      const bool is_doubtful = is_far(m) || !(var >= least && var < kInfinity);  // also where anything is NaN
-      if (in_lanes && !is_doubtful) continue;
-      if (is_doubtful) {
-        done = mend(block, s, last_attempt, m) && done;
-        var = m.var();
+  // By the baseline's kernels, as these sums are rare.
+  __attribute__((cold, noinline)) void reduce_scaled(const CellRange& range, Index p0, Index p1, const T* estimate,
+                                                     double* sum_d, double* sum_d2, T* panel) const {
+    const T down = static_cast<T>((std::min)(factor_, 1.0)), up = static_cast<T>((std::max)(factor_, 1.0));
+    t_.walk.visit(range.group, range.k0, range.k1, p0, p1, [&](const Tile& tile) {
+      const Rows<Scalar> x{a_.x + tile.offset, tile.stride};
+      if (t_.walk.columns()) {
+        using Functor = ScaledDeviations<Scalar, PerColumn<T>>;
+        run_baseline<kFlags>(ColumnReduce<Functor>{
+            {{x, {estimate}}, {&down, kNone}, {&up, kNone}}, tile.rows, tile.cols, sum_d, sum_d2, panel});
+      } else {
+        using Functor = ScaledDeviations<Scalar, PerRow<T>>;
+        run_baseline<kFlags>(RowReduce<Functor>{
+            {{x, {estimate}}, {&down, kNone}, {&up, kNone}}, tile.rows, tile.cols, 0, sum_d, sum_d2});
       }
-      block.set(s, finish<T>(m, var, a_.eps));
-      block.sum_d2[s] = m.m2;
-    }
-    if (!done) spread_estimates(block);
-    return done;
+    });
   }
 
-  // Moments that cannot be trusted: a better estimate to try again with (false), or the exact path.
-  __attribute__((cold, noinline)) bool mend(Block& block, Index s, bool last_attempt, Moments& m) const {
-    if (!last_attempt && is_far(m) && std::isfinite(m.mean())) {
-      block.estimate[s] = static_cast<T>(m.mean());
-      return false;
-    }
-    if (needs_exact_path<T>(m, a_.eps)) m = exact_moments(block, s);
-    return true;
-  }
+  // ---- statistics from the sums
 
-  Moments exact_moments(const Block& block, Index s) const {
-    return ExactMoments<T>::of(
-        [&](const auto& take) {
-          Odometer cell(t_.cells, block.cell);
-          for (Index k = block.k0; k < block.k1; ++k, cell.next()) {
-            if (cell.stat() != block.stat + s) continue;
-            t_.walk.visit(block.group, k, k + 1, 0, t_.walk.line(), [&](const Tile& tile) {
-              for (Index r = 0; r < tile.rows; ++r) {
-                for (Index c = 0; c < tile.cols; ++c) take(static_cast<T>(a_.x[tile.offset + r * tile.stride + c]));
-              }
-            });
-          }
-        },
-        a_.centred);
-  }
-
-  void thaw(Block& block) const {
-    for_each_run(t_.statistics, block.stat, block.stats, [&](const Run& run) {
-      constexpr bool in_lanes = std::is_same<T, float>::value;
-      const Index i = run.first;
-      const bool are_neighbours = in_lanes && run.stat_stride == 1 && run.n >= Thaw::kFewest;
-      if constexpr (in_lanes) {
+  // False when some must be summed again, about a better estimate or by another factor.
+  bool take_sums(Block& block) {
+    const double n = static_cast<double>(t_.stat_size);
+    if constexpr (!is_double) {
+      if (factor_ == 1) {
         bool trusted = false;
-        if (are_neighbours) {
-          core::run(
-              Thaw{run.n, a_.eps, a_.frozen_mean + run.stat, a_.frozen_var + run.stat, block.arrays(i), &trusted});
-        }
-        if (trusted) return;
+        core::run(TakeSums{block.stats, n, a_.eps, least_trusted_var<T>(a_.eps), a_.centred, block.estimate,
+                           block.total_d, block.total_d2, block.m2, block.arrays(), &trusted});
+        if (trusted) return true;
       }
-      for (Index k = 0, from = run.stat; k < run.n; ++k, from += run.stat_stride) {
-        const double var = static_cast<double>(a_.frozen_var[from]);
-        if (are_neighbours && Thaw::can_trust(var + a_.eps)) continue;
-        block.set(i + k, {a_.frozen_mean[from], 0, reciprocal_std<T>(var, a_.eps)});
+    }
+    return take_each(block, n);
+  }
+
+  bool take_each(Block& block, double n) {
+    if (attempt_ == 1) std::fill_n(block.is_done, block.stats, static_cast<unsigned char>(false));
+    Doubts doubts;
+    for (Index s = 0; s < block.stats; ++s) {
+      if (attempt_ > 1 && block.is_done[s] != 0) continue;
+      const double share = 1 / n, estimate = static_cast<double>(block.estimate[s]),
+                   sum = a_.centred ? -block.total_d[s] : 0;
+      Moments m = moments_about(estimate * factor_, t_.stat_size, share, sum, block.total_d2[s]);
+      if (!is_double && factor_ == 1) m = {t_.stat_size, estimate, sum * share, block.m2[s]};
+      if (is_doubtful(block, s, m, n, doubts)) continue;
+      m = {t_.stat_size, estimate, m.correction / factor_, m.m2 / factor_ / factor_};
+      block.is_done[s] = static_cast<unsigned char>(true);
+      block.m2[s] = m.m2;
+      if (is_double || factor_ != 1 || !is_trusted(m, m.m2 * share, n, 1)) {
+        block.set(s, finish<T>(m, m.m2 * share, a_.eps));
       }
-    });
+    }
+    if (doubts.distant == 0 && doubts.unfit > 0) factor_ = doubts.overflowed > 0 ? scaled_down() : scaled_up();
+    return doubts.distant + doubts.unfit == 0;
+  }
+
+  // Statistics to be summed again: about a better estimate; by another factor, of them those that overflowed.
+  struct Doubts {
+    Index distant = 0, unfit = 0, overflowed = 0;
+  };
+
+  // Whether the estimate was near, and the squares neither overflowed nor underflowed; moments in units of 1 / factor.
+  bool is_trusted(const Moments& m, double var, double n, double factor) const {
+    const bool is_near = n * m.correction * m.correction - m.m2 <= hidden_by(a_.eps, n) * factor * factor;
+    const double least = factor > 1 ? 0 : least_trusted_var<T>(factor == 1 ? a_.eps : 0);
+    return is_near && var < kInfinity && var >= least;
+  }
+
+  // Whether moments of these sums cannot be what is looked for, as far as another attempt can find it.
+  __attribute__((cold, noinline)) bool is_doubtful(Block& block, Index s, const Moments& m, double n,
+                                                   Doubts& doubts) const {
+    constexpr int kAttempts = 6;
+    const double var = m.m2 / n, mean = (m.estimate + m.correction) / factor_;
+    if (is_trusted(m, var, n, factor_) || attempt_ == kAttempts) return false;
+    if (is_far(m) && std::isfinite(mean)) {
+      if (static_cast<T>(mean) == block.estimate[s]) return false;
+      block.estimate[s] = static_cast<T>(mean);
+      return ++doubts.distant, true;
+    }
+    const bool overflowed = !(var < kInfinity);
+    if (overflowed ? factor_ == scaled_down() : factor_ == scaled_up()) return false;
+    if (!std::isfinite(block.estimate[s])) block.estimate[s] = 0;
+    doubts.overflowed += overflowed ? 1 : 0;
+    return ++doubts.unfit, true;
   }
 
   void save(const Block& block) const {
@@ -238,12 +316,14 @@ class FindStatistics {
       put_run(block.hi, run, a_.saved.hi);
       put_run(block.lo, run, a_.saved.lo);
       put_run(block.rstd, run, a_.saved.rstd);
-      if (a_.saved.m2 != nullptr) put_run(block.sum_d2, run, a_.saved.m2);
+      if (a_.saved.m2 != nullptr) put_run(block.m2, run, a_.saved.m2);
     });
   }
 
   const ForwardArguments<Scalar>& a_;
   const Traversal& t_;
+  double factor_ = 1;  // what the sums of the block at hand are taken by
+  int attempt_ = 1;
 };
 
 }  // namespace core

@@ -13,96 +13,273 @@ class Forward {
  public:
   Forward(const ForwardArguments<Scalar>& arguments, const Traversal& traversal)
       : a_(arguments), t_(traversal), cut_(t_.cut),
-        streams_(a_.x != a_.y && outgrows_cache(2 * t_.plan.count() * static_cast<Index>(sizeof(Scalar)))) {}
+        streams_(a_.x != a_.y && outgrows_cache(2 * t_.elements * static_cast<Index>(sizeof(Scalar)))) {}
 
   Forward(const Forward&) = delete;
   Forward& operator=(const Forward&) = delete;
 
+  // Doubles with which so many threads take blocks whole. One thread can do without: it takes what the stack holds.
+  Index workspace_size(Index threads) const {
+    if (a_.is_frozen()) return 0;
+    const bool shares_parts = threads > 1 && cut_.parts > 1;
+    const Index sums = shares_parts ? PartSums::doubles(cut_.parts, cut_.block_cells) : 0;
+    return sums + threads * worker_size(shares_parts) + copies_size();
+  }
+
   // Once.
-  void run(const Runner& runner);
+  void run(const Runner& runner, double* workspace);
 
  private:
   using T = ParamOf<Scalar>;
   using Block = StatisticsBlock<T>;
 
-  // Too few blocks to share: their lines are cut, and the sums of the parts are added in order.
-  void run_in_parts(const Runner& runner, Index b) const {
-    Block block(cut_.block(b), t_);
-    const Index line = t_.walk.line(), elements = block.size() * line;
-    PartSums sums(block.size());
-    const FindStatistics<Scalar> statistics(a_, t_);
-    statistics.run(block, [&] {
-      runner(cut_.parts * cut_.pieces, elements, [&](Index unit) {
-        const Index part = unit / cut_.pieces;
-        const Index p0 = part_begin(line, part, cut_.parts), p1 = part_begin(line, part + 1, cut_.parts);
-        const CellRange piece = cut_.piece(block, unit % cut_.pieces);
-        const Index first = piece.k0 - block.k0, n = piece.size();
-        statistics.reduce(block, piece, p0, p1, 0, sums.clear_p(part, first, n), sums.clear_pq(part, first, n));
-      });
-      sums.add_to(cut_.parts, block.sum_d, block.sum_d2);
-    });
-    runner.backwards(cut_.map_parts, elements, [&](Index part) {
-      normalize(block, part, cut_.map_parts, ahead(b));
-      if (streams_) finish_streaming();
-    });
+  // What a worker takes at a time: of a block, of fine cells and of parameters that must be copied.
+  struct Extents : BlockExtents {
+    Index fine, params;
+  };
+
+  // ---- memory
+
+  Extents extents(Index cells, Index chunk, Index fine, Index params) const {
+    return {{cells, (cells + t_.granule - 1) / t_.granule * t_.granule_stats, chunk}, fine, params};
+  }
+  Extents whole() const {
+    const Index cells = cut_.block_cells;
+    return extents(cells, cells, (std::min)(cells * t_.fineness, Cut::kBlockCells),
+                   (std::min)(t_.walk.line(), Cut::kBlockCells));
+  }
+  // Less of everything, so that it fits the stack: a portion of a block, and of that a chunk.
+  Extents local() const {
+    constexpr Index kMost = 128, kLeast = 32, kStep = Cut::kLineCells;
+    for (Index chunk = kMost;; chunk -= kStep) {
+      const Index cells = (std::min)(cut_.block_cells, (std::max)(chunk, t_.granule));
+      const Extents e = extents(cells, (std::min)(cells, chunk), chunk, chunk);
+      if (chunk == kLeast || bytes(e) <= kLocalBytes) return e;
+    }
+  }
+
+  Index bytes(const Extents& e) const {
+    Index sums = Block::sum_bytes(e, t_.granule), coefficients = 0;
+    if (t_.walk.columns()) sums += panel_size<T>(e.chunk) * static_cast<Index>(sizeof(T));
+    if (cut_.parts > 1) sums += 2 * Arena::bytes<double>(e.chunk);
+    if (!t_.across) coefficients += 3 * Arena::bytes<T>(e.fine);
+    if (t_.across && t_.granule > 1) coefficients += 3 * Arena::bytes<T>(e.chunk);
+    if (t_.across && LineParams::contiguous_run(t_.line_params) == 0) coefficients += 2 * Arena::bytes<T>(e.params);
+    return Block::lasting_bytes(e.stats) + (std::max)(sums, coefficients);
+  }
+
+  // Doubles of a worker's own in the workspace; 0 where the stack holds blocks whole.
+  Index worker_size(bool always) const {
+    const Index size = bytes(whole());
+    return always || size > kLocalBytes ? (size + 2 * kLine) / static_cast<Index>(sizeof(double)) : 0;
+  }
+
+  Arena memory_of(Index worker, LocalMemory& local) const {
+    return worker_size_ == 0 ? Arena(local.bytes) : Arena(workers_ + worker * worker_size_);
   }
 
   // Where many rows read parameters, they read copies that begin with a line: a vector that lies in two lines is two
   // reads (measured with AVX-512, of 512 rows: 64 to 512 floats take 1.04 to 1.14 times as long). As many rows pay for
-  // the copies several times over; longer ones, whose copies the stack would have to hold, are few in a cache.
-  void align_parameters() {
+  // the copies several times over; longer ones are few in a cache.
+  Index copies_size() const {
     constexpr Index kManyRows = 16;
-    if (!t_.across || t_.params > Cut::kBlockCells || t_.plan.count() < kManyRows * t_.params) return;
-    copy_run(a_.gamma, t_.params, gamma_);
-    a_.gamma = gamma_;
-    if (a_.beta == nullptr) return;
-    copy_run(a_.beta, t_.params, beta_);
-    a_.beta = beta_;
+    const bool pays = t_.across && t_.params <= Cut::kBlockCells && t_.elements >= kManyRows * t_.params;
+    return pays ? (2 * Arena::bytes<T>(t_.params) + kLine) / static_cast<Index>(sizeof(double)) : 0;
   }
 
-  Index ahead(Index b) const { return streams_ ? cut_.ahead(t_.walk, b) : 0; }
-
-  // Part `part` of `parts` of a block; the reads of x that come `ahead` elements later are prepared.
-  void normalize(const Block& block, Index part, Index parts, Index ahead) const {
-    const Index stretches = cut_.stretches(block.size() * t_.walk.line() / parts);
-    for (Index i = stretches - 1; i >= 0; --i) {
-      if (t_.across) {
-        normalize_across(block, part * stretches + i, parts * stretches, ahead);
-      } else {
-        normalize_fine(block, part * stretches + i, parts * stretches, ahead);
-      }
+  void copy_parameters(Arena memory) {
+    for (const T** const array : {&a_.gamma, &a_.beta}) {
+      if (*array == nullptr) continue;
+      T* const copy = memory.take<T>(t_.params);
+      copy_run(*array, t_.params, copy);
+      *array = copy;
     }
   }
 
-  void normalize_fine(const Block& block, Index part, Index parts, Index ahead) const {
-    t_.visit_fine(block.k0, block.k1, part, parts, [&](Index c0, Index c1, Index p0, Index p1) {
-      alignas(kLine) PerCell<T> hi, scale, shift;
-      for_each_run(t_.fine_cells, t_.fine_number(block.group, c0), c1 - c0, [&](const Run& run) {
-        const bool is_one = run.stat_stride == 0 && run.param_stride == 0;
-        Run rest = run;
-        rest.stat -= block.stat;
-        if (is_one) rest.n = 1;
-        if (run.stat_stride <= 1 && run.param_stride == 1) fold_each<Vec<T, 4>, 4>(block, rest, hi, scale, shift);
-        fold_each<T, 1>(block, rest, hi, scale, shift);
-        if (!is_one) return;
-        for (T* const array : {hi, scale, shift}) fill_run(array + run.first, run.n, array[run.first]);
+  // ---- the blocks
+
+  // Portions of a block, for what the stack does not hold whole.
+  template <class Use>
+  void each_portion(const CellRange& block, const Use& use) const {
+    const Index n = Cut::portions(block.size(), t_.granule, extents_.cells);
+    for (Index i = 0; i < n; ++i) use(Cut::portion(block, t_.granule, i, n));
+  }
+
+  void run_blocks(const Runner& runner) const {
+    const Index units = (std::min)(cut_.blocks, Cut::kUnits);
+    runner.last(units, t_.elements, [&](Index unit, Index worker) {
+      LocalMemory local;
+      for (Index b = part_begin(cut_.blocks, unit, units); b < part_begin(cut_.blocks, unit + 1, units); ++b) {
+        each_portion(cut_.block(b), [&](const CellRange& range) {
+          if (range.size() > 0) run_block(range, ahead(b), memory_of(worker, local));
+        });
+      }
+      if (streams_) finish_streaming();
+    });
+  }
+
+  void run_block(const CellRange& range, Index ahead, Arena memory) const {
+    Block block(range, t_, extents_.chunk, memory);
+    FindStatistics<Scalar> statistics(a_, t_);
+    statistics.run(block, extents_.chunk, [&](const CellRange& chunk, double* sum_d, double* sum_d2) {
+      statistics.reduce(block, chunk, 0, t_.walk.line(), ahead, sum_d, sum_d2, block.beside_sums);
+    });
+    normalize(block, 0, 1, ahead, block.rest);
+  }
+
+  // Too few blocks to share: their lines are cut, and the sums of the parts are added in order.
+  __attribute__((noinline)) void run_in_parts(const Runner& runner, Index b) const {
+    LocalMemory local;
+    each_portion(cut_.block(b), [&](const CellRange& range) {
+      Block block(range, t_, extents_.chunk, memory_of(0, local));
+      FindStatistics<Scalar> statistics(a_, t_);
+      statistics.run(block, extents_.chunk, [&](const CellRange& chunk, double* sum_d, double* sum_d2) {
+        if (sums_ == nullptr) return add_parts(statistics, block, chunk, sum_d, sum_d2);
+        share_parts(runner, statistics, block, sum_d, sum_d2);
       });
-      t_.fine.visit(block.group, c0, c1, p0, p1, [&](const Tile& tile) {
-        if (t_.fine.columns()) {
-          put(PerColumn<T>{hi}, PerColumn<T>{scale}, PerColumn<T>{shift}, every_row(kOne<T>), every_row(kZero<T>), tile,
-              ahead);
-        } else {
-          put(PerRow<T>{hi}, PerRow<T>{scale}, PerRow<T>{shift}, every_column(kOne<T>), every_column(kZero<T>), tile,
-              ahead);
-        }
+      runner.backwards(cut_.map_parts, block.size() * t_.walk.line(), [&](Index part, Index worker) {
+        normalize(block, part, cut_.map_parts, ahead(b), worker == 0 ? block.rest : memory_of(worker, local));
+        if (streams_) finish_streaming();
       });
     });
   }
 
-  // y = (hi - x) * scale + shift for the cells of a run, as many `together` as a V holds; leaves the rest of the run.
+  // One part after the other.
+  void add_parts(const FindStatistics<Scalar>& statistics, const Block& block, const CellRange& chunk, double* sum_d,
+                 double* sum_d2) const {
+    const Index line = t_.walk.line(), n = chunk.size();
+    Arena memory = block.beside_sums;
+    double *const p = memory.take<double>(n), *const pq = memory.take<double>(n);
+    for (Index part = 0; part < cut_.parts; ++part) {
+      for (double* const sums : {p, pq}) std::fill_n(sums, n, 0.0);
+      statistics.reduce(block, chunk, part_begin(line, part, cut_.parts), part_begin(line, part + 1, cut_.parts), 0, p,
+                        pq, memory);
+      for (Index i = 0; i < n; ++i) sum_d[i] += p[i];
+      for (Index i = 0; i < n; ++i) sum_d2[i] += pq[i];
+    }
+  }
+
+  void share_parts(const Runner& runner, const FindStatistics<Scalar>& statistics, const Block& block, double* sum_d,
+                   double* sum_d2) const {
+    const Index line = t_.walk.line();
+    PartSums sums(sums_, cut_.parts, block.size());
+    runner(cut_.parts * cut_.pieces, block.size() * line, [&](Index unit, Index worker) {
+      const Index part = unit / cut_.pieces;
+      const Index p0 = part_begin(line, part, cut_.parts), p1 = part_begin(line, part + 1, cut_.parts);
+      const CellRange piece = cut_.piece(block, unit % cut_.pieces);
+      const Index first = piece.k0 - block.k0, n = piece.size();
+      const Arena memory = worker == 0 ? block.beside_sums : Arena(workers_ + worker * worker_size_);
+      statistics.reduce(block, piece, p0, p1, 0, sums.clear_p(part, first, n), sums.clear_pq(part, first, n), memory);
+    });
+    sums.add_to(cut_.parts, sum_d, sum_d2);
+  }
+
+  void run_given(const Runner& runner) const {
+    const Index parts = cut_.map_parts, units = parts > 1 ? parts : (std::min)(cut_.blocks, Cut::kUnits);
+    for (Index b = 0, all = parts > 1 ? cut_.blocks : 1; b < all; ++b) {
+      runner(units, t_.elements / all, [&](Index unit, Index) {
+        if (parts > 1) {
+          normalize_given(cut_.block(b), unit, parts, ahead(b));
+        } else {
+          const Index end = part_begin(cut_.blocks, unit + 1, units);
+          for (Index i = part_begin(cut_.blocks, unit, units); i < end; ++i) {
+            normalize_given(cut_.block(i), 0, 1, ahead(i));
+          }
+        }
+        if (streams_) finish_streaming();
+      });
+    }
+  }
+
+  // ---- y
+
+  struct Coefficients {
+    T *hi, *scale, *shift;
+  };
+
+  Index ahead(Index b) const { return streams_ ? cut_.ahead(t_.walk, b) : 0; }
+
+  // Part `part` of `parts` of a block; the reads of x that come `ahead` elements later are prepared.
+  void normalize(const Block& block, Index part, Index parts, Index ahead, Arena memory) const {
+    const Index stretches = cut_.stretches(block.size() * t_.walk.line() / parts);
+    for (Index i = stretches - 1; i >= 0; --i) {
+      if (t_.across) {
+        normalize_across(block, part * stretches + i, parts * stretches, ahead, memory);
+      } else {
+        normalize_fine(block, part * stretches + i, parts * stretches, ahead, memory);
+      }
+    }
+  }
+
+  void normalize_fine(const Block& block, Index part, Index parts, Index ahead, Arena memory) const {
+    const Index most = extents_.fine;
+    const Coefficients c{memory.take<T>(most), memory.take<T>(most), memory.take<T>(most)};
+    t_.visit_fine(block.k0, block.k1, part, parts, most, [&](Index c0, Index c1, Index p0, Index p1) {
+      for_each_run(t_.fine_cells, t_.fine_number(block.group, c0), c1 - c0, [&](const Run& run) {
+        Run rest = run;
+        rest.stat -= block.stat;
+        fold(block.hi, block.lo, block.rstd, rest, c);
+      });
+      put_fine(block, c0, c1, p0, p1, c, ahead);
+    });
+  }
+
+  // The same where statistics are given, each with one gamma: some coefficients at a time, made where they are needed.
+  __attribute__((noinline)) void normalize_given(const CellRange& cells, Index part, Index parts, Index ahead) const {
+    LocalMemory local;
+    Arena memory(local.bytes);
+    constexpr Index most = kLocalBytes / 3 / static_cast<Index>(sizeof(T)) / 64 * 64 - 64;
+    static_assert(3 * Arena::bytes<T>(most) <= kLocalBytes, "tensornorm: coefficients fit the stack");
+    const Coefficients c{memory.take<T>(most), memory.take<T>(most), memory.take<T>(most)};
+    t_.visit_fine(cells.k0, cells.k1, part, parts, most, [&](Index c0, Index c1, Index p0, Index p1) {
+      for_each_run(t_.fine_cells, t_.fine_number(cells.group, c0), c1 - c0, [&](const Run& run) {
+        give(run, c, p0 == 0);
+        Run rest{run.first, run.n, run.first, run.stat_stride == 0 ? 0 : 1, run.param, run.param_stride};
+        fold(c.hi, nullptr, c.scale, rest, c);
+      });
+      put_fine(cells, c0, c1, p0, p1, c, ahead);
+    });
+  }
+
+  // The given statistics of a run of cells: hi, and rstd in the place of the scale; of a run of one statistic, one.
+  void give(const Run& run, const Coefficients& c, bool saves) const {
+    const Index n = run.stat_stride == 0 ? 1 : run.n;
+    bool trusted = false;
+    if constexpr (std::is_same<T, float>::value) {
+      if (run.stat_stride <= 1) {
+        core::run(ReciprocalRoots{n, a_.eps, a_.frozen_var + run.stat, c.scale + run.first, &trusted});
+      }
+    }
+    for (Index k = 0, from = run.stat; k < n; ++k, from += run.stat_stride) {
+      c.hi[run.first + k] = a_.frozen_mean[from];
+      if (!trusted) c.scale[run.first + k] = root_of(from, run.stat_stride <= 1, c.scale[run.first + k]);
+      if (!saves || a_.saved.hi == nullptr) continue;
+      a_.saved.hi[from] = c.hi[run.first + k];
+      a_.saved.lo[from] = 0;
+      a_.saved.rstd[from] = c.scale[run.first + k];
+    }
+  }
+  T root_of(Index stat, bool has_root, T root) const {
+    const double var = static_cast<double>(a_.frozen_var[stat]);
+    const bool is_known = std::is_same<T, float>::value && has_root && ReciprocalRoots::can_trust(var + a_.eps);
+    return is_known ? root : reciprocal_std<T>(var, a_.eps);
+  }
+
+  // y = (hi - x) * scale + shift for the cells of a run, from the statistics at run.stat on; no lo is 0.
+  void fold(const T* hi, const T* lo, const T* rstd, Run run, const Coefficients& c) const {
+    const bool is_one = run.stat_stride == 0 && run.param_stride == 0;
+    const Index first = run.first, n = run.n;
+    if (is_one) run.n = 1;
+    if (run.stat_stride <= 1 && run.param_stride == 1) fold_each<Vec<T, 4>, 4>(hi, lo, rstd, run, c);
+    fold_each<T, 1>(hi, lo, rstd, run, c);
+    if (!is_one) return;
+    for (T* const array : {c.hi, c.scale, c.shift}) fill_run(array + first, n, array[first]);
+  }
+
+  // As many `together` as a V holds; leaves the rest of the run.
   // @pre with several at a time, their parameters lie side by side, and their statistics too or are one
   template <class V, Index together>
-  void fold_each(const Block& block, Run& run, T* hi, T* scale, T* shift) const {
+  void fold_each(const T* hi, const T* lo, const T* rstd, Run& run, const Coefficients& c) const {
     const auto load = [&](const T* stats, V& v) {
       if (run.stat_stride == 0) {
         v = stats[run.stat] - V{};
@@ -111,51 +288,73 @@ class Forward {
       }
     };
     for (; run.n >= together; run.n -= together, run.first += together) {
-      V mean, lo, rstd, gamma = T(1) - V{}, beta{};
-      load(block.hi, mean);
-      load(block.lo, lo);
-      load(block.rstd, rstd);
+      V mean, root, low{}, gamma = T(1) - V{}, beta{};
+      load(hi, mean);
+      load(rstd, root);
+      if (lo != nullptr) load(lo, low);
       if (a_.gamma != nullptr) std::memcpy(&gamma, a_.gamma + run.param, sizeof gamma);
       if (a_.beta != nullptr) std::memcpy(&beta, a_.beta + run.param, sizeof beta);
-      const V slope = -rstd * gamma, offset = beta + lo * slope;
-      std::memcpy(hi + run.first, &mean, sizeof mean);
-      std::memcpy(scale + run.first, &slope, sizeof slope);
-      std::memcpy(shift + run.first, &offset, sizeof offset);
+      const V slope = -root * gamma, offset = beta + low * slope;
+      std::memcpy(c.hi + run.first, &mean, sizeof mean);
+      std::memcpy(c.scale + run.first, &slope, sizeof slope);
+      std::memcpy(c.shift + run.first, &offset, sizeof offset);
       run.stat += together * run.stat_stride;
       run.param += together * run.param_stride;
     }
   }
 
-  void normalize_across(const Block& block, Index part, Index parts, Index ahead) const {
-    if (t_.granule == 1) return put_across(block, block.hi, block.scale, block.shift, part, parts, ahead);
-    alignas(kLine) PerCell<T> hi, scale, shift;
-    for_each_run(t_.cells, block.cell, block.size(), [&](const Run& run) {
-      for (Index k = 0, s = run.stat - block.stat; k < run.n; ++k, s += run.stat_stride) {
-        const Index i = run.first + k;
-        hi[i] = block.hi[s];
-        scale[i] = block.scale[s];
-        shift[i] = block.shift[s];
+  void put_fine(const CellRange& cells, Index c0, Index c1, Index p0, Index p1, const Coefficients& c,
+                Index ahead) const {
+    t_.fine.visit(cells.group, c0, c1, p0, p1, [&](const Tile& tile) {
+      if (t_.fine.columns()) {
+        put(PerColumn<T>{c.hi}, PerColumn<T>{c.scale}, PerColumn<T>{c.shift}, every_row(kOne<T>), every_row(kZero<T>),
+            tile, ahead);
+      } else {
+        put(PerRow<T>{c.hi}, PerRow<T>{c.scale}, PerRow<T>{c.shift}, every_column(kOne<T>), every_column(kZero<T>),
+            tile, ahead);
       }
     });
-    put_across(block, hi, scale, shift, part, parts, ahead);
+  }
+
+  void normalize_across(const Block& block, Index part, Index parts, Index ahead, Arena memory) const {
+    if (t_.granule == 1) {
+      return put_across(block, {block.hi, block.scale, block.shift}, part, parts, ahead, memory);
+    }
+    const Index most = extents_.chunk;
+    const Coefficients c{memory.take<T>(most), memory.take<T>(most), memory.take<T>(most)};
+    for_each_chunk(block.k0, block.k1, most, [&](Index k0, Index k1) {
+      for_each_run(t_.cells, t_.cell_number(block.group, k0), k1 - k0, [&](const Run& run) {
+        for (Index k = 0, s = run.stat - block.stat; k < run.n; ++k, s += run.stat_stride) {
+          const Index i = run.first + k;
+          c.hi[i] = block.hi[s];
+          c.scale[i] = block.scale[s];
+          c.shift[i] = block.shift[s];
+        }
+      });
+      put_across({block.group, k0, k1}, c, part, parts, ahead, memory);
+    });
   }
 
   // The coefficients of xhat by cell.
-  void put_across(const CellRange& cells, const T* hi, const T* scale, const T* shift, Index part, Index parts,
-                  Index ahead) const {
-    t_.visit_across(
-        cells.group, cells.k0, cells.k1, part, parts, [&](const Tile& tile, Index i, const LineParams& params) {
-          alignas(kLine) PerCell<T> gamma_buffer, beta_buffer;
-          const T* const gamma = params.of(a_.gamma, gamma_buffer);
-          const T* const beta = a_.beta == nullptr ? nullptr : params.of(a_.beta, beta_buffer);
-          if (t_.walk.columns()) {
-            put(PerColumn<T>{hi + i}, PerColumn<T>{scale + i}, PerColumn<T>{shift + i}, PerRowOrAll<T>{gamma},
-                beta == nullptr ? every_row(kZero<T>) : PerRowOrAll<T>{beta}, tile, ahead);
-          } else {
-            put(PerRow<T>{hi + i}, PerRow<T>{scale + i}, PerRow<T>{shift + i}, PerColumnOrAll<T>{gamma},
-                beta == nullptr ? every_column(kZero<T>) : PerColumnOrAll<T>{beta}, tile, ahead);
-          }
-        });
+  void put_across(const CellRange& cells, const Coefficients& c, Index part, Index parts, Index ahead,
+                  Arena memory) const {
+    const Index most = extents_.params;
+    const bool copies = LineParams::contiguous_run(t_.line_params) == 0;
+    T* const gamma_buffer = copies ? memory.take<T>(most) : nullptr;
+    T* const beta_buffer = copies ? memory.take<T>(most) : nullptr;
+    t_.visit_across(cells.group, cells.k0, cells.k1, part, parts, most,
+                    [&](const Tile& tile, Index i, const LineParams& params) {
+                      const T *const hi = c.hi + i, *const scale = c.scale + i, *const shift = c.shift + i;
+                      const T* const gamma = params.of(a_.gamma, gamma_buffer);
+                      const T* const beta = a_.beta == nullptr ? nullptr : params.of(a_.beta, beta_buffer);
+                      if (t_.walk.columns()) {
+                        put(PerColumn<T>{hi}, PerColumn<T>{scale}, PerColumn<T>{shift}, PerRowOrAll<T>{gamma},
+                            beta == nullptr ? every_row(kZero<T>) : PerRowOrAll<T>{beta}, tile, ahead);
+                      } else {
+                        put(PerRow<T>{hi}, PerRow<T>{scale}, PerRow<T>{shift}, PerColumnOrAll<T>{gamma},
+                            beta == nullptr ? every_column(kZero<T>) : PerColumnOrAll<T>{beta}, tile, ahead);
+                      }
+                    });
   }
 
   template <class Stat, class Param>
@@ -169,30 +368,33 @@ class Forward {
   const Traversal& t_;
   Cut cut_;
   bool streams_;
-  alignas(kLine) PerCell<T> gamma_, beta_;  // written only where they are read
+  Extents extents_{};
+  Index worker_size_ = 0;  // doubles
+  double *workers_ = nullptr, *sums_ = nullptr;
 };
 
 template <class Scalar>
-void Forward<Scalar>::run(const Runner& runner) {
-  cut_.share_among(t_.walk, t_.granule, runner.threads());
-  align_parameters();
-  if (cut_.parts > 1) {
-    for (Index b = 0; b < cut_.blocks; ++b) run_in_parts(runner, b);
-    return;
-  }
-  const FindStatistics<Scalar> statistics(a_, t_);
-  const Index units = (std::min)(cut_.blocks, Cut::kUnits);
-  runner.last(units, t_.plan.count(), [&](Index unit) {
-    for (Index b = part_begin(cut_.blocks, unit, units); b < part_begin(cut_.blocks, unit + 1, units); ++b) {
-      const CellRange range = cut_.block(b);
-      if (range.size() == 0) continue;
-      Block block(range, t_);
-      const Index next = ahead(b);
-      statistics.run(block, [&] { statistics.reduce(block, 0, t_.walk.line(), next, block.sum_d, block.sum_d2); });
-      normalize(block, 0, 1, next);
+void Forward<Scalar>::run(const Runner& runner, double* workspace) {
+  const bool shares_parts = runner.threads() > 1 && cut_.parts > 1;
+  if (!a_.is_frozen()) {
+    const bool is_whole = workspace != nullptr || worker_size(false) == 0;
+    extents_ = is_whole ? whole() : local();
+    if (workspace != nullptr) {
+      worker_size_ = worker_size(shares_parts);
+      if (shares_parts) sums_ = workspace;
+      workers_ = workspace + (shares_parts ? PartSums::doubles(cut_.parts, cut_.block_cells) : 0);
+      workspace = workers_ + runner.threads() * worker_size_;
     }
-    if (streams_) finish_streaming();
-  });
+    if (workspace != nullptr && copies_size() > 0) copy_parameters(Arena(workspace));
+  }
+  cut_.share_among(t_.walk, t_.granule, runner.threads());
+  if (a_.is_frozen()) {
+    run_given(runner);
+  } else if (cut_.parts > 1) {
+    for (Index b = 0; b < cut_.blocks; ++b) run_in_parts(runner, b);
+  } else {
+    run_blocks(runner);
+  }
 }
 
 }  // namespace core

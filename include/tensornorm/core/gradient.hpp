@@ -112,7 +112,7 @@ class GradientBatch {
   // Adds the batch to a norm, unit by unit in their order.
   void measure(const Runner& runner, NormType type, NormPart& total) const {
     Wide parts[kUnits];
-    runner(units(), elements_, [&](Index unit) {
+    runner(units(), elements_, [&](Index unit, Index) {
       NormPart part(type);
       visit(unit, [&](const Gradient& g, const Tile& tile) { g.operations->measure(g.data, tile, part); });
       parts[unit] = part.value();
@@ -121,13 +121,13 @@ class GradientBatch {
   }
 
   void scale(const Runner& runner, Wide factor) const {
-    runner(units(), elements_, [&](Index unit) {
+    runner(units(), elements_, [&](Index unit, Index) {
       visit(unit, [&](const Gradient& g, const Tile& tile) { g.operations->scale(g.data, tile, factor); });
     });
   }
 
   void clamp(const Runner& runner, double limit) const {
-    runner(units(), elements_, [&](Index unit) {
+    runner(units(), elements_, [&](Index unit, Index) {
       visit(unit, [&](const Gradient& g, const Tile& tile) { g.operations->clamp(g.data, tile, limit); });
     });
   }

@@ -47,7 +47,7 @@ struct Statistic {
   T hi = 0, lo = 0, rstd = 0;
 };
 
-// 1 / sqrt(var + eps), at most the largest T, and 0 where the sum is 0: a constant slice becomes beta. Double tensors
+// 1 / sqrt(var + eps), and 0 where that is no T: a slice that is constant, or as good as, becomes beta. Double tensors
 // take the root in long double, so that it rounds once.
 template <class T>
 T reciprocal_std(double var, double eps) {
@@ -56,7 +56,7 @@ T reciprocal_std(double var, double eps) {
   if (sum == 0) return T(0);
   const Wide result = 1 / std::sqrt(sum);
   const T largest = (std::numeric_limits<T>::max)();
-  return result > static_cast<Wide>(largest) ? largest : static_cast<T>(result);
+  return result > static_cast<Wide>(largest) ? T(0) : static_cast<T>(result);
 }
 
 template <class T>
@@ -80,43 +80,6 @@ constexpr double least_trusted_var(double eps) {
   constexpr double kTiny = std::is_same<T, double>::value ? 1e-280 : 1e-28;
   return eps < kTiny * 1e17 ? kTiny : 0;
 }
-
-// Whether moments summed in T cannot be trusted: something overflowed, or underflowed.
-template <class T>
-bool needs_exact_path(const Moments& m, double eps) {
-  return !std::isfinite(m.mean()) || !std::isfinite(m.m2) || m.var() < least_trusted_var<T>(eps);
-}
-
-// The same numbers taken one by one, in a type whose squares neither overflow nor underflow. The result holds any
-// float; of double, deviations up to about 1e150 and down to 1e-150.
-template <class T>
-class ExactMoments {
- public:
-  using Wide = std::conditional_t<std::is_same<T, double>::value, long double, double>;
-
-  // `each` calls its argument with every number of the set; it is called twice. Not centred: the moments about zero.
-  template <class Each>
-  static Moments of(const Each& each, bool centred) {
-    Index n = 0;
-    Wide sum = 0;
-    each([&](T x) {
-      ++n;
-      sum += static_cast<Wide>(x);
-    });
-    const Wide mean = centred ? sum / static_cast<Wide>(n) : Wide(0);
-    Wide d1 = 0, d2 = 0;
-    each([&](T x) {
-      const Wide d = static_cast<Wide>(x) - mean;
-      d1 += d;
-      d2 += d * d;
-    });
-    const double estimate = static_cast<double>(mean);
-    if (!centred) return {n, 0, 0, static_cast<double>(d2)};
-    const Wide shift = d1 / static_cast<Wide>(n);
-    return {n, estimate, static_cast<double>(mean - static_cast<Wide>(estimate) + shift),
-            (std::max)(static_cast<double>(d2 - d1 * shift), 0.0)};
-  }
-};
 
 }  // namespace core
 }  // namespace tensornorm

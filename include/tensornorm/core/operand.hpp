@@ -1,12 +1,11 @@
 // Operands of a tile: what a functor reads at a place in a row. `begin` takes a row's own values into registers.
 #pragma once
 
+#include "tensornorm/core/memory.hpp"
 #include "tensornorm/core/packet.hpp"
 
 namespace tensornorm {
 namespace core {
-
-constexpr Index kLine = 64;  // bytes of memory that come at once
 
 // Lanes of the four vectors that a loop takes at once, at most.
 constexpr int kMostLanes = 4 * 64 / static_cast<int>(sizeof(float));

@@ -51,6 +51,7 @@ class Runner {
 
 struct InlineRunner {
   Index threads() const { return 1; }
+  double* memory(Index) const { return nullptr; }
   void operator()(Index units, Index, const Round& round, const Unit& work) const { run_inline(units, round, work); }
 };
 
@@ -82,6 +83,17 @@ class PoolRunner {
   }
 
   Index threads() const { return team_ == nullptr ? 1 : threads_; }
+
+  // Memory for all threads, kept from call to call. Null where there is none: the caller then does it all.
+  double* memory(Index doubles) {
+    if (team_ == nullptr || doubles == 0) return nullptr;
+    try {
+      return team_->memory(doubles);
+    } catch (...) {
+      team_ = nullptr;
+      return nullptr;
+    }
+  }
 
   void operator()(Index units, Index elements, const Round& round, const Unit& work) const {
     if (team_ == nullptr || units < 2 || elements < kParallelElements) return run_inline(units, round, work);

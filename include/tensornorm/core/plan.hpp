@@ -160,12 +160,23 @@ inline Index granule(const Axes& plan, AxisSet cells) {
   return result;
 }
 
+// How many statistics so many neighbouring cells make, whole ones.
+inline Index stats_together(const Axes& plan, AxisSet cells, Index together) {
+  Index n = 1, result = 1;
+  for (int i = plan.size() - 1; i >= 0 && n < together; --i) {
+    if (!contains(cells, i)) continue;
+    n *= plan[i].extent;
+    if (is_kept(plan[i])) result *= plan[i].extent;
+  }
+  return result;
+}
+
 // Cells finer than statistics: inner runs shorter than `short_run` become columns of their own, to be summed up
 // afterwards, where at least `few_rows` lie outside to be summed along, and longer runs where every element has a
 // parameter of its own. Groups of channels last, small images and channels first in column-major order so take wide
-// columns and not short rows.
+// columns and not short rows. At most so many cells may have to stay together, and make so many statistics.
 // @post contains every kept axis; is the kept axes where refining does not pay
-inline AxisSet refined(const Axes& plan, Index short_run, Index few_rows, Index most_cells) {
+inline AxisSet refined(const Axes& plan, Index short_run, Index few_rows, Index most_cells, Index most_stats) {
   const AxisSet kept = select(plan, is_kept);
   int first = 0;  // the first kept axis inside a reduced one
   Index rows = 1;
@@ -176,7 +187,8 @@ inline AxisSet refined(const Axes& plan, Index short_run, Index few_rows, Index 
   for (int i = plan.size() - 1; i >= first && is_kept(plan[i]) == is_kept(plan.back()); --i) run *= plan[i].extent;
   const AxisSet cells = kept | (axes_below(plan.size()) & ~axes_below(first));
   const bool pays = run < short_run ? rows >= few_rows : !is_kept(plan.back()) && is_affine(plan.back());
-  return pays && granule(plan, cells) <= most_cells ? cells : kept;
+  const Index together = granule(plan, cells);
+  return pays && together <= most_cells && stats_together(plan, cells, together) <= most_stats ? cells : kept;
 }
 
 // The plan with its narrow columns made wide: where the innermost axis is kept and at most `narrow` long, as many

@@ -57,7 +57,7 @@ struct Run {
 inline void for_each_run(const Axes& cells, Index begin, Index count, FunctionRef<void(const Run&)> visit) {
   const Axis inner = cells.empty() ? Axis{1, 0, 0, 0} : cells.back();
   if (begin == 0 && count <= inner.extent) return visit({0, count, 0, inner.stat, 0, inner.param});
-  Odometer at(cells, (std::max)(cells.size() - 1, 0), begin / inner.extent);
+  Odometer at(cells.begin(), (std::max)(cells.size() - 1, 0), begin / inner.extent);
   Index in = begin % inner.extent;
   for (Index i = 0; i < count; at.next(), in = 0) {
     const Index n = (std::min)(inner.extent - in, count - i);
@@ -66,25 +66,69 @@ inline void for_each_run(const Axes& cells, Index begin, Index count, FunctionRe
   }
 }
 
-// Adds n neighbours to the places `stride` apart from `to` on, or, without a stride, all to one: in four chains then,
-// since each add waits for the one before.
+// A sum of numbers that come in pieces, all but the last one a multiple of four long: in four chains, since each add
+// waits for the one before.
+class ChainedSum {
+ public:
+  void add(const double* values, Index n) {
+    Vec<double, 2> v[2];
+    Index k = 0;
+    for (; k + 4 <= n; k += 4) {
+      std::memcpy(v, values + k, sizeof v);
+      chains_[0] += v[0];
+      chains_[1] += v[1];
+    }
+    for (; k < n; ++k) rest_ += values[k];
+  }
+  double total() const {
+    const Vec<double, 2> both = chains_[0] + chains_[1];
+    return (both[0] + both[1]) + rest_;
+  }
+
+ private:
+  Vec<double, 2> chains_[2] = {};
+  double rest_ = 0;
+};
+
+// Adds n neighbours to the places `stride` apart from `to` on, or, without a stride, all to one.
 inline void add_run(const double* values, Index n, double* to, Index stride) {
   if (stride != 0) {
     for (Index k = 0; k < n; ++k) to[k * stride] += values[k];
     return;
   }
-  Vec<double, 2> sums[2] = {}, v[2];
-  Index k = 0;
-  for (; k + 4 <= n; k += 4) {
-    std::memcpy(v, values + k, sizeof v);
-    sums[0] += v[0];
-    sums[1] += v[1];
-  }
-  sums[0] += sums[1];
-  double rest = 0;
-  for (; k < n; ++k) rest += values[k];
-  *to += (sums[0][0] + sums[0][1]) + rest;
+  ChainedSum sum;
+  sum.add(values, n);
+  *to += sum.total();
 }
+
+// Values by cell become their sums by statistic: the same bits, whatever pieces the cells come in. @pre the pieces
+// follow each other, and one that ends within a run of cells is a multiple of four long.
+class Fold {
+ public:
+  // The totals begin with statistic number `first_stat`.
+  Fold(const Axes& cells, Index first_stat, double* totals)
+      : cells_(cells), run_(cells.empty() || cells.back().stat != 0 ? 0 : cells.back().extent), first_stat_(first_stat),
+        totals_(totals) {}
+
+  // The values of n cells from number `cell` on.
+  void add(Index cell, Index n, const double* values) {
+    Index in = run_ == 0 ? 0 : cell % run_;  // where in its run a piece begins
+    for_each_run(cells_, cell, n, [&](const Run& run) {
+      double* const to = totals_ + (run.stat - first_stat_);
+      if (run.stat_stride != 0) return add_run(values + run.first, run.n, to, run.stat_stride);
+      if (in == 0) sum_ = {};
+      sum_.add(values + run.first, run.n);
+      if (in + run.n == (std::max)(run_, Index{1})) *to += sum_.total();
+      in = 0;
+    });
+  }
+
+ private:
+  const Axes& cells_;
+  Index run_, first_stat_;
+  double* totals_;
+  ChainedSum sum_;
+};
 
 // n neighbours to another place: four at a time, since a call of memmove takes longer than a few of them.
 template <class T>
@@ -113,7 +157,10 @@ void fill_run(T* to, Index n, T value) {
 // The sums of the parts of a block's lines, to be added in order.
 class PartSums {
  public:
-  explicit PartSums(Index cells) : cells_(cells) {}
+  // In memory for doubles(parts, cells).
+  PartSums(double* memory, Index parts, Index cells) : cells_(cells), p_(memory), pq_(memory + parts * cells) {}
+
+  static constexpr Index doubles(Index parts, Index cells) { return 2 * parts * cells; }
 
   // Those of the cells from `first` on, with zeros for n of them.
   double* clear_p(Index part, Index first, Index n) { return cleared(p_ + part * cells_ + first, n); }
@@ -133,7 +180,7 @@ class PartSums {
   }
 
   Index cells_;
-  double p_[Cut::kPartCells], pq_[Cut::kPartCells];
+  double *p_, *pq_;
 };
 
 }  // namespace core

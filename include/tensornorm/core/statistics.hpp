@@ -47,14 +47,18 @@ TENSORNORM_INLINE bool has_bits(const Vec<std::uint64_t, lanes>& bits) {
   return any != 0;
 }
 
+// What of n squares of deviations eps hides: an estimate that is so little off raises no doubt.
+constexpr double hidden_by(double eps, double n) { return 1e-20 * eps * n; }
+
 // For float and 16-bit tensors, what `finish` computes of moments_about, and whether any of it cannot be trusted: an
 // estimate more than a standard deviation off, or sums that overflowed, underflowed or are NaN.
 struct TakeSums {
   Index count;
   double n, eps, least_var;
   bool centred;            // false: the mean is taken to be the estimate
-  const float* estimate;   // arrays of `count`, with memory up to the next multiple of kMostTogether
-  double *sum_d, *sum_d2;  // d = estimate - x; m2 takes the place of sum_d2
+  float* estimate;         // arrays of `count`, with memory up to the next multiple of kMostTogether
+  double *sum_d, *sum_d2;  // d = estimate - x
+  double* m2;
   StatisticArrays to;
   bool* trusted;
 
@@ -72,11 +76,13 @@ struct TakeSums {
 
  private:
   static constexpr Index kFew = 4;  // fewer are faster one by one, with the same bits
+  // Below any sum that is trusted: the root of a smaller one would be no float.
+  static constexpr double kLeastSum = 1e-30;
 
   // The arithmetic of one statistic (V is double, Bits an integer) or of lanes of them.
   template <class V, class Bits>
   struct Arithmetic {
-    V n, share, minus_share, eps, least_var;
+    V n, share, minus_share, eps, least_var, hidden, least_sum;
     Bits doubt{};  // not 0 where anything was doubtful
 
     // From the sum of squares about an estimate, m2 about the mean and 1 / sqrt(var + eps).
@@ -85,21 +91,23 @@ struct TakeSums {
       m2 -= excess;
       const V var = m2 * share;
       Bits distant, tiny, wild;  // by the sign; by the sign; by any bit, as inf - inf is NaN
-      copy_bits(V(m2 - excess), distant);
+      copy_bits(V((m2 - excess) + hidden), distant);
       copy_bits(V(var - least_var), tiny);
       copy_bits(V(var - var), wild);
       doubt |= ((distant | tiny) >> 63) | wild;
-      reciprocal_root<Bits>(V(var + eps), root);
+      const V sum = var + eps;
+      reciprocal_root<Bits>(V(sum > least_sum ? sum : least_sum), root);
     }
   };
 
   // Both say whether nothing was doubtful.
   TENSORNORM_INLINE bool take_each() const {
-    Arithmetic<double, std::uint64_t> a{n, 1 / n, centred ? -1 / n : 0, eps, least_var};
+    Arithmetic<double, std::uint64_t> a{n, 1 / n, centred ? -1 / n : 0, eps, least_var, hidden_by(eps, n), kLeastSum};
     for (Index s = 0; s < count; ++s) {
       const double e = static_cast<double>(estimate[s]), correction = sum_d[s] * a.minus_share;
       double root;
-      a.take(correction, sum_d2[s], root);
+      m2[s] = sum_d2[s];
+      a.take(correction, m2[s], root);
       const float hi = static_cast<float>(e + correction);
       to.put(s, hi, static_cast<float>((e - static_cast<double>(hi)) + correction), static_cast<float>(root));
     }
@@ -116,7 +124,10 @@ struct TakeSums {
     Lower<Isa>::broadcast(centred ? -1 / n : 0, a.minus_share);
     Lower<Isa>::broadcast(eps, a.eps);
     Lower<Isa>::broadcast(least_var, a.least_var);
+    Lower<Isa>::broadcast(hidden_by(eps, n), a.hidden);
+    Lower<Isa>::broadcast(kLeastSum, a.least_sum);
     for (Index j = count; j % floats != 0; ++j) {  // what fills the last vector up raises no doubt
+      estimate[j] = 0;
       sum_d[j] = 0;
       sum_d2[j] = n;
     }
@@ -126,12 +137,12 @@ struct TakeSums {
       std::memcpy(&e, estimate + j, sizeof e);
       Lower<Isa>::widen(e, wide[0], wide[1]);
       for (int i = 0; i < 2; ++i) {
-        V m2;
-        std::memcpy(&correction[i], sum_d + j + i * lanes, sizeof m2);
-        std::memcpy(&m2, sum_d2 + j + i * lanes, sizeof m2);
+        V squares;
+        std::memcpy(&correction[i], sum_d + j + i * lanes, sizeof squares);
+        std::memcpy(&squares, sum_d2 + j + i * lanes, sizeof squares);
         correction[i] *= a.minus_share;
-        a.take(correction[i], m2, root[i]);
-        std::memcpy(sum_d2 + j + i * lanes, &m2, sizeof m2);
+        a.take(correction[i], squares, root[i]);
+        std::memcpy(m2 + j + i * lanes, &squares, sizeof squares);
         mean[i] = wide[i] + correction[i];
       }
       Lower<Isa>::narrow(mean[0], mean[1], h);
@@ -145,15 +156,13 @@ struct TakeSums {
   }
 };
 
-// For float and 16-bit tensors, hi, lo, rstd, scale and shift of given statistics, and whether all can be trusted:
-// those whose var + eps is negative, NaN, infinite or hardly above 0 cannot.
-struct Thaw {
-  static constexpr Index kFewest = kLanes<Baseline, float>;
-
-  Index count;  // @pre at least kFewest
+// rstd = 1 / sqrt(var + eps) for float and 16-bit tensors, and whether all can be trusted: those whose var + eps is
+// negative, NaN, infinite or hardly above 0 cannot.
+struct ReciprocalRoots {
+  Index count;
   double eps;
-  const float *mean, *var;
-  StatisticArrays to;
+  const float* var;
+  float* rstd;
   bool* trusted;
 
   static bool can_trust(double sum) { return sum >= kLeast && sum < kInfinity; }
@@ -166,33 +175,46 @@ struct Thaw {
   template <class Isa>
   TENSORNORM_INLINE void run() const {
     constexpr int floats = kLanes<Isa, float>, lanes = kLanes<Isa, double>;
+    if (Isa::is_baseline && count < floats) return take_each();
+    using V = Vec<double, lanes>;
     using Bits = Vec<std::uint64_t, lanes>;
-    Vec<double, lanes> add;
+    V add, least;
     Lower<Isa>::broadcast(eps, add);
+    Lower<Isa>::broadcast(kLeast, least);
     Bits doubt{};
     for (Index i = 0; i < count; i += floats) {
       const Index j = (std::min)(i, count - floats);
-      Vec<float, floats> m, v, r;
-      Vec<double, lanes> sum[2], root[2];
+      Vec<float, floats> v, r;
+      V sum[2], root[2];
       std::memcpy(&v, var + j, sizeof v);
       Lower<Isa>::widen(v, sum[0], sum[1]);
       for (int part = 0; part < 2; ++part) {
         sum[part] += add;
         Bits tiny, wild;  // by the sign; by any bit, as inf - inf is NaN
-        copy_bits(Vec<double, lanes>(sum[part] - kLeast), tiny);
-        copy_bits(Vec<double, lanes>(sum[part] - sum[part]), wild);
+        copy_bits(V(sum[part] - least), tiny);
+        copy_bits(V(sum[part] - sum[part]), wild);
         doubt |= (tiny >> 63) | wild;
-        reciprocal_root<Bits>(sum[part], root[part]);
+        reciprocal_root<Bits>(V(sum[part] > least ? sum[part] : least), root[part]);
       }
       Lower<Isa>::narrow(root[0], root[1], r);
-      std::memcpy(&m, mean + j, sizeof m);
-      to.put(j, m, Vec<float, floats>{}, r);
+      std::memcpy(rstd + j, &r, sizeof r);
     }
     *trusted = !has_bits<lanes>(doubt);
   }
 
  private:
   static constexpr double kLeast = 1e-70;  // whose root a float holds
+
+  TENSORNORM_INLINE void take_each() const {
+    *trusted = true;
+    for (Index i = 0; i < count; ++i) {
+      const double sum = static_cast<double>(var[i]) + eps;
+      double root;
+      reciprocal_root<std::uint64_t>(sum > kLeast ? sum : kLeast, root);
+      rstd[i] = static_cast<float>(root);
+      *trusted = *trusted && can_trust(sum);
+    }
+  }
 };
 
 }  // namespace core

@@ -14,13 +14,13 @@
 
 #include "tensornorm/core/axis.hpp"
 #include "tensornorm/core/function_ref.hpp"
-#include "tensornorm/core/operand.hpp"
+#include "tensornorm/core/memory.hpp"
 
 namespace tensornorm {
 namespace core {
 
-// One unit of work.
-using Unit = FunctionRef<void(Index unit)>;
+// One unit of work, and which of the threads at work does it, counted from 0.
+using Unit = FunctionRef<void(Index unit, Index worker)>;
 
 // What a round of work is: the last one of its call, or one that takes each thread's units from the last to the first.
 struct Round {
@@ -29,7 +29,7 @@ struct Round {
 
 // Runs every unit on the calling thread.
 inline void run_inline(Index units, const Round& round, const Unit& work) {
-  for (Index unit = 0; unit < units; ++unit) work(round.is_backwards ? units - 1 - unit : unit);
+  for (Index unit = 0; unit < units; ++unit) work(round.is_backwards ? units - 1 - unit : unit, 0);
 }
 
 // Tells the processor that this thread only waits.
@@ -70,12 +70,19 @@ class Team {
     threads = (std::min)({threads, units, static_cast<Index>(team->shares_.size())});
     team->open(threads, units, round.is_backwards, work);
     call(team, pool, threads - 1 - team->helpers_);
-    team->claim(0);
+    team->claim(0, 0);
     team->wait();
   }
 
   // No other round will be opened: helpers need not stay for one.
   void close() { closed_ = true; }
+
+  // Memory for all threads of a call, kept for the next one; throws std::bad_alloc.
+  // @pre called by the leader between rounds
+  double* memory(Index doubles) {
+    if (static_cast<Index>(memory_.size()) < doubles) memory_.resize(static_cast<std::size_t>(doubles));
+    return memory_.data();
+  }
 
   // For another call of its leader's; false where helpers of the last one are still to come.
   bool reopen(Index threads) {
@@ -150,7 +157,8 @@ class Team {
       if (round != seen) {
         seen = round;
         const Index threads = threads_;
-        if (joined_++ < threads && claim(first_share(threads))) leaves = Clock::now() + kStays;
+        const Index worker = joined_++;
+        if (worker < threads && claim(first_share(threads), worker)) leaves = Clock::now() + kStays;
       } else if (!closed && Clock::now() < leaves) {
         look % 64 == 0 ? std::this_thread::yield() : pause();  // perhaps there are more threads than cores
       } else {
@@ -168,7 +176,7 @@ class Team {
   // Runs units until none is left, beginning with the share `first`, and says whether there was one. A claimed unit
   // keeps its round open, so all units of one call are of one round. What a unit means is read only after it is
   // claimed: until then the round may be over and another one open, of other units and threads.
-  bool claim(Index first) {
+  bool claim(Index first, Index worker) {
     const Index threads = threads_;
     Index done = 0, all = 0;
     for (Index i = 0; i < threads; ++i) {
@@ -180,7 +188,8 @@ class Team {
         if (unit >= end) break;
         all = units_;
         (*work_)(is_backwards_ ? part_begin(all, number, threads_) + static_cast<Index>(end - 1 - unit)
-                               : static_cast<Index>(unit));
+                               : static_cast<Index>(unit),
+                 worker);
       }
     }
     if (done == 0) return false;
@@ -193,6 +202,7 @@ class Team {
 
   const Index leader_;
   std::vector<Share> shares_;
+  std::vector<double> memory_;
 
   // Of the round: written by the leader while no unit is claimed.
   const Unit* work_ = nullptr;

@@ -11,9 +11,9 @@ namespace core {
 class Odometer {
  public:
   explicit Odometer(Axes&&, Index = 0) = delete;  // keeps a reference
-  explicit Odometer(const Axes& axes, Index first = 0) : Odometer(axes, axes.size(), first) {}
-  // Through the outermost `count` axes alone.
-  Odometer(const Axes& axes, int count, Index first) : axes_(axes), count_(count) {
+  explicit Odometer(const Axes& axes, Index first = 0) : Odometer(axes.begin(), axes.size(), first) {}
+  // Through `count` axes from `axes` on.
+  Odometer(const Axis* axes, int count, Index first) : axes_(axes), count_(count) {
     for (int i = count_ - 1; i >= 0; --i) {
       Index at = 0;
       if (first != 0) {  // spares the divisions
@@ -46,7 +46,7 @@ class Odometer {
     param_ += n * axes_[i].param;
   }
 
-  const Axes& axes_;
+  const Axis* axes_;
   int count_;
   std::array<Index, Axes::kCapacity> at_;  // as many as there are axes
   Index x_ = 0, stat_ = 0, param_ = 0;
@@ -82,30 +82,35 @@ class Walk {
     }
     cells_ = columns_ ? inner : outer;
     run_ = columns_ ? outer : inner;
-    for (const Axis& a : axes) (is_kept(a) ? groups_ : sweeps_).push_back(a);
+    for (const Axis& a : axes) {
+      if (is_kept(a)) outer_.push_back(a);
+    }
+    groups_ = outer_.size();
+    for (const Axis& a : axes) {
+      if (!is_kept(a)) outer_.push_back(a);
+    }
+    for (int i = 0; i < outer_.size(); ++i) (i < groups_ ? group_count_ : sweep_count_) *= outer_[i].extent;
   }
 
   bool columns() const { return columns_; }
-  Index groups() const { return groups_.count(); }
+  Index groups() const { return group_count_; }
   Index cells() const { return cells_.extent; }  // in a group
   Index run() const { return run_.extent; }      // of a cell in one sweep
-  Index line() const { return run_.extent * sweeps_.count(); }
+  Index line() const { return run_.extent * sweep_count_; }
   Index cell_param() const { return cells_.param; }
   Index cell_stride() const { return cells_.x; }
   Index run_stride() const { return run_.x; }
 
   // Offsets from a cell's first element along its line, and of a cell.
-  Index line_offset(Index position) const {
-    return Odometer(sweeps_, position / run()).x() + position % run() * run_.x;
-  }
-  Index cell_offset(Index group, Index k) const { return Odometer(groups_, group).x() + k * cells_.x; }
+  Index line_offset(Index position) const { return sweep_at(position / run()).x() + position % run() * run_.x; }
+  Index cell_offset(Index group, Index k) const { return group_at(group).x() + k * cells_.x; }
   // Whether a cell is one run of memory.
-  bool is_dense() const { return !columns_ && sweeps_.empty(); }
+  bool is_dense() const { return !columns_ && groups_ == outer_.size(); }
 
   // Calls visit(Tile) for the cells [k0, k1) of a group over the positions [p0, p1) of their lines, in order.
   void visit(Index group, Index k0, Index k1, Index p0, Index p1, FunctionRef<void(const Tile&)> visit) const {
-    const Odometer base(groups_, group);
-    Odometer sweep(sweeps_, p0 == 0 ? 0 : p0 / run());
+    const Odometer base = group_at(group);
+    Odometer sweep = sweep_at(p0 == 0 ? 0 : p0 / run());
     const Index n = k1 - k0;
     for (Index p = p0, first = p0 == 0 ? 0 : p0 % run(); p < p1; first = 0) {
       const Index count = (std::min)(run() - first, p1 - p);
@@ -128,9 +133,14 @@ class Walk {
   }
 
  private:
+  Odometer group_at(Index group) const { return {outer_.begin(), groups_, group}; }
+  Odometer sweep_at(Index sweep) const { return {outer_.begin() + groups_, outer_.size() - groups_, sweep}; }
+
   bool columns_;
   Axis cells_{}, run_{};
-  Axes groups_, sweeps_;
+  Axes outer_;      // the groups' axes, then the sweeps'
+  int groups_ = 0;  // how many of them are the groups'
+  Index group_count_ = 1, sweep_count_ = 1;
 };
 
 // Neighbouring cells of a group.

@@ -1,0 +1,51 @@
+// Where a pass lays out its arrays: the workspace of a layer, or a few KB of the stack.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "tensornorm/core/axis.hpp"
+
+namespace tensornorm {
+namespace core {
+
+constexpr Index kLine = 64;  // bytes of memory that come at once
+
+// Hands out arrays from a piece of memory, one after the other. A copy of an arena hands out the same memory again.
+class Arena {
+ public:
+  Arena() = default;
+  explicit Arena(void* memory) : next_(static_cast<unsigned char*>(memory)) {
+    next_ += (kLine - static_cast<Index>(reinterpret_cast<std::uintptr_t>(next_) % kLine)) % kLine;
+  }
+
+  // Bytes of an array, which begins with a line and has room for whole vectors. A long one has a line more, so that the
+  // same places of two arrays lie in different sets of the first-level cache.
+  template <class T>
+  static constexpr Index bytes(Index n) {
+    const Index size = (n + kTogether - 1) / kTogether * kTogether * static_cast<Index>(sizeof(T));
+    return size < kLong ? size : size + kLine;
+  }
+
+  template <class T>
+  T* take(Index n) {
+    T* const array = reinterpret_cast<T*>(next_);
+    next_ += bytes<T>(n);
+    return array;
+  }
+
+ private:
+  static constexpr Index kTogether = 16, kLong = 1 << 10;
+  unsigned char* next_ = nullptr;
+};
+
+// A pass's frame keeps so much for its arrays: with it a call takes less than 16 KB of the stack.
+constexpr Index kLocalBytes = 6 << 10;
+
+// Memory on the stack, not yet aligned.
+struct LocalMemory {
+  unsigned char bytes[kLocalBytes + kLine];
+};
+
+}  // namespace core
+}  // namespace tensornorm
