@@ -156,7 +156,7 @@ TEST(Refined, NeverDividesAStatisticBetweenGranules) {
     for (const Case& c : layer_plans(extents)) {
       SCOPED_TRACE(c.name);
       const Axes plan = coalesce(c.plan);
-      const AxisSet kept = select(plan, is_kept), cells = refined(plan, 32, 16, 256);
+      const AxisSet kept = select(plan, is_kept), cells = refined(plan, 32, 16, 256, 256);
       EXPECT_EQ(cells & kept, kept);
       refined_plans += cells != kept ? 1 : 0;
       const Index together = granule(plan, cells);

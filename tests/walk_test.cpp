@@ -118,7 +118,10 @@ TEST(Traversal, FineCellsKnowTheStatisticAndParameterOfTheirElements) {
   int across = 0, fine = 0;
   for (int trial = 0; trial < 1000; ++trial) {
     const Axes plan = random_plan(random);
-    const Traversal t(plan, {sizeof(float), true, false});
+    const Uses uses{sizeof(float), true, false};
+    const CellPlan p(plan, uses);
+    const Traversal t(p, uses);
+    const GradientCells g(p);
     ++(t.across ? across : fine);
     std::vector<Index> stat(static_cast<std::size_t>(plan.count())), param(stat.size()), visits(stat.size(), 0);
     Odometer at(plan);
@@ -126,10 +129,10 @@ TEST(Traversal, FineCellsKnowTheStatisticAndParameterOfTheirElements) {
       stat[static_cast<std::size_t>(at.x())] = at.stat();
       param[static_cast<std::size_t>(at.x())] = at.param();
     }
-    const std::vector<Index> owner = cell_of(t.plan, t.cell_set);
+    const std::vector<Index> owner = cell_of(p.plan, p.cells);
     for (Index group = 0; group < t.fine.groups(); ++group) {
       for (Index c = 0; c < t.fine.cells(); ++c) {
-        const Odometer cell(t.fine_saved, t.fine_number(group, c));
+        const Odometer cell(g.fine, t.fine_number(group, c));
         t.fine.visit(group, c, c + 1, 0, t.fine.line(), [&](const Tile& tile) {
           for (Index r = 0; r < tile.rows; ++r) {
             for (Index col = 0; col < tile.cols; ++col) {
@@ -155,7 +158,8 @@ TEST(Traversal, FineCellsKnowTheStatisticAndParameterOfTheirElements) {
 TEST(Traversal, PlacesAreSpreadOverALine) {
   std::mt19937 random(4);
   for (int trial = 0; trial < 500; ++trial) {
-    const Traversal t(random_plan(random), {sizeof(float), true, false});
+    const Uses uses{sizeof(float), true, false};
+    const Traversal t(CellPlan(random_plan(random), uses), uses);
     const Index line = t.walk.line();
     std::vector<Index> offsets;
     for (Index p = 0; p < line; ++p) offsets.push_back(t.walk.line_offset(p));
@@ -215,6 +219,78 @@ TEST(Cut, ManyThreadsSharePiecesOfColumns) {
           }
         }
       }
+    }
+  }
+}
+
+// Whole granules, at most as many cells as wanted, and none narrower than a vector unless the block is.
+TEST(Cut, PortionsOfABlock) {
+  for (const Index granule : {1, 3, 10, 16, 49, 165}) {
+    for (Index granules = 1; granules * granule < 1100; granules += 1 + granules / 7) {
+      const CellRange block{2, 7 * granule, (7 + granules) * granule};
+      for (const Index most : {32, 48, 128, 2000}) {
+        const Index at_most = (std::max)(most, Cut::least_portion(granule));
+        const Index n = Cut::portions(block.size(), granule, at_most);
+        Index k = block.k0;
+        for (Index i = 0; i < n; ++i) {
+          const CellRange portion = Cut::portion(block, granule, i, n);
+          ASSERT_EQ(portion.k0, k);
+          ASSERT_EQ(portion.size() % granule, 0);
+          ASSERT_GE(portion.size(), (std::min)(block.size(), Index{16}));
+          ASSERT_LE(portion.size(), at_most) << granule << " x " << granules << ", " << most;
+          k = portion.k1;
+        }
+        ASSERT_EQ(k, block.k1);
+      }
+    }
+  }
+}
+
+TEST(Chunks, CoverARangeAndAreNotNarrow) {
+  for (Index n = 0; n < 400; ++n) {
+    for (const Index most : {32, 48, 128}) {
+      Index at = 5;
+      for_each_chunk(5, 5 + n, most, [&](Index begin, Index end) {
+        ASSERT_EQ(begin, at);
+        ASSERT_LE(end - begin, most);
+        ASSERT_GE(end - begin, (std::min)(n, Index{16}));
+        at = end;
+      });
+      ASSERT_EQ(at, 5 + n);
+    }
+  }
+}
+
+// Sums by statistic have the same bits, whatever pieces the cells come in.
+TEST(Fold, AnyPieces) {
+  std::mt19937 random(5);
+  std::normal_distribution<double> normal;
+  const Axes by_run{[] {
+    Axes a;
+    a.push_back({5, 21, 1, 0});
+    a.push_back({21, 1, 0, 0});
+    return a;
+  }()};
+  const Axes by_cell{[] {
+    Axes a;
+    a.push_back({7, 15, 0, 0});
+    a.push_back({15, 1, 1, 0});
+    return a;
+  }()};
+  std::vector<double> values(105);
+  for (double& v : values) v = normal(random);
+  for (const Axes& cells : {by_run, by_cell}) {
+    std::vector<double> whole(15, 0.0);
+    Fold(cells, 0, whole.data()).add(0, 105, values.data());
+    for (const Index piece : {4, 8, 16, 20}) {
+      std::vector<double> sums(15, 0.0);
+      Fold fold(cells, 0, sums.data());
+      for (Index k = 0, n = 0; k < 105; k += n) {
+        // Up to the end of a run at most, where each is one statistic's.
+        n = (std::min)(piece, cells.back().stat == 0 ? 21 - k % 21 : 105 - k);
+        fold.add(k, n, values.data() + k);
+      }
+      EXPECT_EQ(sums, whole) << piece;
     }
   }
 }

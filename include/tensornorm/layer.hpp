@@ -165,7 +165,8 @@ void Layer<Derived, Scalar>::run_forward(const Device& device, const X& x, Y& y)
   core::Output<Y> out(y, "y", in.shape());
   out.check_overlap(in.data(), "y", "x");
 
-  // Everything that can fail comes before anything that changes.
+  // Everything that can fail comes before anything that changes, and y may be x.
+  const std::uint64_t fingerprint = core::fingerprint(in.data(), in.shape().count());
   const auto runner = core::runner_on(device, in.shape().count());
   const Index stats = has_data ? plan_.traversal().statistics.count() : 0;
   if (has_data) {
@@ -184,7 +185,7 @@ void Layer<Derived, Scalar>::run_forward(const Device& device, const X& x, Y& y)
     lo_.swap(lo);
     rstd_.swap(rstd);
   }
-  this->passed(in.shape(), batch);
+  this->passed(in.shape(), fingerprint, batch);
   if (has_data) forward_dense(runner, in.data(), y_data, batch);
 }
 
@@ -242,7 +243,7 @@ template <class Device, class X, class DY, class DX>
 void Layer<Derived, Scalar>::run_backward(const Device& device, const X& x, const DY& dy, DX& dx) {
   const core::Input<X> in(x);
   const core::Input<DY> gradient(dy);
-  this->check_pass(in.shape(), gradient.shape());
+  this->check_pass(in.shape(), in.data(), gradient.shape());
   const bool has_data = keep_plan({in.shape(), pass_.batch});
   core::Output<DX> out(dx, "dx", in.shape());
   out.check_overlap(in.data(), "dx", "x");

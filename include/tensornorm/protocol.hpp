@@ -2,10 +2,34 @@
 // pass follows its forward pass. What the passes compute is the layer's.
 #pragma once
 
+#include <cstdint>
+#include <cstring>
+
 #include "tensornorm/checked_call.hpp"
 #include "tensornorm/core/packet.hpp"
 
 namespace tensornorm {
+namespace core {
+
+// Tells one x from another by the bits of sixteen elements spread over it; all of them where there are fewer.
+template <class Scalar>
+std::uint64_t fingerprint(const Scalar* x, Index n) {
+  using Bits = std::conditional_t<sizeof(Scalar) == 8, std::uint64_t,
+                                  std::conditional_t<sizeof(Scalar) == 4, std::uint32_t, std::uint16_t>>;
+  constexpr Index kPlaces = 16;
+  constexpr std::uint64_t kMultiplier = 0x9e3779b97f4a7c15;
+  // A little more than a sixteenth apart, so that not all of them are in the same column.
+  const Index places = (std::min)(n, kPlaces), step = n < kPlaces ? 1 : n / kPlaces + n / kPlaces / kPlaces;
+  std::uint64_t sum = 0;
+  for (Index i = 0; i < places; ++i) {
+    Bits bits;
+    std::memcpy(&bits, x + i * step, sizeof bits);
+    sum += bits * (kMultiplier * static_cast<std::uint64_t>(2 * i + 1));
+  }
+  return sum;
+}
+
+}  // namespace core
 
 // Derived provides, for arguments that CheckedCall has seen,
 //   void run_forward(device, x, y)
@@ -84,10 +108,10 @@ class Protocol {
 
   /// dx, and the gradients of the parameters (overwritten, not accumulated), from x and the gradient dy of y, by the
   /// layer's formula; in eval mode running statistics are constants.
-  /// Comes after a forward pass of the same extents, layout and mode, with the x that pass read (after a forward in
-  /// place, a copy of it); x and dy as forward takes x, dx as it takes y: it may be x or dy. An empty x gives dgamma =
-  /// dbeta = 0. Throws as forward does, and without such a pass. Allocates nothing once warm, but for Whitening's small
-  /// matrices. One thread at a time.
+  /// Comes after a forward pass of the same mode, with the x that pass read or a copy of it (as after a forward in
+  /// place): another x is an error where sixteen elements spread over it tell; x and dy as forward takes x, dx as it
+  /// takes y: it may be x or dy. An empty x gives dgamma = dbeta = 0. Throws as forward does, and without such a pass.
+  /// Allocates nothing once warm, but for Whitening's small matrices. One thread at a time.
   template <class X, class DY, class DX>
   void backward(const X& x, const DY& dy, DX&& dx) {
     backward(Eigen::DefaultDevice(), x, dy, dx);
@@ -121,6 +145,7 @@ class Protocol {
   // The forward pass that backward follows.
   struct Pass {
     Shape shape;
+    std::uint64_t fingerprint = 0;  // of x
     bool done = false, training = false, batch = false;
   };
 
@@ -136,13 +161,14 @@ class Protocol {
     check_size(dgamma_, gamma_size_, "dgamma");
     check_size(dbeta_, beta_size_, "dbeta");
   }
-  void passed(const Shape& x, bool batch) {
+  void passed(const Shape& x, std::uint64_t fingerprint, bool batch) {
     pass_.shape = x;
+    pass_.fingerprint = fingerprint;
     pass_.done = true;
     pass_.training = training_;
     pass_.batch = batch;
   }
-  void check_pass(const Shape& x, const Shape& dy) const;
+  void check_pass(const Shape& x, const Scalar* data, const Shape& dy) const;
 
   Array gamma_, dgamma_, beta_, dbeta_;
   Index gamma_size_, beta_size_;
@@ -161,7 +187,7 @@ class Protocol {
 };
 
 template <class Derived, class Scalar>
-void Protocol<Derived, Scalar>::check_pass(const Shape& x, const Shape& dy) const {
+void Protocol<Derived, Scalar>::check_pass(const Shape& x, const Scalar* data, const Shape& dy) const {
   using core::check_that;
   check_that(pass_.done, "backward follows a forward pass, but there was none");
   check_that(core::same_extents(dy, x), "dy has extents ", dy, " but x has ", x);
@@ -171,6 +197,10 @@ void Protocol<Derived, Scalar>::check_pass(const Shape& x, const Shape& dy) cons
              pass_.shape.stride(0));
   check_that(training_ == pass_.training, "backward in ", training_ ? "train" : "eval", " mode (", training_,
              ") follows a forward pass in ", pass_.training ? "train" : "eval", " mode (", pass_.training, ")");
+  const std::uint64_t fingerprint = core::fingerprint(data, x.count());
+  check_that(fingerprint == pass_.fingerprint, "x of extents ", x,
+             " is not what the last forward pass read: some of its elements differ (their sums are ", fingerprint,
+             " and ", pass_.fingerprint, "). After a forward in place backward needs a copy of the x before it");
 }
 
 }  // namespace tensornorm

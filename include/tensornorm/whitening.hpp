@@ -207,11 +207,12 @@ void Whitening<Scalar>::run_forward(const Device& device, const X& x, Y& y) {
 
   // Everything that can fail comes before anything that changes.
   const auto runner = core::runner_on(device, m.work());
+  const std::uint64_t fingerprint = core::fingerprint(in.data(), in.shape().count());
   Statistics next;
   if (!empty) next = training_ ? batch_statistics(runner, m, in.data()) : running_.frozen();
   Scalar* const y_data = out.prepare();
   std::swap(last_, next);
-  this->passed(in.shape(), training_);
+  this->passed(in.shape(), fingerprint, training_);
   if (empty) return;
   if (training_) running_.update(last_, options_.momentum);
   core::whiten(runner, m, in.data(), y_data, last_.split_mean(), last_.whitening, affine());
@@ -261,7 +262,7 @@ template <class Device, class X, class DY, class DX>
 void Whitening<Scalar>::run_backward(const Device& device, const X& x, const DY& dy, DX& dx) {
   const core::Input<X> in(x);
   const core::Input<DY> gradient(dy);
-  this->check_pass(in.shape(), gradient.shape());
+  this->check_pass(in.shape(), in.data(), gradient.shape());
   const core::ChannelMatrix m = checked_matrix(in.shape());
   core::Output<DX> out(dx, "dx", in.shape());
   out.check_overlap(in.data(), "dx", "x");

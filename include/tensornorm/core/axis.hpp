@@ -96,7 +96,7 @@ inline Index part_begin(Index count, Index i, Index n) {
 
 // Calls visit(begin, end) for [begin, end) in chunks of about one size: at most `most`, and of whole groups of sixteen
 // but for the end of the last. So no chunk is narrower than a vector unless all of it is.
-// @pre most is a multiple of sixteen
+// @pre most is a multiple of sixteen, and not the first
 template <class Visit>
 void for_each_chunk(Index begin, Index end, Index most, const Visit& visit) {
   constexpr Index kTogether = 16;

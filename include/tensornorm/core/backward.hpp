@@ -22,7 +22,7 @@ class Backward {
       : a_(arguments), t_(traversal), g_(cells), granule_(g_.granule),
         cut_(t_.fine, (std::min)(granule_, t_.fine.cells()), 2 * sizeof(Scalar), !has_sums()),
         shares_(g_.shares.count()), stats_(t_.statistics.count()), params_(a_.gamma == nullptr ? 0 : t_.params),
-        streams_(goes_past_cache(a_, t_)) {}
+        of_one_(is_of_one(a_, t_)), streams_(goes_past_cache(a_, t_)) {}
 
   // Doubles it needs: sums by share, by statistic and by parameter, a block's sums in parts, and a worker's arrays.
   Index workspace_size(Index threads) const {
@@ -241,7 +241,7 @@ class Backward {
     InputCoefficients<T> of_stat;
     for (Index k = 0; k < (is_one ? 1 : run.n); ++k) {
       const Index i = run.first + k, stat = run.stat + k * run.stat_stride;
-      const T scale = a_.rstd[stat] * gamma_at(run.param + k * run.param_stride);
+      const T scale = of_one_ ? T(0) : a_.rstd[stat] * gamma_at(run.param + k * run.param_stride);
       if (a_.frozen) {
         c.hi[i] = c.minus_rstd[i] = c.slope[i] = 0;
         c.scale[i] = -scale;
@@ -250,6 +250,7 @@ class Backward {
       }
       if (k == 0 || run.stat_stride != 0) {
         of_stat = {a_.lo[stat], a_.rstd[stat], a_.centred ? stat_g_[stat] : 0, stat_gx_[stat], n};
+        if (of_one_) of_stat = {};
       }
       c.hi[i] = a_.hi[stat];
       c.minus_rstd[i] = -a_.rstd[stat];
@@ -283,7 +284,7 @@ class Backward {
   Index granule_;  // fine cells that make whole statistics
   Cut cut_;
   Index shares_, stats_, params_;
-  bool streams_;
+  bool of_one_, streams_;
   double *share_g_ = nullptr, *share_gx_ = nullptr, *stat_g_ = nullptr, *stat_gx_ = nullptr;
   double *param_g_ = nullptr, *param_gx_ = nullptr, *parts_ = nullptr, *workers_ = nullptr;
 };

@@ -136,10 +136,12 @@ class BackwardAcross {
 
   void finish(const Block& block) const {
     const double n = static_cast<double>(t_.stat_size);
+    const bool of_one = is_of_one(a_, t_);
     for (Index i = 0; i < block.size(); ++i) {
       const InputCoefficients<T> c(block.lo[i], block.rstd[i], a_.centred ? block.sum_g[i] : 0, block.sum_gx[i], n);
-      block.slope[i] = c.slope;
-      block.shift[i] = c.shift;
+      block.slope[i] = of_one ? T(0) : c.slope;
+      block.shift[i] = of_one ? T(0) : c.shift;
+      if (of_one) block.rstd[i] = 0;
     }
   }
 

@@ -110,12 +110,14 @@ struct Cut {
     const auto at = [&](Index k) { return k == n ? block.k1 : block.k0 + part_begin(steps, k, n) * step; };
     return {block.group, at(i), at(i + 1)};
   }
-  // How many portions make none larger than `most` cells, or than what must stay together.
+  // How many portions make none larger than `most` cells.
+  // @pre most is at least least_portion(granule)
   static Index portions(Index cells, Index granule, Index most) {
     if (cells <= most) return 1;
     const Index step = portion_step(granule), steps = (most - (step - granule)) / step;
-    return (cells / step + (std::max)(steps, Index{1}) - 1) / (std::max)(steps, Index{1});
+    return (cells / step + steps - 1) / steps;
   }
+  static Index least_portion(Index granule) { return 2 * portion_step(granule) - granule; }
 
   Index stretches(Index elements) const {
     return reads_once ? 1 : (std::max)(elements * element_bytes / kStretchBytes, Index{1});

@@ -217,12 +217,18 @@ class FindStatistics {
     });
   }
 
+  // Where the sums of some statistics are scaled, those of the others, which could overflow, are taken about NaN: that
+  // raises no exception.
   void spread_estimates(Block& block, Index cell, Index n) const {
+    const auto estimate = [&](Index s) {
+      const bool is_known = factor_ != 1 && block.is_done[s] != 0;
+      return is_known ? std::numeric_limits<T>::quiet_NaN() : block.estimate[s];
+    };
     for_each_run(t_.cells, cell, n, [&](const Run& run) {
-      const T* const from = block.estimate + (run.stat - block.stat);
+      const Index first = run.stat - block.stat;
       T* const to = block.cell_estimate + run.first;
-      if (run.stat_stride == 0) return fill_run(to, run.n, *from);
-      for (Index k = 0; k < run.n; ++k) to[k] = from[k * run.stat_stride];
+      if (run.stat_stride == 0) return fill_run(to, run.n, estimate(first));
+      for (Index k = 0; k < run.n; ++k) to[k] = estimate(first + k * run.stat_stride);
     });
   }
 
@@ -290,7 +296,7 @@ class FindStatistics {
   bool is_trusted(const Moments& m, double var, double n, double factor) const {
     const bool is_near = n * m.correction * m.correction - m.m2 <= hidden_by(a_.eps, n) * factor * factor;
     const double least = factor > 1 ? 0 : least_trusted_var<T>(factor == 1 ? a_.eps : 0);
-    return is_near && var < kInfinity && var >= least;
+    return is_near && var < kInfinity && var + hidden_by(a_.eps, 1) * factor * factor >= least;
   }
 
   // Whether moments of these sums cannot be what is looked for, as far as another attempt can find it.

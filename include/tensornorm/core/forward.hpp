@@ -52,7 +52,7 @@ class Forward {
   Extents local() const {
     constexpr Index kMost = 128, kLeast = 32, kStep = Cut::kLineCells;
     for (Index chunk = kMost;; chunk -= kStep) {
-      const Index cells = (std::min)(cut_.block_cells, (std::max)(chunk, t_.granule));
+      const Index cells = (std::min)(cut_.block_cells, (std::max)(chunk, Cut::least_portion(t_.granule)));
       const Extents e = extents(cells, (std::min)(cells, chunk), chunk, chunk);
       if (chunk == kLeast || bytes(e) <= kLocalBytes) return e;
     }

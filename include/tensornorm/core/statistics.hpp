@@ -92,7 +92,7 @@ struct TakeSums {
       const V var = m2 * share;
       Bits distant, tiny, wild;  // by the sign; by the sign; by any bit, as inf - inf is NaN
       copy_bits(V((m2 - excess) + hidden), distant);
-      copy_bits(V(var - least_var), tiny);
+      copy_bits(V((m2 + hidden) * share - least_var), tiny);
       copy_bits(V(var - var), wild);
       doubt |= ((distant | tiny) >> 63) | wild;
       const V sum = var + eps;
