@@ -26,7 +26,7 @@ void parallel_for(const Eigen::ThreadPoolDevice& device, Index units, Index elem
 
 void expect_each_unit_once(const Eigen::ThreadPoolDevice& device, Index units) {
   std::vector<std::atomic<int>> runs(static_cast<std::size_t>(units));
-  parallel_for(device, units, kMuch, [&](Index unit) { ++runs[static_cast<std::size_t>(unit)]; });
+  parallel_for(device, units, kMuch, [&](Index unit, Index) { ++runs[static_cast<std::size_t>(unit)]; });
   for (const auto& n : runs) ASSERT_EQ(n, 1);
 }
 
@@ -40,13 +40,34 @@ TEST(ParallelFor, RunsEveryUnitOnceOnAnyPool) {
   }
 }
 
+// No two threads of a call have one number, and no number is as large as their count.
+TEST(ParallelFor, WorkersHaveNumbersOfTheirOwn) {
+  Eigen::ThreadPool pool(3);
+  const Eigen::ThreadPoolDevice device(&pool, 4);
+  for (int round = 0; round < 200; ++round) {
+    std::array<std::atomic<int>, 4> at_work{};
+    std::atomic<bool> are_apart{true};
+    const auto pool_runner = runner_on(device, kMuch);
+    const Runner shared(pool_runner);
+    for (int next = 0; next < 20; ++next) {
+      shared(1 + next % 9, kMuch, [&](Index, Index worker) {
+        if (worker < 0 || worker >= 4) return are_apart.store(false);
+        if (at_work[static_cast<std::size_t>(worker)].fetch_add(1) != 0) are_apart = false;
+        std::this_thread::yield();
+        at_work[static_cast<std::size_t>(worker)].fetch_sub(1);
+      });
+    }
+    ASSERT_TRUE(are_apart);
+  }
+}
+
 void expect_help(int workers, int threads, Index units) {
   Eigen::ThreadPool pool(workers);
   Eigen::ThreadPoolDevice device(&pool, threads);
   std::atomic<bool> other{false};
   const auto caller = std::this_thread::get_id();
   // The caller's units wait until a helper has come, so this ends only when one does.
-  parallel_for(device, units, kMuch, [&](Index) {
+  parallel_for(device, units, kMuch, [&](Index, Index) {
     if (std::this_thread::get_id() != caller) other = true;
     for (int i = 0; i < 1000 && !other; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(1));
   });
@@ -67,7 +88,7 @@ TEST(ParallelFor, KeepsAHelperFromRoundToRound) {
     const Runner runner(device_runner);
     for (int round = 0; round < kRounds; ++round) {
       std::atomic<bool> other{false};
-      runner(2, kMuch, [&](Index) {
+      runner(2, kMuch, [&](Index, Index) {
         if (std::this_thread::get_id() != caller) other = true;
         const auto start = std::chrono::steady_clock::now();
         while (!other && std::chrono::steady_clock::now() - start < std::chrono::milliseconds(1)) {
@@ -86,7 +107,7 @@ TEST(ParallelFor, RunsTheLastRoundToo) {
   const Eigen::ThreadPoolDevice device(&pool, 3);
   for (int repeat = 0; repeat < 200; ++repeat) {
     std::atomic<int> runs{0};
-    const auto count = [&](Index) { ++runs; };
+    const auto count = [&](Index, Index) { ++runs; };
     const auto& device_runner = runner_on(device, kMuch);
     const Runner runner(device_runner);
     if (repeat % 2 == 0) runner(64, kMuch, count);
@@ -105,7 +126,9 @@ TEST(ParallelFor, RunsARoundBackwards) {
       for (int repeat = 0; repeat < 100; ++repeat) {
         std::vector<std::atomic<int>> runs(static_cast<std::size_t>(units));
         const auto& device_runner = runner_on(device, kMuch);
-        Runner(device_runner).backwards(units, kMuch, [&](Index unit) { ++runs[static_cast<std::size_t>(unit)]; });
+        Runner(device_runner).backwards(units, kMuch, [&](Index unit, Index) {
+          ++runs[static_cast<std::size_t>(unit)];
+        });
         for (const auto& n : runs) ASSERT_EQ(n, 1);
       }
     }
@@ -113,7 +136,7 @@ TEST(ParallelFor, RunsARoundBackwards) {
   const Eigen::DefaultDevice alone;
   const auto& device_runner = runner_on(alone, kMuch);
   std::vector<Index> order;
-  Runner(device_runner).backwards(4, kMuch, [&](Index unit) { order.push_back(unit); });
+  Runner(device_runner).backwards(4, kMuch, [&](Index unit, Index) { order.push_back(unit); });
   EXPECT_EQ(order, (std::vector<Index>{3, 2, 1, 0}));
 }
 
@@ -127,9 +150,9 @@ TEST(ParallelFor, RunsRoundsOfFewAndManyThreadsInTurn) {
     const auto& device_runner = runner_on(device, kMuch);
     const Runner runner(device_runner);
     for (int round = 0; round < 20; ++round) {
-      runner(2 + round % 3, kMuch, [](Index) {});
+      runner(2 + round % 3, kMuch, [](Index, Index) {});
       for (auto& n : runs) n = 0;
-      runner.backwards(64, kMuch, [&](Index unit) { ++runs[static_cast<std::size_t>(unit)]; });
+      runner.backwards(64, kMuch, [&](Index unit, Index) { ++runs[static_cast<std::size_t>(unit)]; });
       for (const auto& n : runs) ASSERT_EQ(n, 1);
     }
   }
@@ -144,7 +167,7 @@ TEST(ParallelFor, KeepsItsShareBackwards) {
   std::atomic<int> others{0};
   std::atomic<Index> first_of_other{7};
   std::vector<Index> order;
-  Runner(device_runner).backwards(8, kMuch, [&](Index unit) {
+  Runner(device_runner).backwards(8, kMuch, [&](Index unit, Index) {
     if (std::this_thread::get_id() != caller) {
       if (others++ == 0) first_of_other = unit;
       return;
@@ -181,7 +204,7 @@ TEST(ParallelFor, SharesLittleWorkInQuickSuccessionOnly) {
   const auto caller = std::this_thread::get_id();
   std::atomic<int> strangers{0};
   const auto call = [&] {
-    parallel_for(device, 64, kParallelElements, [&](Index) {
+    parallel_for(device, 64, kParallelElements, [&](Index, Index) {
       strangers += std::this_thread::get_id() != caller ? 1 : 0;
       for (const auto start = std::chrono::steady_clock::now();
            std::chrono::steady_clock::now() - start < std::chrono::microseconds(1);) {
@@ -204,13 +227,13 @@ TEST(ParallelFor, RunsInlineOnAPoolsOwnThreadAndForLittleWork) {
   std::atomic<int> strangers{0};
   pool.Schedule([&] {
     const auto self = std::this_thread::get_id();
-    parallel_for(device, 64, kMuch, [&](Index) { strangers += std::this_thread::get_id() != self ? 1 : 0; });
+    parallel_for(device, 64, kMuch, [&](Index, Index) { strangers += std::this_thread::get_id() != self ? 1 : 0; });
     done.Notify();
   });
   done.Wait();
   const auto self = std::this_thread::get_id();
   parallel_for(device, 64, kParallelElements - 1,
-               [&](Index) { strangers += std::this_thread::get_id() != self ? 1 : 0; });
+               [&](Index, Index) { strangers += std::this_thread::get_id() != self ? 1 : 0; });
   EXPECT_EQ(strangers, 0);
 }
 

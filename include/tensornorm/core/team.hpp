@@ -100,6 +100,7 @@ class Team {
   // or none.
   struct alignas(kLine) Share {
     std::atomic<std::uint64_t> units{0};
+    std::atomic<bool> has_worker{false};  // whether some helper has this share's number
   };
 
   // ---- the leader
@@ -148,7 +149,23 @@ class Team {
 
   // ---- helpers
 
+  // A number that no other helper has while this one is here: it may claim a unit of the next round still as a thread
+  // of the last one. There are fewer helpers than shares.
+  Index take_number() {
+    for (;;) {
+      for (std::size_t i = 1; i < shares_.size(); ++i) {
+        if (!shares_[i].has_worker.exchange(true, std::memory_order_acquire)) return static_cast<Index>(i);
+      }
+    }
+  }
+
   void help() {
+    const Index worker = take_number();
+    help_as(worker);
+    shares_[static_cast<std::size_t>(worker)].has_worker.store(false, std::memory_order_release);
+  }
+
+  void help_as(Index worker) {
     Index seen = 0;
     auto leaves = Clock::now() + kStays;
     for (int look = 1;; ++look) {
@@ -157,8 +174,7 @@ class Team {
       if (round != seen) {
         seen = round;
         const Index threads = threads_;
-        const Index worker = joined_++;
-        if (worker < threads && claim(first_share(threads), worker)) leaves = Clock::now() + kStays;
+        if (joined_++ < threads && claim(first_share(threads), worker)) leaves = Clock::now() + kStays;
       } else if (!closed && Clock::now() < leaves) {
         look % 64 == 0 ? std::this_thread::yield() : pause();  // perhaps there are more threads than cores
       } else {

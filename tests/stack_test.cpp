@@ -1,0 +1,69 @@
+// What a call takes of the stack, whatever the shape, the scalar, the layout and the layer: 16 KB for infer, 32 KB for
+// the others. Whitening has tests of its own.
+#include <gtest/gtest.h>
+
+#include "every_layer.hpp"
+#include "painted_stack.hpp"
+
+namespace tensornorm_test {
+namespace {
+
+constexpr std::size_t kInfer = 16 << 10, kOthers = 32 << 10;
+
+template <class Scalar, int Layout, int Rank>
+void measure(const Index (&extents_of)[Rank], int channel_axis) {
+  const Extents extents(extents_of, extents_of + Rank);
+  Guarded<Scalar, Rank, Layout> x(extents, normal(count(extents), 1)), y(extents), dx(extents);
+  const auto xm = x.map();
+  auto ym = y.map(), dxm = dx.map();
+  for_each_layer<Scalar>(extents, channel_axis, [&](const Kind& kind, auto layer) {
+    // With a plan of this shape, without, and where others fill the places of such plans.
+    for (const auto* name : {"known", "new", "one of many"}) {
+      const auto infer = [&] { layer.infer(xm, ym); };
+      if (std::string(name) == "known") infer();
+      EXPECT_LE(stack_used(infer), kInfer) << kind.name << layout_name(Layout) << ' ' << name;
+      layer.eval();  // forgets the plans
+    }
+    for (const bool training : {false, true}) {
+      training ? layer.train() : layer.eval();
+      for (int times = 0; times < 2; ++times) {
+        EXPECT_LE(stack_used([&] { layer.forward(xm, ym); }), kOthers) << kind.name << layout_name(Layout);
+        EXPECT_LE(stack_used([&] { layer.backward(xm, ym, dxm); }), kOthers) << kind.name << layout_name(Layout);
+      }
+    }
+  });
+}
+
+template <class Scalar>
+class Stack : public testing::Test {};
+using Scalars = testing::Types<float, double, Eigen::half, Eigen::bfloat16>;
+TYPED_TEST_SUITE(Stack, Scalars, ScalarNames);
+
+TYPED_TEST(Stack, OfACall) {
+  using S = TypeParam;
+  measure<S, kRow>({1, 8}, 1);
+  measure<S, kRow>({256, 96}, 1);
+  measure<S, kCol>({256, 96}, 1);
+  measure<S, kRow>({30, 3000}, 1);
+  measure<S, kCol>({40, 40000}, 1);
+  measure<S, kRow>({33, 20, 7, 7}, 1);
+  measure<S, kRow>({2, 20, 12, 512}, -1);
+  measure<S, kCol>({60, 40, 8, 8}, 1);
+  measure<S, kCol>({60, 40, 8, 8}, -1);
+  measure<S, kCol>({33, 20, 7, 7}, 1);
+  measure<S, kCol>({300, 3, 17, 30}, 1);
+  measure<S, kCol>({2, 6, 40, 400}, -1);
+}
+
+// A layer that whose plans are full of other shapes plans in its call.
+TEST(Stack, OfAShapeBeyondThosePlanned) {
+  tensornorm::LayerNorm<double> layer({8, 9});
+  for (Index n = 1; n < 8; ++n) {
+    Eigen::Tensor<double, 3> x(n, 8, 9), y(n, 8, 9);
+    x.setRandom();
+    EXPECT_LE(stack_used([&] { layer.infer(x, y); }), kInfer) << n;
+  }
+}
+
+}  // namespace
+}  // namespace tensornorm_test
