@@ -48,17 +48,17 @@ class Protocol {
   /// The same on an Eigen::DefaultDevice or Eigen::ThreadPoolDevice: the same bits on any number of threads.
   template <class Device, class X, class Y>
   void forward(const Device& device, const X& x, Y&& y) {
-    if constexpr (core::CheckedCall<Scalar, X, Y>::ok) derived().run_forward(device, x, y);
+    if constexpr (core::CheckedCall<Scalar, Device, Y, X>::value) derived().run_forward(device, x, y);
   }
 
   /// forward into a new tensor of x's rank, layout and index type (for a matrix or array, its plain type).
   template <class X>
-  typename core::Traits<X>::Plain operator()(const X& x) {
+  core::Result<Scalar, X> operator()(const X& x) {
     return (*this)(Eigen::DefaultDevice(), x);
   }
   template <class Device, class X>
-  typename core::Traits<X>::Plain operator()(const Device& device, const X& x) {
-    typename core::Traits<X>::Plain y;
+  core::Result<Scalar, X> operator()(const Device& device, const X& x) {
+    core::Result<Scalar, X> y;
     forward(device, x, y);
     return y;
   }
@@ -72,12 +72,12 @@ class Protocol {
   }
   template <class Device, class X, class Y>
   void infer(const Device& device, const X& x, Y&& y) const {
-    if constexpr (core::CheckedCall<Scalar, X, Y>::ok) derived().run_infer(device, x, y);
+    if constexpr (core::CheckedCall<Scalar, Device, Y, X>::value) derived().run_infer(device, x, y);
   }
   /// infer into a new tensor, as operator() makes one.
   template <class X>
-  typename core::Traits<X>::Plain infer(const X& x) const {
-    typename core::Traits<X>::Plain y;
+  core::Result<Scalar, X> infer(const X& x) const {
+    core::Result<Scalar, X> y;
     infer(x, y);
     return y;
   }
@@ -94,7 +94,13 @@ class Protocol {
   }
   template <class Device, class X, class DY, class DX>
   void backward(const Device& device, const X& x, const DY& dy, DX&& dx) {
-    if constexpr (core::CheckedCall<Scalar, X, DY, DX>::ok) derived().run_backward(device, x, dy, dx);
+    if constexpr (core::CheckedCall<Scalar, Device, DX, X, DY>::value) derived().run_backward(device, x, dy, dx);
+  }
+
+  /// Two tensors are no call of backward.
+  template <class X, class DY>
+  void backward(const X&, const DY&) {
+    static_assert(std::is_void<X>::value, "tensornorm: backward takes x, dy and dx, but only two were given: add dx");
   }
 
   /// Batch statistics, or running statistics where the layer tracks them.
