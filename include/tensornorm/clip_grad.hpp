@@ -69,7 +69,7 @@ template <class Device, class... G>
 double clip_grad_norm(const Device& device, double max_norm, ClipGradNormOptions options, G&&... gradients) {
   core::check_that(max_norm >= 0, "max_norm is ", max_norm, " but must be 0 or more");
   double norm = 0;
-  if constexpr (std::conjunction<core::CheckedDevice<Device>, core::CheckedGradients<G>...>::value) {
+  if constexpr (core::accepted<core::fault_of_gradients<Device, G...>(), Device, G...>()) {
     core::NormPart total(options.norm_type);
     const auto measure = [&](const core::GradientBatch& batch, const core::Runner& runner) {
       batch.measure(runner, options.norm_type, total);
@@ -110,7 +110,7 @@ double clip_grad_norm(double max_norm, G&&... gradients) {
 template <class Device, class... G, class = std::enable_if_t<!std::is_arithmetic<Device>::value>>
 void clip_grad_value(const Device& device, double value, G&&... gradients) {
   core::check_that(value >= 0, "value is ", value, " but must be 0 or more");
-  if constexpr (std::conjunction<core::CheckedDevice<Device>, core::CheckedGradients<G>...>::value) {
+  if constexpr (core::accepted<core::fault_of_gradients<Device, G...>(), Device, G...>()) {
     if (std::isinf(value)) return;
     const auto clamp = [&](const core::GradientBatch& batch, const core::Runner& runner) {
       batch.clamp(runner, value);

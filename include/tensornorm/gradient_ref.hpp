@@ -16,22 +16,21 @@ template <class S>
 constexpr bool kIsScalar = std::is_same<S, float>::value || std::is_same<S, double>::value ||
                            std::is_same<S, Eigen::half>::value || std::is_same<S, Eigen::bfloat16>::value;
 
-// Whether a tensor or matrix G, as a forwarding reference has it, can be changed where it lies. What it has not is
-// asserted in this order, and then nothing else.
 template <class G>
-struct CheckedGradient {
-  static constexpr bool has_memory = kHasMemory<G>, writable = is_writable<G>();
-  static constexpr bool known = kIsScalar<typename Traits<G>::Scalar>, fits = Traits<G>::rank < Axes::kCapacity;
-  static constexpr bool stays = std::is_lvalue_reference<G>::value || !kOwnsMemory<G>;
-  static constexpr bool value = writable && known && fits && stays;
-  static_assert(has_memory, "tensornorm: the gradient is an expression without memory of its own: evaluate it first");
-  static_assert(writable || !has_memory, "tensornorm: the gradient is const: give one that can be written to");
-  static_assert(known || !writable,
-                "tensornorm: a gradient's scalar is float, double, Eigen::half or Eigen::bfloat16: cast it to one");
-  static_assert(fits || !known || !writable, "tensornorm: gradients have a rank of at most 15: reshape it");
-  static_assert(stays || !fits || !known || !writable,
-                "tensornorm: the gradient is a temporary and would be gone: name it first");
-};
+constexpr bool kIsGradientRef = std::is_same<Bare<G>, GradientRef>::value;
+
+// What is wrong with a gradient that is to be changed where it lies. What it has not is found in this order.
+template <class G>
+constexpr Fault fault_of_gradient() {
+  if constexpr (kIsEigen<G>) {
+    if (!kHasMemory<G>) return Fault::kGradientWithoutMemory;
+    if (!is_writable<G>()) return Fault::kConstGradient;
+    if (!kIsScalar<typename Traits<Bare<G>>::Scalar>) return Fault::kNoGradientScalar;
+    if (Traits<Bare<G>>::rank >= Axes::kCapacity) return Fault::kHighRank;
+    return std::is_lvalue_reference<G>::value || !kOwnsMemory<G> ? Fault::kNone : Fault::kTemporaryGradient;
+  }
+  return kIsGradientRef<G> ? Fault::kNone : fault_of_kind<G>();
+}
 
 template <class G>
 Gradient gradient_of(G& gradient) {
@@ -45,9 +44,6 @@ Gradient gradient_of(G& gradient) {
   return {g.data(), 1, 0, size, 1, operations};
 }
 
-template <class G>
-constexpr bool kIsGradientRef = std::is_same<Bare<G>, GradientRef>::value;
-
 }  // namespace core
 
 /// Refers to a gradient's memory, whatever its type: a `std::vector<GradientRef>` is a model's list of gradients.
@@ -60,7 +56,7 @@ class GradientRef {
  public:
   template <class G, class = std::enable_if_t<core::kIsEigen<G>>>
   GradientRef(G&& gradient) {  // NOLINT(google-explicit-constructor): a list is written as its gradients
-    if constexpr (core::CheckedGradient<G>::value) gradient_ = core::gradient_of(gradient);
+    if constexpr (core::accepted<core::fault_of_gradient<G>(), G>()) gradient_ = core::gradient_of(gradient);
   }
 
   Index size() const { return gradient_.size(); }
@@ -101,25 +97,24 @@ struct IteratorConcept<Iterator, std::void_t<typename Iterator::iterator_concept
 };
 
 template <class List>
-struct CheckedList {
+constexpr bool is_walked_again() {
   using Iterator = Bare<decltype(std::begin(std::declval<List&>()))>;
-  static constexpr bool value =
-      std::is_base_of<std::forward_iterator_tag, typename IteratorConcept<Iterator>::Type>::value;
-  static_assert(value,
-                "tensornorm: a range of gradients is walked twice, but its iterators are not forward iterators: copy "
-                "it to a std::vector<tensornorm::GradientRef> first");
-};
+  return std::is_base_of<std::forward_iterator_tag, typename IteratorConcept<Iterator>::Type>::value;
+}
 
-// Whether an argument is a gradient, a GradientRef or a range of either.
+// What is wrong with an argument that is a gradient, a GradientRef or a range of either.
 template <class G>
-struct CheckedElement : std::conditional_t<kIsGradientRef<G>, std::true_type,
-                                           std::conjunction<CheckedKind<Bare<G>>, CheckedGradient<G>>> {};
-template <class G, bool is_list = is_list<G>()>
-struct CheckedGradients : CheckedElement<G> {};
-template <class G>
-struct CheckedGradients<G, true>
-    : std::conjunction<CheckedList<std::remove_reference_t<G>>, CheckedElement<ElementOf<std::remove_reference_t<G>>>> {
-};
+constexpr Fault fault_of_list() {
+  using List = std::remove_reference_t<G>;
+  if constexpr (is_list<G>())
+    return is_walked_again<List>() ? fault_of_gradient<ElementOf<List>>() : Fault::kListOfOneWalk;
+  return fault_of_gradient<G>();
+}
+
+template <class Device, class... G>
+constexpr Fault fault_of_gradients() {
+  return first_of({fault_of_device<Device>(), fault_of_list<G>()...});
+}
 
 template <class G>
 void for_each_gradient(G& gradients, FunctionRef<void(const Gradient&)> use) {

@@ -7,7 +7,7 @@
 
 namespace tensornorm {
 
-// Derived provides, for arguments that CheckedCall has seen,
+// Derived provides, for arguments without a fault that the compiler sees,
 //   void run_forward(device, x, y)
 //   void run_infer(device, x, y) const
 //   void run_backward(device, x, dy, dx)
@@ -48,7 +48,8 @@ class Protocol {
   /// The same on an Eigen::DefaultDevice or Eigen::ThreadPoolDevice: the same bits on any number of threads.
   template <class Device, class X, class Y>
   void forward(const Device& device, const X& x, Y&& y) {
-    if constexpr (core::CheckedCall<Scalar, Device, Y, X>::value) derived().run_forward(device, x, y);
+    if constexpr (core::accepted<core::fault_of_call<Scalar, Device, Y, X>(), Device, X, Y>())
+      derived().run_forward(device, x, y);
   }
 
   /// forward into a new tensor of x's rank, layout and index type (for a matrix or array, its plain type).
@@ -72,7 +73,8 @@ class Protocol {
   }
   template <class Device, class X, class Y>
   void infer(const Device& device, const X& x, Y&& y) const {
-    if constexpr (core::CheckedCall<Scalar, Device, Y, X>::value) derived().run_infer(device, x, y);
+    if constexpr (core::accepted<core::fault_of_call<Scalar, Device, Y, X>(), Device, X, Y>())
+      derived().run_infer(device, x, y);
   }
   /// infer into a new tensor, as operator() makes one.
   template <class X>
@@ -94,13 +96,14 @@ class Protocol {
   }
   template <class Device, class X, class DY, class DX>
   void backward(const Device& device, const X& x, const DY& dy, DX&& dx) {
-    if constexpr (core::CheckedCall<Scalar, Device, DX, X, DY>::value) derived().run_backward(device, x, dy, dx);
+    if constexpr (core::accepted<core::fault_of_call<Scalar, Device, DX, X, DY>(), Device, X, DY, DX>())
+      derived().run_backward(device, x, dy, dx);
   }
 
   /// Two tensors are no call of backward.
   template <class X, class DY>
   void backward(const X&, const DY&) {
-    static_assert(std::is_void<X>::value, "tensornorm: backward takes x, dy and dx, but only two were given: add dx");
+    core::refuse<core::Fault::kNoDx, X, DY>();
   }
 
   /// Batch statistics, or running statistics where the layer tracks them.
