@@ -49,7 +49,7 @@ struct StorageOf<X, std::void_t<decltype(core::storage_of(std::declval<const X&>
 
 // The first fault of a call is found without an error; `refuse` is then the one error.
 enum class Fault {
-  kNone,
+  kNoFault,
   kPointer,
   kContainer,
   kProxy,
@@ -134,15 +134,15 @@ void refuse() {
 // Whether a call has no fault. One that has names `refuse`, which a compiler reads last: this stays a constant.
 template <Fault fault, class... T>
 constexpr bool accepted() {
-  if constexpr (fault != Fault::kNone) static_cast<void>(&refuse<fault, T...>);
-  return fault == Fault::kNone;
+  if constexpr (fault != Fault::kNoFault) static_cast<void>(&refuse<fault, T...>);
+  return fault == Fault::kNoFault;
 }
 
 constexpr Fault first_of(std::initializer_list<Fault> faults) {
   for (const Fault fault : faults) {
-    if (fault != Fault::kNone) return fault;
+    if (fault != Fault::kNoFault) return fault;
   }
-  return Fault::kNone;
+  return Fault::kNoFault;
 }
 
 // ---- where it is wrong; X, Y, DX and G are arguments as forwarding references have them, or bare
@@ -151,7 +151,7 @@ template <class X>
 constexpr Fault fault_of_kind() {
   using T = Bare<X>;
   using Storage = typename StorageOf<T>::Type;
-  if (kIsEigen<T>) return Fault::kNone;
+  if (kIsEigen<T>) return Fault::kNoFault;
   if (std::is_pointer<T>::value) return Fault::kPointer;
   if (IsAssignmentProxy<T>::value) return Fault::kProxy;
   if (std::is_same<Storage, Eigen::Sparse>::value) return Fault::kSparse;
@@ -162,7 +162,7 @@ constexpr Fault fault_of_kind() {
 
 template <class Device>
 constexpr Fault fault_of_device() {
-  if (IsDevice<Device>::value) return Fault::kNone;
+  if (IsDevice<Device>::value) return Fault::kNoFault;
   return kIsEigen<Device> ? Fault::kTensorForDevice : Fault::kNotADevice;
 }
 
@@ -171,7 +171,7 @@ constexpr Fault fault_of_argument() {
   if constexpr (kIsEigen<X>) {
     if (!std::is_same<typename Traits<Bare<X>>::Scalar, Scalar>::value) return Fault::kOtherScalar;
     if (Traits<Bare<X>>::rank == 0) return Fault::kNoRank;
-    return Traits<Bare<X>>::rank < Axes::kCapacity ? Fault::kNone : Fault::kHighRank;
+    return Traits<Bare<X>>::rank < Axes::kCapacity ? Fault::kNoFault : Fault::kHighRank;
   }
   return fault_of_kind<X>();
 }
@@ -181,14 +181,14 @@ constexpr Fault fault_of_pair() {
   using A = Traits<Bare<X>>;
   using B = Traits<Bare<Y>>;
   if (A::rank != B::rank) return Fault::kRanksDiffer;
-  if (A::any_layout || B::any_layout || A::row_major == B::row_major) return Fault::kNone;
+  if (A::any_layout || B::any_layout || A::row_major == B::row_major) return Fault::kNoFault;
   return kIsMatrix<X> && kIsMatrix<Y> ? Fault::kMatrixLayouts : Fault::kTensorLayouts;
 }
 
 template <class Y>
 constexpr Fault fault_of_output() {
   if (!kHasMemory<Y>) return Fault::kOutputWithoutMemory;
-  return is_writable<Y>() ? Fault::kNone : Fault::kConstOutput;
+  return is_writable<Y>() ? Fault::kNoFault : Fault::kConstOutput;
 }
 
 // A call with inputs alone.
@@ -201,7 +201,7 @@ constexpr Fault fault_of_inputs() {
 template <class Scalar, class Device, class Y, class X, class... Others>
 constexpr Fault fault_of_call() {
   constexpr Fault fault = first_of({fault_of_inputs<Scalar, Device, X, Others...>(), fault_of_argument<Scalar, Y>()});
-  if constexpr (fault == Fault::kNone)
+  if constexpr (fault == Fault::kNoFault)
     return first_of({fault_of_pair<X, Others>()..., fault_of_pair<X, Y>(), fault_of_output<Y>()});
   return fault;
 }

@@ -27,9 +27,9 @@ constexpr Fault fault_of_gradient() {
     if (!is_writable<G>()) return Fault::kConstGradient;
     if (!kIsScalar<typename Traits<Bare<G>>::Scalar>) return Fault::kNoGradientScalar;
     if (Traits<Bare<G>>::rank >= Axes::kCapacity) return Fault::kHighRank;
-    return std::is_lvalue_reference<G>::value || !kOwnsMemory<G> ? Fault::kNone : Fault::kTemporaryGradient;
+    return std::is_lvalue_reference<G>::value || !kOwnsMemory<G> ? Fault::kNoFault : Fault::kTemporaryGradient;
   }
-  return kIsGradientRef<G> ? Fault::kNone : fault_of_kind<G>();
+  return kIsGradientRef<G> ? Fault::kNoFault : fault_of_kind<G>();
 }
 
 template <class G>
