@@ -36,11 +36,12 @@ class Protocol {
   }
 
   /// y of x by the layer's formula in the current mode, into y.
-  /// x: a tensor, map, matrix or expression (expressions and blocks with gaps are copied once); y: a tensor of x's rank
-  /// and layout with memory of its own, resized when it owns its memory and has other extents; it may be x itself,
-  /// never overlap it otherwise. Throws std::invalid_argument when shapes or parameter sizes disagree, and
-  /// std::bad_alloc, with the layer and y as they were. Allocates nothing while the number of statistics stays the
-  /// same, but for the decompositions of Whitening. Not for two threads at once: see infer.
+  /// x: a tensor, map, matrix or expression, or a class derived from one (expressions, index lists and blocks with gaps
+  /// are copied once); y: a tensor of x's rank and layout with memory of its own, resized when it owns its memory and
+  /// has other extents; it may be x itself, never overlap it otherwise. Throws std::invalid_argument when shapes or
+  /// parameter sizes disagree, and std::bad_alloc, with the layer and y as they were. Allocates nothing while the
+  /// number of statistics stays the same, but for the decompositions of Whitening. Not for two threads at once: see
+  /// infer.
   template <class X, class Y>
   void forward(const X& x, Y&& y) {
     forward(Eigen::DefaultDevice(), x, y);
