@@ -308,6 +308,81 @@ TEST(ClipGradLists, NoGradients) {
   clip_grad_value(1);
 }
 
+// Classes of the user's own, and their base classes.
+struct Image : Eigen::Tensor<float, 4> {
+  using Eigen::Tensor<float, 4>::Tensor;
+};
+struct Weights : Eigen::MatrixXf {
+  using Eigen::MatrixXf::MatrixXf;
+};
+template <class D>
+double clip_base(double max_norm, Eigen::MatrixBase<D>& g) {
+  return clip_grad_norm(max_norm, g);
+}
+template <class D>
+double clip_tensor_base(double max_norm, Eigen::TensorBase<D>& g) {
+  return clip_grad_norm(max_norm, g);
+}
+
+TEST(ClipGradLists, DerivedAndBaseClasses) {
+  Image image(1, 2, 2, 3);
+  Weights weights(2, 2);
+  const auto fill = [&] {
+    image.setConstant(2);
+    weights.setConstant(-2);
+  };
+  fill();
+  EXPECT_EQ(clip_grad_norm(4, image, weights), 8);
+  EXPECT_TRUE(image(0, 1, 1, 2) == 1 && weights(1, 1) == -1);
+  fill();
+  EXPECT_EQ(clip_grad_norm(4, std::vector<GradientRef>{image, weights}), 8);
+  EXPECT_TRUE(image(0, 1, 1, 2) == 1 && weights(1, 1) == -1);
+  fill();
+  std::vector<Weights> list(4, weights);
+  EXPECT_EQ(clip_grad_norm(4, list), 8);
+  EXPECT_TRUE((list[3].array() == -1).all());
+  EXPECT_EQ(clip_base(2, weights), 4);
+  EXPECT_TRUE((weights.array() == -1).all());
+  EXPECT_EQ(clip_tensor_base(kInf, image), std::sqrt(48.0));
+  clip_grad_value(0.5, image, weights);
+  EXPECT_TRUE(image(0, 1, 1, 2) == 0.5f && weights(1, 1) == -0.5f);
+}
+
+// Walked twice, by iterators that say so in C++17's way or in C++20's.
+template <class Category, class Concept>
+struct Walk {
+  struct Iterator {
+    using iterator_category = Category;
+    using iterator_concept = Concept;
+    using value_type = GradientRef;
+    using difference_type = std::ptrdiff_t;
+    using pointer = void;
+    using reference = GradientRef;
+    GradientRef operator*() const { return *at; }
+    Iterator& operator++() { return ++at, *this; }
+    bool operator!=(const Iterator& other) const { return at != other.at; }
+    Eigen::MatrixXf* at;
+  };
+  Iterator begin() const { return {list.data()}; }
+  Iterator end() const { return {list.data() + list.size()}; }
+  mutable std::vector<Eigen::MatrixXf> list;
+};
+
+TEST(ClipGradLists, RangesThatCanBeWalkedAgain) {
+  const Walk<std::input_iterator_tag, std::random_access_iterator_tag> view{{4, Eigen::MatrixXf::Constant(2, 2, 2)}};
+  EXPECT_EQ(clip_grad_norm(4, view), 8);
+  EXPECT_TRUE((view.list[3].array() == 1).all());
+}
+
+// Extents whose product an int does not hold, over memory that is not read: a GradientRef counts them.
+TEST(ClipGradLists, MoreElementsThanAnIntCounts) {
+  using Huge = Eigen::TensorMap<Eigen::Tensor<Eigen::half, 2, kRow, int>>;
+  Eigen::half memory[2] = {};
+  EXPECT_EQ(GradientRef(Huge(memory, 1 << 16, 1 << 15)).size(), Index{1} << 31);
+  EXPECT_EQ(GradientRef(Huge(memory, 1 << 16, 1 << 16)).size(), Index{1} << 32);
+  EXPECT_EQ(GradientRef(Huge(memory, 0, 1 << 16)).size(), 0);
+}
+
 // ---- the ends of the types
 
 struct Pattern {
@@ -496,6 +571,17 @@ TEST(ClipGradMisuse, NegativeAndNaN) {
     expect_refused(number, [&, v = bad] { clip_grad_norm(v); });
     EXPECT_EQ(bits(g), before) << number;
   }
+}
+
+TEST(ClipGradMisuse, ExtentsOfNoTensor) {
+  using Map = Eigen::TensorMap<Eigen::Tensor<float, 2, kRow>>;
+  Eigen::ArrayXf g = Eigen::ArrayXf::LinSpaced(100, -5, 5);
+  const std::string before = bits(g);
+  const Index huge = Index{1} << 32;
+  expect_refused("-5", [&] { clip_grad_norm(1, g, Map(g.data(), 3, -5)); });
+  expect_refused("4294967296", [&] { clip_grad_norm(1, g, Map(g.data(), huge, huge)); });
+  expect_refused("4294967296", [&] { GradientRef ref(Map(g.data(), huge, huge)); });
+  EXPECT_EQ(bits(g), before);
 }
 
 // ---- threads

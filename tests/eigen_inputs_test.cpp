@@ -352,6 +352,157 @@ TEST(EigenInputs, BlocksAsOutputsMustBeWithoutGaps) {
   bn.forward(x, wide.middleCols(1, 6));
   EXPECT_TRUE(wide.middleCols(1, 6) == y);
   EXPECT_TRUE((wide.col(0).array() == 7).all() && (wide.col(7).array() == 7).all());
+  // Strides that nothing takes leave no gaps.
+  Eigen::RowVectorXf row = Eigen::RowVectorXf::Zero(6);
+  const Eigen::Stride<Eigen::Dynamic, Eigen::Dynamic> strides(1, 5);
+  bn.infer(x.topRows(1), Eigen::Map<Eigen::MatrixXf, 0, Eigen::Stride<-1, -1>>(row.data(), 1, 6, strides));
+  EXPECT_TRUE(row == bn.infer(x.topRows(1)));
+}
+
+// ---- slices, index lists, derived classes and base classes
+
+template <int Layout>
+void takes_index_lists() {
+  using M = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Layout>;
+  using Eigen::all;
+  M m(9, 6);
+  const Values values = normal(54, 9);
+  for (Index i = 0; i < 54; ++i) m(i / 6, i % 6) = float(values[std::size_t(i)]);
+  BatchNorm<float> bn(6);
+  stir(bn);
+  const std::vector<int> rows{5, 1, 8, 5};
+  const std::string name = layout_name(Layout) + ": ";
+  matches_the_tensor<M>(name + "every second row", bn, m(Eigen::seq(0, Eigen::last, 2), all));
+  matches_the_tensor<M>(name + "every third row, fixed", bn, m(Eigen::seqN(0, 3, Eigen::fix<3>), all));
+  matches_the_tensor<M>(name + "backwards", bn, m(Eigen::seq(Eigen::last, 0, -1), all));
+  matches_the_tensor<M>(name + "neighbouring rows", bn, m(Eigen::seq(2, 6), all));
+  matches_the_tensor<M>(name + "rows of a list", bn, m(rows, all));
+  matches_the_tensor<M>(name + "columns of a list", bn, m(all, std::vector<int>{5, 4, 0, 1, 2, 3}));
+  matches_the_tensor<M>(name + "a sum of such", bn, m(rows, all) + m(Eigen::seqN(0, 4), all));
+}
+TEST(EigenInputs, IndexListsAndSequences) {
+  takes_index_lists<kRow>();
+  takes_index_lists<kCol>();
+}
+
+// A class of the user's own: a tensor, a matrix or a map with something more.
+template <class Base>
+struct Named : Base {
+  using Base::Base;
+  std::string name = "mine";
+};
+
+// Every call with X as input and as output, against its base.
+template <class Layer, class X>
+void works_as_its_base(const char* what, Layer layer, X x, X y, X dx) {
+  Layer expected = layer;
+  const auto& base = core::as_eigen(x);
+  const auto want = expected(base);
+  EXPECT_TRUE(equal_bits(layer(x), want)) << what;
+  layer.forward(x, y);
+  EXPECT_TRUE(equal_bits(y, want)) << what << ", forward";
+  auto want_dx = want;
+  expected.backward(base, want, want_dx);
+  layer.backward(x, y, dx);
+  EXPECT_TRUE(equal_bits(dx, want_dx)) << what << ", backward";
+  expected.infer(base, want_dx);
+  layer.infer(x, dx);
+  EXPECT_TRUE(equal_bits(dx, want_dx)) << what << ", infer";
+  EXPECT_TRUE(equal_bits(layer.infer(x), want_dx)) << what << ", infer";
+  EXPECT_EQ(y.name + dx.name, "minemine") << what;
+  EXPECT_EQ(state(layer), state(expected)) << what;
+}
+
+TEST(EigenInputs, DerivedClasses) {
+  LayerNorm<float> ln({6});
+  Eigen::Tensor<float, 2, kRow> t = Guarded<float, 2, kRow>({9, 6}, normal(54, 9)).map();
+  Eigen::MatrixXf m = Eigen::Map<const Eigen::MatrixXd>(normal(54, 2).data(), 9, 6).cast<float>();
+  Eigen::MatrixXf memory(9, 12);
+  const auto at = [&](Index column) { return memory.data() + 9 * column; };
+
+  using Tensor = Named<Eigen::Tensor<float, 2, kRow>>;
+  Tensor tensor(9, 6);
+  std::copy(t.data(), t.data() + 54, tensor.data());
+  works_as_its_base("Tensor", ln, tensor, Tensor(), Tensor(2, 3));
+  using Matrix = Named<Eigen::MatrixXf>;
+  works_as_its_base("Matrix", ln, Matrix(m), Matrix(), Matrix(2, 3));
+  using Fixed = Named<Eigen::Matrix<float, 9, 6>>;
+  works_as_its_base("fixed Matrix", ln, Fixed(m), Fixed(), Fixed());
+  using Array = Named<Eigen::ArrayXXf>;
+  works_as_its_base("Array", ln, Array(m.array()), Array(), Array(1, 1));
+  using Map = Named<Eigen::Map<Eigen::MatrixXf>>;
+  works_as_its_base("Map", ln, Map(m.data(), 9, 6), Map(at(0), 9, 6), Map(at(6), 9, 6));
+  using TensorMap = Named<Eigen::TensorMap<Eigen::Tensor<float, 2, kRow>>>;
+  works_as_its_base("TensorMap", ln, TensorMap(t.data(), 9, 6), TensorMap(at(0), 9, 6), TensorMap(at(6), 9, 6));
+  EXPECT_THROW(ln.forward(m, Map(at(0), 6, 9)), std::invalid_argument);
+}
+
+TEST(EigenInputs, WhiteningOfDerivedClasses) {
+  Named<Eigen::MatrixXf> x(Eigen::Map<const Eigen::MatrixXd>(normal(54, 2).data(), 9, 6).cast<float>()), y, back;
+  Whitening<float> layer(6);
+  layer.fit(x);
+  layer.infer(x, y);
+  layer.inverse(y, back);
+  EXPECT_TRUE(back.isApprox(x, 1e-4F));
+  EXPECT_EQ(y.name + back.name, "minemine");
+}
+
+// What a function template of the user's own gets and hands on.
+template <class D, class E>
+void normalize_matrix(const Eigen::MatrixBase<D>& x, Eigen::MatrixBase<E>& y, LayerNorm<float>& ln) {
+  ln.forward(x, y);
+}
+template <class D, class E>
+void normalize_array(const Eigen::ArrayBase<D>& x, Eigen::ArrayBase<E>& y, LayerNorm<float>& ln) {
+  ln.forward(x, y);
+}
+template <class D, class E>
+void normalize_dense(const Eigen::DenseBase<D>& x, Eigen::DenseBase<E>& y, LayerNorm<float>& ln) {
+  ln.forward(x, y);
+}
+template <class D>
+void normalize_plain(const Eigen::PlainObjectBase<D>& x, Eigen::PlainObjectBase<D>& y, LayerNorm<float>& ln) {
+  ln.forward(x, y);
+}
+void normalize_ref(const Eigen::Ref<const Eigen::MatrixXf>& x, Eigen::Ref<Eigen::MatrixXf> y, LayerNorm<float>& ln) {
+  ln.forward(x, y);
+}
+template <class D, class E>
+void normalize_tensor(const Eigen::TensorBase<D, Eigen::ReadOnlyAccessors>& x, Eigen::TensorBase<E>& y,
+                      LayerNorm<float>& ln) {
+  ln.forward(x, y);
+}
+
+TEST(EigenInputs, BaseClasses) {
+  const Eigen::MatrixXf x = Eigen::Map<const Eigen::MatrixXd>(normal(54, 2).data(), 9, 6).cast<float>();
+  const Eigen::ArrayXXf a = x;
+  const Eigen::Tensor<float, 2> t = Eigen::TensorMap<const Eigen::Tensor<float, 2>>(x.data(), 9, 6);
+  LayerNorm<float> ln({6});
+  const Eigen::MatrixXf want = ln(x);
+  Eigen::MatrixXf y;
+  Eigen::ArrayXXf array;
+  Eigen::Tensor<float, 2> tensor;
+  const auto expect = [&](auto& got, const char* what) {
+    EXPECT_TRUE(equal_bits(got, want)) << what;
+    got.setZero();
+  };
+  normalize_matrix(x, y, ln);
+  expect(y, "MatrixBase");
+  normalize_matrix(2 * x - x, y, ln);
+  expect(y, "MatrixBase of an expression");
+  normalize_array(a, array, ln);
+  expect(array, "ArrayBase");
+  normalize_dense(a, y, ln);
+  expect(y, "DenseBase");
+  y.resize(1, 1);
+  normalize_plain(x, y, ln);
+  expect(y, "PlainObjectBase");
+  normalize_ref(x, y, ln);
+  expect(y, "Ref");
+  normalize_tensor(t, tensor, ln);
+  expect(tensor, "TensorBase");
+  normalize_tensor(t * 1.0F, tensor, ln);
+  expect(tensor, "TensorBase of an expression");
 }
 
 template <class Scalar>

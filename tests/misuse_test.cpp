@@ -364,6 +364,84 @@ TEST(Misuse, BatchNormNeedsABatchAndAChannel) {
   }
 }
 
+// ---- messages that say what to do
+
+template <class Action>
+void expect_words(const std::string& what, const std::vector<std::string>& words, Action action) {
+  try {
+    action();
+    ADD_FAILURE() << what << ": accepted";
+  } catch (const std::invalid_argument& e) {
+    for (const auto& w : words) EXPECT_NE(std::string(e.what()).find(w), std::string::npos) << what << ": " << e.what();
+  }
+}
+
+TEST(MisuseWords, OutputsThatCannotTakeTheExtents) {
+  const Eigen::MatrixXf x = Eigen::MatrixXf::Random(9, 6);
+  BatchNorm<float> bn(6);
+  Eigen::Matrix<float, 9, 5> fixed;
+  Eigen::Matrix<float, Eigen::Dynamic, 6, 0, 8, 6> bounded(2, 6);
+  Eigen::VectorXf vector(54);
+  Eigen::MatrixXf memory = Eigen::MatrixXf::Constant(18, 12, 7);
+  const std::string before = state(bn);
+  expect_words("fixed", {"y has extents (9, 5) instead of (9, 6)", "dynamic"}, [&] { bn.forward(x, fixed); });
+  expect_words("bounded", {"y has extents (2, 6) instead of (9, 6)", "larger"}, [&] { bn.forward(x, bounded); });
+  expect_words("vector", {"y has extents (54, 1) instead of (9, 6)", "dynamic"}, [&] { bn.forward(x, vector); });
+  expect_words("map", {"y has extents (6, 9) instead of (9, 6)", "cannot be resized"},
+               [&] { bn.forward(x, Eigen::Map<Eigen::MatrixXf>(memory.data(), 6, 9)); });
+  expect_words("rows", {"y has gaps", "outer stride 18", "copy"}, [&] { bn.forward(x, memory.topLeftCorner(9, 6)); });
+  using Strides = Eigen::Stride<Eigen::Dynamic, Eigen::Dynamic>;
+  Eigen::Map<Eigen::MatrixXf, 0, Strides> gaps(memory.data(), 9, 6, Strides(18, 2));
+  expect_words("inner stride", {"y has gaps", "inner stride 2", "not 1 and 9", "copy"}, [&] { bn.forward(x, gaps); });
+  EXPECT_TRUE((memory.array() == 7).all());
+  EXPECT_EQ(state(bn), before);
+}
+
+TEST(MisuseWords, ColumnVectorsAndFeaturesByBatch) {
+  LayerNorm<float> ln({6});
+  RMSNorm<float> rms({6});
+  const Eigen::VectorXf column = Eigen::VectorXf::Random(6);
+  const Eigen::MatrixXf features = Eigen::MatrixXf::Random(6, 9);
+  Eigen::MatrixXf y;
+  for (const char* const word : {"(6, 1)", "(6)", "6 rows of 1 value", "row vector", "transpose"}) {
+    expect_words("LayerNorm of a column", {word}, [&] { ln.forward(column, y); });
+    expect_words("RMSNorm of a column", {word}, [&] { rms.infer(column, y); });
+  }
+  expect_words("features by batch", {"(6, 9)", "transpose"}, [&] { ln.forward(features, y); });
+  EXPECT_EQ(y.size(), 0);
+  EXPECT_NO_THROW(static_cast<void>(ln(column.transpose())));
+  EXPECT_NO_THROW(static_cast<void>(ln(features.transpose())));
+}
+
+// ---- more elements than an int counts
+
+// A map of Extents over memory of a few floats: no element may be read.
+template <class Ix>
+using HugeMap = Eigen::TensorMap<Eigen::Tensor<float, 2, kRow, Ix>>;
+
+TEST(MisuseOfHugeTensors, OverlapIsSeenPastIntegers) {
+  std::vector<float> memory(8);
+  LayerNorm<float> ln({1 << 15});
+  for (const int rows : {1 << 16, 3 << 16, 1 << 17}) {  // 2^31 elements, 1.5 * 2^32 and 2^32
+    const HugeMap<int> x(memory.data(), rows, 1 << 15);
+    HugeMap<int> y(memory.data() + 2, rows, 1 << 15);
+    const Extents numbers{Index{rows} << 15};
+    expect_refused("forward", numbers, [&] { ln.infer(x, y); });
+    expect_refused("the other way", numbers, [&] { ln.infer(y, HugeMap<int>(memory.data(), rows, 1 << 15)); });
+  }
+}
+
+TEST(MisuseOfHugeTensors, AnIndexTypeThatIsTooNarrow) {
+  std::vector<float> memory(8);
+  LayerNorm<float> ln({1 << 15});
+  const HugeMap<Index> x(memory.data(), 1 << 16, 1 << 15);
+  Eigen::Tensor<float, 2, kRow, int> y(2, 3);
+  y.setConstant(7);
+  expect_refused("y", {2, 3, 1 << 16, 1 << 15, 2147483647}, [&] { ln.infer(x, y); });
+  expect_refused("a result", {2147483647}, [&] { ln.infer(HugeMap<int>(memory.data(), 1 << 16, 1 << 15)); });
+  EXPECT_TRUE(y.dimension(0) == 2 && y(1, 2) == 7);
+}
+
 template <class Options>
 Options with_eps(double eps) {
   Options options;

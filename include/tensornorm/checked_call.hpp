@@ -1,58 +1,210 @@
 // What the compiler can see to be wrong in a call, as one readable error.
 #pragma once
 
-#include <tuple>
+#include <initializer_list>
+#include <iterator>
+#include <type_traits>
 
 #include "tensornorm/tensor_view.hpp"
 
 namespace tensornorm {
 namespace core {
 
-// Whether a call's arguments make sense to the compiler. The assertions are a class's, so that they come first and,
-// with the call behind `if constexpr`, alone.
-template <class Scalar, class X>
-struct CheckedArgument {
-  using Argument = Traits<Bare<X>>;
-  static constexpr bool same_scalar = std::is_same<typename Argument::Scalar, Scalar>::value;
-  static constexpr bool ok = same_scalar && Argument::rank > 0 && Argument::rank < Axes::kCapacity;
-  static_assert(same_scalar, "tensornorm: the argument's scalar type is not the layer's: cast one to the other");
-  static_assert(Argument::rank > 0, "tensornorm: a tensor of rank 0 has nothing to normalize over");
-  static_assert(Argument::rank < Axes::kCapacity, "tensornorm: tensors have a rank of at most 15");
+// ---- what an argument is
+
+template <class X, class = void>
+struct IsRange : std::false_type {};
+template <class X>
+struct IsRange<X, std::void_t<decltype(std::begin(std::declval<X&>())), decltype(std::end(std::declval<X&>()))>>
+    : std::true_type {};
+
+// Eigen::DefaultDevice, or what has a pool of threads as Eigen::ThreadPoolDevice has.
+template <class D, class = void>
+struct IsDevice : std::is_same<D, Eigen::DefaultDevice> {};
+template <class D>
+struct IsDevice<D, std::void_t<decltype(std::declval<const D&>().numThreads()),
+                               decltype(std::declval<const D&>().getPool()->NumThreads())>> : std::true_type {};
+
+// noalias() and device() of a matrix or tensor.
+template <class X>
+struct IsAssignmentProxy : std::false_type {};
+template <class E, template <class> class Base>
+struct IsAssignmentProxy<Eigen::NoAlias<E, Base>> : std::true_type {};
+template <class E, class Device>
+struct IsAssignmentProxy<Eigen::TensorDevice<E, Device>> : std::true_type {};
+
+// A sparse, diagonal, triangular, permutation matrix and the like.
+template <class E>
+typename Eigen::internal::traits<E>::StorageKind storage_of(const Eigen::EigenBase<E>&);
+template <class X, class = void>
+struct StorageOf {
+  using Type = void;
 };
+template <class X>
+struct StorageOf<X, std::void_t<decltype(core::storage_of(std::declval<const X&>()))>> {
+  using Type = decltype(core::storage_of(std::declval<const X&>()));
+};
+
+// ---- what can be wrong
+
+// The first fault of a call is found without an error; `refuse` is then the one error.
+enum class Fault {
+  kNoFault,
+  kPointer,
+  kContainer,
+  kProxy,
+  kSparse,
+  kSpecial,
+  kDeviceForTensor,
+  kNotEigen,
+  kTensorForDevice,
+  kNotADevice,
+  kOtherScalar,
+  kNoRank,
+  kHighRank,
+  kRanksDiffer,
+  kTensorLayouts,
+  kMatrixLayouts,
+  kOutputWithoutMemory,
+  kConstOutput,
+  kGradientWithoutMemory,
+  kConstGradient,
+  kNoGradientScalar,
+  kTemporaryGradient,
+  kListOfOneWalk,
+  kNoDx
+};
+
+// Fails to compile, with what is wrong and what to do; T are the types that an error message shows.
+template <Fault fault, class... T>
+void refuse() {
+  static_assert(fault != Fault::kPointer,
+                "tensornorm: a pointer says no extents: wrap it in an Eigen::Map or an Eigen::TensorMap");
+  static_assert(fault != Fault::kContainer,
+                "tensornorm: a standard container or array is neither a tensor nor a matrix: wrap its data() in an "
+                "Eigen::Map or an Eigen::TensorMap");
+  static_assert(fault != Fault::kProxy,
+                "tensornorm: noalias() and device() have no memory: give the tensor or matrix itself, and a device as "
+                "the first argument");
+  static_assert(fault != Fault::kSparse,
+                "tensornorm: a sparse matrix has no dense memory: copy it to a dense Eigen::Matrix");
+  static_assert(fault != Fault::kSpecial,
+                "tensornorm: a diagonal, triangular, selfadjoint or permutation matrix has no dense memory: copy it to "
+                "a dense Eigen::Matrix");
+  static_assert(fault != Fault::kDeviceForTensor,
+                "tensornorm: a device where a tensor or matrix belongs: it is the first argument, before x and y or x, "
+                "dy and dx");
+  static_assert(fault != Fault::kNotEigen,
+                "tensornorm: the argument is neither an Eigen tensor nor an Eigen matrix or array: wrap its memory in "
+                "an Eigen::Map or an Eigen::TensorMap");
+  static_assert(fault != Fault::kTensorForDevice,
+                "tensornorm: a tensor or matrix where the device belongs: forward and infer take x and y, backward "
+                "takes x, dy and dx, and a device may come before them");
+  static_assert(fault != Fault::kNotADevice,
+                "tensornorm: the device is neither an Eigen::DefaultDevice nor has it numThreads() and getPool(): give "
+                "an Eigen::DefaultDevice or an Eigen::ThreadPoolDevice");
+  static_assert(fault != Fault::kOtherScalar,
+                "tensornorm: the argument's scalar type is not the layer's: cast one to the other");
+  static_assert(fault != Fault::kNoRank,
+                "tensornorm: a tensor of rank 0 has nothing to normalize over: give it an axis");
+  static_assert(fault != Fault::kHighRank, "tensornorm: tensors have a rank of at most 15: reshape it");
+  static_assert(fault != Fault::kRanksDiffer, "tensornorm: the arguments have different ranks: reshape one of them");
+  static_assert(fault != Fault::kTensorLayouts,
+                "tensornorm: the arguments have different layouts: swap_layout() or copy one of them");
+  static_assert(fault != Fault::kMatrixLayouts,
+                "tensornorm: the matrices have different layouts, one row-major and the other column-major, which "
+                "transpose() turns round: give y the layout of x, or copy x to a matrix of the layout of y");
+  static_assert(fault != Fault::kOutputWithoutMemory,
+                "tensornorm: the output is an expression without memory of its own: give a Tensor, a TensorMap, a "
+                "Matrix, an Array or a Map");
+  static_assert(fault != Fault::kConstOutput, "tensornorm: the output is const: give one that can be written to");
+  static_assert(fault != Fault::kGradientWithoutMemory,
+                "tensornorm: the gradient is an expression without memory of its own: evaluate it first");
+  static_assert(fault != Fault::kConstGradient, "tensornorm: the gradient is const: give one that can be written to");
+  static_assert(fault != Fault::kNoGradientScalar,
+                "tensornorm: a gradient's scalar is float, double, Eigen::half or Eigen::bfloat16: cast it to one");
+  static_assert(fault != Fault::kTemporaryGradient,
+                "tensornorm: the gradient is a temporary and would be gone: name it first");
+  static_assert(fault != Fault::kListOfOneWalk,
+                "tensornorm: a range of gradients is walked twice, but its iterators are not forward iterators: copy "
+                "it to a std::vector<tensornorm::GradientRef> first");
+  static_assert(fault != Fault::kNoDx, "tensornorm: backward takes x, dy and dx, but two were given: add dx");
+}
+
+// Whether a call has no fault. One that has names `refuse`, which a compiler reads last: this stays a constant.
+template <Fault fault, class... T>
+constexpr bool accepted() {
+  if constexpr (fault != Fault::kNoFault) static_cast<void>(&refuse<fault, T...>);
+  return fault == Fault::kNoFault;
+}
+
+constexpr Fault first_of(std::initializer_list<Fault> faults) {
+  for (const Fault fault : faults) {
+    if (fault != Fault::kNoFault) return fault;
+  }
+  return Fault::kNoFault;
+}
+
+// ---- where it is wrong; X, Y, DX and G are arguments as forwarding references have them, or bare
+
+template <class X>
+constexpr Fault fault_of_kind() {
+  using T = Bare<X>;
+  using Storage = typename StorageOf<T>::Type;
+  if (kIsEigen<T>) return Fault::kNoFault;
+  if (std::is_pointer<T>::value) return Fault::kPointer;
+  if (IsAssignmentProxy<T>::value) return Fault::kProxy;
+  if (std::is_same<Storage, Eigen::Sparse>::value) return Fault::kSparse;
+  if (!std::is_void<Storage>::value) return Fault::kSpecial;
+  if (IsRange<T>::value) return Fault::kContainer;
+  return IsDevice<T>::value ? Fault::kDeviceForTensor : Fault::kNotEigen;
+}
+
+template <class Device>
+constexpr Fault fault_of_device() {
+  if (IsDevice<Device>::value) return Fault::kNoFault;
+  return kIsEigen<Device> ? Fault::kTensorForDevice : Fault::kNotADevice;
+}
+
+template <class Scalar, class X>
+constexpr Fault fault_of_argument() {
+  if constexpr (kIsEigen<X>) {
+    if (!std::is_same<typename Traits<Bare<X>>::Scalar, Scalar>::value) return Fault::kOtherScalar;
+    if (Traits<Bare<X>>::rank == 0) return Fault::kNoRank;
+    return Traits<Bare<X>>::rank < Axes::kCapacity ? Fault::kNoFault : Fault::kHighRank;
+  }
+  return fault_of_kind<X>();
+}
 
 template <class X, class Y>
-struct CheckedPair {
+constexpr Fault fault_of_pair() {
   using A = Traits<Bare<X>>;
   using B = Traits<Bare<Y>>;
-  static constexpr bool same_rank = A::rank == B::rank;
-  static constexpr bool same_layout = A::any_layout || B::any_layout || A::row_major == B::row_major;
-  static constexpr bool ok = same_rank && same_layout;
-  static_assert(same_rank, "tensornorm: the arguments have different ranks");
-  static_assert(same_layout, "tensornorm: the arguments have different layouts: swap_layout() or copy one of them");
-};
+  if (A::rank != B::rank) return Fault::kRanksDiffer;
+  if (A::any_layout || B::any_layout || A::row_major == B::row_major) return Fault::kNoFault;
+  return kIsMatrix<X> && kIsMatrix<Y> ? Fault::kMatrixLayouts : Fault::kTensorLayouts;
+}
 
 template <class Y>
-struct CheckedOutput {
-  using Type = std::remove_reference_t<Y>;
-  static constexpr bool has_memory = IsDenseTensor<Bare<Y>>::value || kIsWritableMatrix<Y>;
-  static constexpr bool writable() {
-    if constexpr (std::is_const<Type>::value) return false;
-    if constexpr (has_memory)
-      return !std::is_const<std::remove_pointer_t<decltype(std::declval<Type&>().data())>>::value;
-    return true;
-  }
-  static constexpr bool ok = has_memory && writable();
-  static_assert(has_memory, "tensornorm: the output has no memory of its own: give a Tensor, a TensorMap or a matrix");
-  static_assert(writable(), "tensornorm: the output is const");
-};
+constexpr Fault fault_of_output() {
+  if (!kHasMemory<Y>) return Fault::kOutputWithoutMemory;
+  return is_writable<Y>() ? Fault::kNoFault : Fault::kConstOutput;
+}
 
-// X, further inputs and, last, the output.
-template <class Scalar, class X, class... Others>
-struct CheckedCall {
-  using Output = std::tuple_element_t<sizeof...(Others) - 1, std::tuple<Others...>>;
-  static constexpr bool ok = CheckedArgument<Scalar, X>::ok && (CheckedArgument<Scalar, Others>::ok && ...) &&
-                             (CheckedPair<X, Others>::ok && ...) && CheckedOutput<Output>::ok;
-};
+// A call with inputs alone.
+template <class Scalar, class Device, class... X>
+constexpr Fault fault_of_inputs() {
+  return first_of({fault_of_device<Device>(), fault_of_argument<Scalar, X>()...});
+}
+
+// A call with the output Y and the inputs X and Others.
+template <class Scalar, class Device, class Y, class X, class... Others>
+constexpr Fault fault_of_call() {
+  constexpr Fault fault = first_of({fault_of_inputs<Scalar, Device, X, Others...>(), fault_of_argument<Scalar, Y>()});
+  if constexpr (fault == Fault::kNoFault)
+    return first_of({fault_of_pair<X, Others>()..., fault_of_pair<X, Y>(), fault_of_output<Y>()});
+  return fault;
+}
 
 }  // namespace core
 }  // namespace tensornorm

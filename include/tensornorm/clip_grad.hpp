@@ -46,14 +46,15 @@ void for_each_batch(const Device& device, FunctionRef<void(const GradientBatch&,
 
 /// Scales all gradients in place by max_norm / norm where their norm exceeds max_norm, and returns that norm: of all
 /// elements of all gradients as one vector, before the scaling.
-/// gradients: any number of tensors, maps, matrices, arrays and blocks of any rank, layout, strides and scalar, in one
-/// call; GradientRefs; and ranges of these that can be walked twice, such as std::vector<GradientRef>. No two may
-/// overlap: elements given twice count and are scaled twice.
+/// gradients: any number of tensors, maps, matrices, arrays and blocks of any layout, strides and scalar, in one call;
+/// GradientRefs; and ranges of these with forward iterators, such as std::vector<GradientRef>. No two may overlap:
+/// elements given twice count and are scaled twice.
 ///
-/// Errors: std::invalid_argument when max_norm is negative or NaN, and std::range_error when the norm is infinite or
-/// NaN (one NaN makes any norm NaN; a norm beyond double's range is infinite) unless options.error_if_nonfinite is
-/// false: then that norm is returned. Nothing is changed in any of these cases. What the compiler can see, a const
-/// gradient, an expression or another scalar, fails as a static_assert.
+/// Errors: std::invalid_argument when max_norm is negative or NaN or a gradient's extents are those of no tensor in
+/// memory, and std::range_error when the norm is infinite or NaN (one NaN makes any norm NaN; a norm beyond double's
+/// range is infinite) unless options.error_if_nonfinite is false: then that norm is returned. Nothing is changed in any
+/// of these cases. What the compiler can see, a const gradient, an expression, another scalar or a range that can be
+/// walked only once, fails as a static_assert.
 ///
 /// Edges: a norm of max_norm or less leaves every bit alone; max_norm 0 gives zeros and infinity only measures. No
 /// elements: the norm is 0. Nothing is added to the divisor, which is above max_norm and so never 0; PyTorch's
@@ -69,7 +70,7 @@ template <class Device, class... G>
 double clip_grad_norm(const Device& device, double max_norm, ClipGradNormOptions options, G&&... gradients) {
   core::check_that(max_norm >= 0, "max_norm is ", max_norm, " but must be 0 or more");
   double norm = 0;
-  if constexpr ((core::are_gradients<G>() && ...)) {
+  if constexpr (core::accepted<core::fault_of_gradients<Device, G...>(), Device, G...>()) {
     core::NormPart total(options.norm_type);
     const auto measure = [&](const core::GradientBatch& batch, const core::Runner& runner) {
       batch.measure(runner, options.norm_type, total);
@@ -110,7 +111,7 @@ double clip_grad_norm(double max_norm, G&&... gradients) {
 template <class Device, class... G, class = std::enable_if_t<!std::is_arithmetic<Device>::value>>
 void clip_grad_value(const Device& device, double value, G&&... gradients) {
   core::check_that(value >= 0, "value is ", value, " but must be 0 or more");
-  if constexpr ((core::are_gradients<G>() && ...)) {
+  if constexpr (core::accepted<core::fault_of_gradients<Device, G...>(), Device, G...>()) {
     if (std::isinf(value)) return;
     const auto clamp = [&](const core::GradientBatch& batch, const core::Runner& runner) {
       batch.clamp(runner, value);

@@ -3,8 +3,8 @@
 
 #include <iterator>
 
+#include "tensornorm/checked_call.hpp"
 #include "tensornorm/core/gradient.hpp"
-#include "tensornorm/tensor_view.hpp"
 
 namespace tensornorm {
 
@@ -16,69 +16,47 @@ template <class S>
 constexpr bool kIsScalar = std::is_same<S, float>::value || std::is_same<S, double>::value ||
                            std::is_same<S, Eigen::half>::value || std::is_same<S, Eigen::bfloat16>::value;
 
-// Whether G, as a forwarding reference has it, is a tensor or matrix that can be changed where it lies. What it has not
-// is asserted in this order, and then nothing else.
 template <class G>
-struct CheckedGradient {
-  using Type = std::remove_reference_t<G>;
-  static constexpr bool is_eigen = kIsTensor<G> || kIsMatrix<G>;
-  static constexpr bool has_memory = !is_eigen || IsDenseTensor<Bare<G>>::value || kIsDirectMatrix<G>;
+constexpr bool kIsGradientRef = std::is_same<Bare<G>, GradientRef>::value;
 
-  static constexpr bool writable() {
-    if constexpr (!is_eigen || !has_memory) return true;
-    if constexpr (std::is_const<Type>::value) return false;
-    if constexpr (kIsMatrix<G>) return kIsWritableMatrix<G>;
-    if constexpr (IsDenseTensor<Bare<G>>::value)
-      return !std::is_const<std::remove_pointer_t<decltype(std::declval<Type&>().data())>>::value;
-    return true;
+// What is wrong with a gradient that is to be changed where it lies. What it has not is found in this order.
+template <class G>
+constexpr Fault fault_of_gradient() {
+  if constexpr (kIsEigen<G>) {
+    if (!kHasMemory<G>) return Fault::kGradientWithoutMemory;
+    if (!is_writable<G>()) return Fault::kConstGradient;
+    if (!kIsScalar<typename Traits<Bare<G>>::Scalar>) return Fault::kNoGradientScalar;
+    if (Traits<Bare<G>>::rank >= Axes::kCapacity) return Fault::kHighRank;
+    return std::is_lvalue_reference<G>::value || !kOwnsMemory<G> ? Fault::kNoFault : Fault::kTemporaryGradient;
   }
-  static constexpr bool scalar_known() {
-    if constexpr (is_eigen) return kIsScalar<typename Traits<Bare<G>>::Scalar>;
-    return true;
-  }
-  static constexpr bool owns = IsOwningTensor<Bare<G>>::value || IsOwningMatrix<Bare<G>>::value;
-  static constexpr bool stays = std::is_lvalue_reference<G>::value || !owns;
-
-  static constexpr bool ok = is_eigen && has_memory && writable() && scalar_known() && stays;
-  static_assert(is_eigen,
-                "tensornorm: a gradient is an Eigen tensor, matrix or array, a GradientRef or a range of them");
-  static_assert(has_memory, "tensornorm: the gradient is an expression without memory of its own: evaluate it first");
-  static_assert(writable(), "tensornorm: the gradient is const");
-  static_assert(scalar_known(), "tensornorm: a gradient's scalar is float, double, Eigen::half or Eigen::bfloat16");
-  static_assert(stays || !writable(), "tensornorm: the gradient is a temporary and would be gone: name it first");
-};
+  return kIsGradientRef<G> ? Fault::kNoFault : fault_of_kind<G>();
+}
 
 template <class G>
-Gradient gradient_of(G& g) {
-  const GradientOperations* const operations = &kGradientOperations<typename Traits<Bare<G>>::Scalar>;
+Gradient gradient_of(G& gradient) {
+  auto& g = core::as_eigen(gradient);
+  const GradientOperations* const operations = &kGradientOperations<typename Traits<G>::Scalar>;
+  const Index size = shape_of(g).count();
   if constexpr (kIsMatrix<G>) {
     if (!is_dense_matrix(g))
       return {g.data(), g.outerSize(), g.outerStride(), g.innerSize(), g.innerStride(), operations};
   }
-  return {g.data(), 1, 0, static_cast<Index>(g.size()), 1, operations};
+  return {g.data(), 1, 0, size, 1, operations};
 }
-
-template <class X, class = void>
-struct IsRange : std::false_type {};
-template <class X>
-struct IsRange<X, std::void_t<decltype(std::begin(std::declval<X&>())), decltype(std::end(std::declval<X&>()))>>
-    : std::true_type {};
-
-template <class G>
-constexpr bool kIsGradientRef = std::is_same<Bare<G>, GradientRef>::value;
 
 }  // namespace core
 
 /// Refers to a gradient's memory, whatever its type: a `std::vector<GradientRef>` is a model's list of gradients.
-/// From an Eigen::Tensor, TensorMap or TensorFixedSize of any rank and layout, or a matrix, array, map, ref or block
-/// with any strides; its scalar is float, double, Eigen::half or Eigen::bfloat16. An expression, a const gradient and a
-/// temporary that owns its memory fail as one static_assert. Holds a pointer and the extents of the moment: valid until
-/// the gradient is resized, moved or destroyed. Cheap to copy; allocates nothing.
+/// From an Eigen::Tensor, TensorMap or TensorFixedSize of a rank of at most 15 and any layout, or a matrix, array, map,
+/// ref or block with any strides, or what derives from one; its scalar is float, double, Eigen::half or
+/// Eigen::bfloat16. An expression, a const gradient and a temporary that owns its memory fail as one static_assert;
+/// extents that no tensor in memory has throw std::invalid_argument. Holds a pointer and the extents of the moment:
+/// valid until the gradient is resized, moved or destroyed. Cheap to copy; allocates nothing.
 class GradientRef {
  public:
-  template <class G, class = std::enable_if_t<core::kIsTensor<G> || core::kIsMatrix<G>>>
+  template <class G, class = std::enable_if_t<core::kIsEigen<G>>>
   GradientRef(G&& gradient) {  // NOLINT(google-explicit-constructor): a list is written as its gradients
-    if constexpr (core::CheckedGradient<G>::ok) gradient_ = core::gradient_of(gradient);
+    if constexpr (core::accepted<core::fault_of_gradient<G>(), G>()) gradient_ = core::gradient_of(gradient);
   }
 
   Index size() const { return gradient_.size(); }
@@ -91,27 +69,58 @@ class GradientRef {
 
 namespace core {
 
-// Whether an argument is a gradient, a GradientRef or a range of either.
+template <class Range>
+using ElementOf = decltype(*std::begin(std::declval<Range&>()));
+
+// A range of numbers is no list of gradients.
 template <class G>
-constexpr bool are_gradients() {
-  if constexpr (kIsGradientRef<G>) {
-    return true;
-  } else if constexpr (!kIsTensor<G> && !kIsMatrix<G> && IsRange<std::remove_reference_t<G>>::value) {
-    using Element = decltype(*std::begin(std::declval<std::remove_reference_t<G>&>()));
-    if constexpr (kIsGradientRef<Element>)
-      return true;
-    else
-      return CheckedGradient<Element>::ok;
-  } else {
-    return CheckedGradient<G>::ok;
-  }
+constexpr bool is_list() {
+  using Range = std::remove_reference_t<G>;
+  if constexpr (!kIsEigen<G> && IsRange<Range>::value) return !std::is_arithmetic<Bare<ElementOf<Range>>>::value;
+  return false;
+}
+
+// What an iterator says of itself: its C++20 concept, else its category, else nothing.
+template <class Iterator, class = void>
+struct IteratorCategory {
+  using Type = void;
+};
+template <class Iterator>
+struct IteratorCategory<Iterator, std::void_t<typename std::iterator_traits<Iterator>::iterator_category>> {
+  using Type = typename std::iterator_traits<Iterator>::iterator_category;
+};
+template <class Iterator, class = void>
+struct IteratorConcept : IteratorCategory<Iterator> {};
+template <class Iterator>
+struct IteratorConcept<Iterator, std::void_t<typename Iterator::iterator_concept>> {
+  using Type = typename Iterator::iterator_concept;
+};
+
+template <class List>
+constexpr bool is_walked_again() {
+  using Iterator = Bare<decltype(std::begin(std::declval<List&>()))>;
+  return std::is_base_of<std::forward_iterator_tag, typename IteratorConcept<Iterator>::Type>::value;
+}
+
+// What is wrong with an argument that is a gradient, a GradientRef or a range of either.
+template <class G>
+constexpr Fault fault_of_list() {
+  using List = std::remove_reference_t<G>;
+  if constexpr (is_list<G>())
+    return is_walked_again<List>() ? fault_of_gradient<ElementOf<List>>() : Fault::kListOfOneWalk;
+  return fault_of_gradient<G>();
+}
+
+template <class Device, class... G>
+constexpr Fault fault_of_gradients() {
+  return first_of({fault_of_device<Device>(), fault_of_list<G>()...});
 }
 
 template <class G>
 void for_each_gradient(G& gradients, FunctionRef<void(const Gradient&)> use) {
   if constexpr (kIsGradientRef<G>) {
     use(gradient_in(gradients));
-  } else if constexpr (kIsTensor<G> || kIsMatrix<G>) {
+  } else if constexpr (kIsEigen<G>) {
     use(gradient_of(gradients));
   } else {
     for (auto&& gradient : gradients) for_each_gradient(gradient, use);

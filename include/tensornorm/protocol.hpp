@@ -31,7 +31,7 @@ std::uint64_t fingerprint(const Scalar* x, Index n) {
 
 }  // namespace core
 
-// Derived provides, for arguments that CheckedCall has seen,
+// Derived provides, for arguments without a fault that the compiler sees,
 //   void run_forward(device, x, y)
 //   void run_infer(device, x, y) const
 //   void run_backward(device, x, dy, dx)
@@ -60,11 +60,12 @@ class Protocol {
   }
 
   /// y of x by the layer's formula in the current mode, into y.
-  /// x: a tensor, map, matrix or expression (expressions and blocks with gaps are copied once); y: a tensor of x's rank
-  /// and layout with memory of its own, resized when it owns its memory and has other extents; it may be x itself,
-  /// never overlap it otherwise. Throws std::invalid_argument when shapes or parameter sizes disagree, and
-  /// std::bad_alloc, with the layer and y as they were. Allocates nothing while the number of statistics stays the
-  /// same, but for the decompositions of Whitening. Not for two threads at once: see infer.
+  /// x: a tensor, map, matrix or expression, or a class derived from one (expressions, index lists and blocks with gaps
+  /// are copied once); y: a tensor of x's rank and layout with memory of its own, resized when it owns its memory and
+  /// has other extents; it may be x itself, never overlap it otherwise. Throws std::invalid_argument when shapes or
+  /// parameter sizes disagree, and std::bad_alloc, with the layer and y as they were. Allocates nothing while the
+  /// number of statistics stays the same, but for the decompositions of Whitening. Not for two threads at once: see
+  /// infer.
   template <class X, class Y>
   void forward(const X& x, Y&& y) {
     forward(Eigen::DefaultDevice(), x, y);
@@ -72,17 +73,18 @@ class Protocol {
   /// The same on an Eigen::DefaultDevice or Eigen::ThreadPoolDevice: the same bits on any number of threads.
   template <class Device, class X, class Y>
   void forward(const Device& device, const X& x, Y&& y) {
-    if constexpr (core::CheckedCall<Scalar, X, Y>::ok) derived().run_forward(device, x, y);
+    if constexpr (core::accepted<core::fault_of_call<Scalar, Device, Y, X>(), Device, X, Y>())
+      derived().run_forward(device, x, y);
   }
 
   /// forward into a new tensor of x's rank, layout and index type (for a matrix or array, its plain type).
   template <class X>
-  typename core::Traits<X>::Plain operator()(const X& x) {
+  core::Result<Scalar, X> operator()(const X& x) {
     return (*this)(Eigen::DefaultDevice(), x);
   }
   template <class Device, class X>
-  typename core::Traits<X>::Plain operator()(const Device& device, const X& x) {
-    typename core::Traits<X>::Plain y;
+  core::Result<Scalar, X> operator()(const Device& device, const X& x) {
+    core::Result<Scalar, X> y;
     forward(device, x, y);
     return y;
   }
@@ -96,12 +98,13 @@ class Protocol {
   }
   template <class Device, class X, class Y>
   void infer(const Device& device, const X& x, Y&& y) const {
-    if constexpr (core::CheckedCall<Scalar, X, Y>::ok) derived().run_infer(device, x, y);
+    if constexpr (core::accepted<core::fault_of_call<Scalar, Device, Y, X>(), Device, X, Y>())
+      derived().run_infer(device, x, y);
   }
   /// infer into a new tensor, as operator() makes one.
   template <class X>
-  typename core::Traits<X>::Plain infer(const X& x) const {
-    typename core::Traits<X>::Plain y;
+  core::Result<Scalar, X> infer(const X& x) const {
+    core::Result<Scalar, X> y;
     infer(x, y);
     return y;
   }
@@ -118,7 +121,14 @@ class Protocol {
   }
   template <class Device, class X, class DY, class DX>
   void backward(const Device& device, const X& x, const DY& dy, DX&& dx) {
-    if constexpr (core::CheckedCall<Scalar, X, DY, DX>::ok) derived().run_backward(device, x, dy, dx);
+    if constexpr (core::accepted<core::fault_of_call<Scalar, Device, DX, X, DY>(), Device, X, DY, DX>())
+      derived().run_backward(device, x, dy, dx);
+  }
+
+  /// Two tensors are no call of backward.
+  template <class X, class DY>
+  void backward(const X&, const DY&) {
+    core::refuse<core::Fault::kNoDx, X, DY>();
   }
 
   /// Batch statistics, or running statistics where the layer tracks them.

@@ -1,93 +1,15 @@
 // Eigen tensors, maps, matrices, arrays and expressions as a pointer and a Shape.
 #pragma once
 
-#include <unsupported/Eigen/CXX11/Tensor>
 #include <functional>
 #include <limits>
 #include <type_traits>
-#include <utility>
 
 #include "tensornorm/check.hpp"
+#include "tensornorm/tensor_type.hpp"
 
 namespace tensornorm {
 namespace core {
-
-template <class T>
-using Bare = std::remove_cv_t<std::remove_reference_t<T>>;
-
-// ---- what a type is
-
-template <class X>
-struct IsDenseTensor : std::false_type {};
-template <class S, int rank, int options, class Ix>
-struct IsDenseTensor<Eigen::Tensor<S, rank, options, Ix>> : std::true_type {};
-template <class S, class D, int options, class Ix>
-struct IsDenseTensor<Eigen::TensorFixedSize<S, D, options, Ix>> : std::true_type {};
-template <class P, int options, template <class> class Pointer>
-struct IsDenseTensor<Eigen::TensorMap<P, options, Pointer>> : std::true_type {};
-
-template <class X>
-struct IsOwningTensor : std::false_type {};
-template <class S, int rank, int options, class Ix>
-struct IsOwningTensor<Eigen::Tensor<S, rank, options, Ix>> : std::true_type {};
-
-template <class X>
-struct IsOwningMatrix : std::false_type {};
-template <class S, int r, int c, int o, int mr, int mc>
-struct IsOwningMatrix<Eigen::Matrix<S, r, c, o, mr, mc>> : std::true_type {};
-template <class S, int r, int c, int o, int mr, int mc>
-struct IsOwningMatrix<Eigen::Array<S, r, c, o, mr, mc>> : std::true_type {};
-
-// Anything derived from TensorBase, whichever access level it has.
-template <class X>
-std::true_type derives_from_tensor(const Eigen::TensorBase<X, Eigen::ReadOnlyAccessors>*);
-template <class X>
-std::false_type derives_from_tensor(const void*);
-template <class X>
-constexpr bool kIsTensor = decltype(derives_from_tensor<Bare<X>>(static_cast<Bare<X>*>(nullptr)))::value;
-
-template <class X>
-std::true_type derives_from_matrix(const Eigen::DenseBase<X>*);
-template <class X>
-std::false_type derives_from_matrix(const void*);
-template <class X>
-constexpr bool kIsMatrix = decltype(derives_from_matrix<Bare<X>>(static_cast<Bare<X>*>(nullptr)))::value;
-
-// A matrix or array whose elements lie in memory, and one that is also an lvalue.
-template <class X>
-constexpr int matrix_flags() {
-  if constexpr (kIsMatrix<X>) return static_cast<int>(Eigen::internal::traits<Bare<X>>::Flags);
-  return 0;
-}
-template <class X>
-constexpr bool kIsDirectMatrix = (matrix_flags<X>() & static_cast<int>(Eigen::DirectAccessBit)) != 0;
-template <class X>
-constexpr bool kIsWritableMatrix = kIsDirectMatrix<X> && (matrix_flags<X>() & static_cast<int>(Eigen::LvalueBit)) != 0;
-
-// Rank, layout and plain type of an argument: a tensor of its rank, layout and index type; a matrix's own plain type.
-template <class X, bool is_tensor = kIsTensor<X>, bool is_matrix = kIsMatrix<X>>
-struct Traits {
-  static_assert(is_tensor || is_matrix, "tensornorm: the argument is neither an Eigen tensor nor an Eigen matrix");
-};
-
-template <class X>
-struct Traits<X, true, false> {
-  using Scalar = std::remove_const_t<typename Eigen::internal::traits<X>::Scalar>;
-  static constexpr int rank = Eigen::internal::traits<X>::NumDimensions;
-  static constexpr bool row_major = static_cast<int>(Eigen::internal::traits<X>::Layout) == Eigen::RowMajor;
-  static constexpr bool any_layout = rank < 2;
-  using Plain = Eigen::Tensor<Scalar, rank, row_major ? Eigen::RowMajor : Eigen::ColMajor,
-                              typename Eigen::internal::traits<X>::Index>;
-};
-
-template <class X>
-struct Traits<X, false, true> {
-  using Scalar = typename X::Scalar;
-  static constexpr int rank = 2;
-  static constexpr bool row_major = X::IsRowMajor;
-  static constexpr bool any_layout = X::IsVectorAtCompileTime;
-  using Plain = typename X::PlainObject;
-};
 
 // ---- shapes
 
@@ -122,7 +44,7 @@ Shape extents_of(const X& x) {
   shape.rank = Traits<X>::rank;
   if constexpr (kIsTensor<X>) {
     for (int d = 0; d < shape.rank; ++d) {
-      shape.extents[static_cast<std::size_t>(d)] = static_cast<Index>(x.dimension(static_cast<unsigned>(d)));
+      shape.extents[static_cast<std::size_t>(d)] = x.dimension(static_cast<unsigned>(d));
     }
   } else {
     shape.extents[0] = x.rows();
@@ -140,54 +62,61 @@ Shape shape_of(const X& x) {
 }
 
 // Whether a matrix lies in memory without gaps.
-template <class X>
-bool is_dense_matrix(const X& x) {
-  return x.size() == 0 || (x.innerStride() == 1 && (x.outerSize() == 1 || x.outerStride() == x.innerSize()));
+template <class E>
+bool is_dense_matrix(const E& x) {
+  return x.rows() == 0 || x.cols() == 0 ||
+         ((x.innerStride() == 1 || x.innerSize() == 1) && (x.outerStride() == x.innerSize() || x.outerSize() == 1));
 }
 
 // ---- inputs
 
 // A tensor with memory of its own is read where it is; anything else is evaluated once.
-template <class X, class = void>
-class Input {
+template <class E, class = void>
+class EigenInput {
  public:
-  explicit Input(const X& x) : plain_(x), shape_(shape_of(plain_)) {}
+  explicit EigenInput(const E& x) : plain_(x), shape_(shape_of(plain_)) {}
   const auto* data() const { return plain_.data(); }
   const Shape& shape() const { return shape_; }
 
  private:
-  typename Traits<X>::Plain plain_;
+  typename Traits<E>::Plain plain_;
   Shape shape_;
 };
 
-template <class X>
-class Input<X, std::enable_if_t<IsDenseTensor<X>::value>> {
+template <class E>
+class EigenInput<E, std::enable_if_t<IsDenseTensor<E>::value>> {
  public:
-  explicit Input(const X& x) : data_(x.data()), shape_(shape_of(x)) {}
+  explicit EigenInput(const E& x) : data_(x.data()), shape_(shape_of(x)) {}
   const auto* data() const { return data_; }
   const Shape& shape() const { return shape_; }
 
  private:
-  const typename Traits<X>::Scalar* data_;
+  const typename Traits<E>::Scalar* data_;
   Shape shape_;
 };
 
-template <class X>
-class Input<X, std::enable_if_t<kIsDirectMatrix<X>>> {
+template <class E>
+class EigenInput<E, std::enable_if_t<kIsDirectMatrix<E>>> {
  public:
-  explicit Input(const X& x) : shape_(shape_of(x)) {
+  explicit EigenInput(const E& x) : shape_(shape_of(x)) {
     if (!is_dense_matrix(x)) copy_ = x;
     data_ = is_dense_matrix(x) ? x.data() : copy_.data();
   }
-  Input(const Input&) = delete;
-  Input& operator=(const Input&) = delete;
+  EigenInput(const EigenInput&) = delete;
+  EigenInput& operator=(const EigenInput&) = delete;
   const auto* data() const { return data_; }
   const Shape& shape() const { return shape_; }
 
  private:
-  typename Traits<X>::Plain copy_;
-  const typename Traits<X>::Scalar* data_;
+  typename Traits<E>::Plain copy_;
+  const typename Traits<E>::Scalar* data_;
   Shape shape_;
+};
+
+template <class X>
+class Input : public EigenInput<EigenType<X>> {
+ public:
+  explicit Input(const X& x) : EigenInput<EigenType<X>>(core::as_eigen(x)) {}
 };
 
 // ---- outputs
@@ -203,25 +132,24 @@ bool overlap(const Scalar* a, Index a_count, const Scalar* b, Index b_count) {
 template <class Y>
 class Output {
  public:
-  using Type = std::remove_reference_t<Y>;
-  using Scalar = typename Traits<Bare<Y>>::Scalar;
+  using Type = EigenType<Y>;
+  using Scalar = typename Traits<Y>::Scalar;
 
-  Output(Type& y, const char* name, const Shape& wanted) : y_(y), wanted_(wanted) {
-    const Shape shape = extents_of(y);
-    fits_ = same_extents(shape, wanted);
-    if constexpr (kIsMatrix<Y>) {
-      check_that(!fits_ || is_dense_matrix(y), name, " has gaps between its rows or columns: outer stride ",
-                 y.outerStride(), ", inner size ", y.innerSize());
+  Output(std::remove_reference_t<Y>& y, const char* name, const Shape& wanted)
+      : y_(core::as_eigen(y)), wanted_(wanted), fits_(same_extents(extents_of(y_), wanted)) {
+    if (!fits_ && !can_resize()) refuse_extents(name);
+    if constexpr (kIsMatrix<Type>) {
+      if (fits_ && !is_dense_matrix(y_)) refuse_gaps(name);
     }
-    check_that(fits_ || can_resize(wanted), name, " has extents ", shape, " but x has ", wanted);
   }
 
   // Refuses memory shared with an input unless it is the same tensor.
   void check_overlap(const Scalar* input, const char* name, const char* input_name) const {
     if (fits_ && y_.data() == input) return;
-    if (overlap<Scalar>(y_.data(), static_cast<Index>(y_.size()), input, wanted_.count())) {
-      fail(name, " and ", input_name, " overlap: they start ", y_.data() - input, " elements apart but have ",
-           y_.size(), " and ", wanted_.count());
+    const Index wanted = wanted_.count(), count = fits_ ? wanted : extents_of(y_).count();
+    if (overlap<Scalar>(y_.data(), count, input, wanted)) {
+      fail(name, " and ", input_name, " overlap: they start ", y_.data() - input, " elements apart but have ", count,
+           " and ", wanted);
     }
   }
 
@@ -231,36 +159,58 @@ class Output {
   }
 
  private:
-  static constexpr bool kOwns = IsOwningTensor<Bare<Y>>::value || IsOwningMatrix<Bare<Y>>::value;
-  static constexpr bool can_grow() {
-    if constexpr (IsOwningMatrix<Bare<Y>>::value) return Bare<Y>::SizeAtCompileTime == Eigen::Dynamic;
-    return kOwns;
+  // Up to where an owning tensor counts its elements.
+  static constexpr Index most() {
+    if constexpr (IsOwningTensor<Type>::value) return (std::numeric_limits<typename Type::Index>::max)();
+    return 0;
   }
 
-  bool can_resize(const Shape& wanted) const {
-    if constexpr (!kOwns) return false;
-    if constexpr (kOwns && kIsMatrix<Y>) {
-      using Matrix = Bare<Y>;
-      return fixed_or(Matrix::RowsAtCompileTime, Matrix::MaxRowsAtCompileTime, wanted.extent(0)) &&
-             fixed_or(Matrix::ColsAtCompileTime, Matrix::MaxColsAtCompileTime, wanted.extent(1));
+  bool can_resize() const {
+    if constexpr (IsOwningTensor<Type>::value) {
+      bool fits = wanted_.count() <= most();
+      for (int d = 0; d < wanted_.rank; ++d) fits = fits && wanted_.extent(d) <= most();
+      return fits;
+    } else if constexpr (IsOwningMatrix<Type>::value) {
+      return fixed_or(Type::RowsAtCompileTime, Type::MaxRowsAtCompileTime, wanted_.extent(0)) &&
+             fixed_or(Type::ColsAtCompileTime, Type::MaxColsAtCompileTime, wanted_.extent(1));
     }
-    return true;
+    return false;
   }
   static bool fixed_or(int fixed, int most, Index wanted) {
     return fixed == Eigen::Dynamic ? most == Eigen::Dynamic || wanted <= most : wanted == fixed;
   }
 
-  // The old memory goes only when the new is there.
+  // The old memory goes only when the new is there. What a derived class adds stays.
   void resize() {
-    if constexpr (IsOwningTensor<Bare<Y>>::value) {
-      typename Bare<Y>::Dimensions dimensions;
+    if constexpr (IsOwningTensor<Type>::value) {
+      typename Type::Dimensions dimensions;
       for (int d = 0; d < wanted_.rank; ++d) {
-        dimensions[static_cast<std::size_t>(d)] = static_cast<typename Bare<Y>::Index>(wanted_.extent(d));
+        dimensions[static_cast<std::size_t>(d)] = static_cast<typename Type::Index>(wanted_.extent(d));
       }
-      y_ = Bare<Y>(dimensions);
-    } else if constexpr (can_grow()) {
-      y_ = Bare<Y>(wanted_.extent(0), wanted_.extent(1));
+      y_ = Type(dimensions);
+    } else if constexpr (IsOwningMatrix<Type>::value) {
+      if constexpr (Type::SizeAtCompileTime == Eigen::Dynamic) y_ = Type(wanted_.extent(0), wanted_.extent(1));
     }
+  }
+
+  [[noreturn]] __attribute__((cold, noinline)) void refuse_extents(const char* name) const {
+    const Shape shape = extents_of(y_);
+    if constexpr (IsOwningTensor<Type>::value) {
+      fail(name, " has extents ", shape, " instead of ", wanted_, " and an index type that counts to ", most(),
+           ": use a tensor whose index type is Eigen::Index");
+    } else if constexpr (IsOwningMatrix<Type>::value) {
+      fail(name, " has extents ", shape, " instead of ", wanted_,
+           " and a type that does not allow these: use one of dynamic or larger extents");
+    } else {
+      fail(name, " has extents ", shape, " instead of ", wanted_,
+           " and cannot be resized: give one of these extents, or one that owns memory of a dynamic size");
+    }
+  }
+
+  [[noreturn]] __attribute__((cold, noinline)) void refuse_gaps(const char* name) const {
+    fail(name, " has gaps between its elements: inner stride ", y_.innerStride(), " and outer stride ",
+         y_.outerStride(), ", not 1 and ", y_.innerSize(),
+         ": write to a matrix without gaps and copy that to where it belongs");
   }
 
   Type& y_;

@@ -37,7 +37,7 @@ class TrailingAxes {
     const int trailing = static_cast<int>(extents_.size()), leading = x.rank - trailing;
     bool fits = leading >= 0;
     for (int d = 0; fits && d < trailing; ++d) fits = x.extent(leading + d) == extents_[static_cast<std::size_t>(d)];
-    if (!fits) fail("x has extents ", x, " but the layer normalizes over ", *this);
+    if (!fits) refuse(x);
     return make_plan(x, axes_below(leading), axes_below(x.rank) & ~axes_below(leading));
   }
 
@@ -47,6 +47,16 @@ class TrailingAxes {
   }
 
  private:
+  [[noreturn]] __attribute__((cold, noinline)) void refuse(const Shape& x) const {
+    const Index n = extents_.front();
+    const bool turned = x.rank == 2 && extents_.size() == 1 && x.extent(0) == n;
+    if (turned && x.extent(1) == 1)
+      fail("x has extents ", x, " but the layer normalizes over ", *this, ": a column vector is ", n,
+           " rows of 1 value; give a row vector or the transpose of x");
+    fail("x has extents ", x, " but the layer normalizes over ", *this,
+         turned ? ": its columns fit and its rows are normalized; give the transpose of x" : "");
+  }
+
   std::vector<Index> extents_;
 };
 

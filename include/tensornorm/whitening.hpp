@@ -68,7 +68,7 @@ class Whitening : public Protocol<Whitening<Scalar>, Scalar> {
   }
   template <class Device, class X>
   void fit(const Device& device, const X& x) {
-    if constexpr (core::CheckedArgument<Scalar, X>::ok) run_fit(device, x);
+    if constexpr (core::accepted<core::fault_of_inputs<Scalar, Device, X>(), Device, X>()) run_fit(device, x);
   }
 
   /// x of y = infer(x): x = mean + Sigma W^T ((y - beta) / gamma), with the mean, Sigma and W of the last fit. Exact up
@@ -82,11 +82,12 @@ class Whitening : public Protocol<Whitening<Scalar>, Scalar> {
   }
   template <class Device, class Y, class X>
   void inverse(const Device& device, const Y& y, X&& x) const {
-    if constexpr (core::CheckedCall<Scalar, Y, X>::ok) run_inverse(device, y, x);
+    if constexpr (core::accepted<core::fault_of_call<Scalar, Device, X, Y>(), Device, Y, X>())
+      run_inverse(device, y, x);
   }
   template <class Y>
-  typename core::Traits<Y>::Plain inverse(const Y& y) const {
-    typename core::Traits<Y>::Plain x;
+  core::Result<Scalar, Y> inverse(const Y& y) const {
+    core::Result<Scalar, Y> x;
     inverse(y, x);
     return x;
   }

@@ -1,0 +1,149 @@
+// What a type is: the tensor or matrix of Eigen's behind it, its scalar, rank and layout, and whether it has memory.
+#pragma once
+
+#include <unsupported/Eigen/CXX11/Tensor>
+#include <type_traits>
+#include <utility>
+
+namespace tensornorm {
+namespace core {
+
+template <class T>
+using Bare = std::remove_cv_t<std::remove_reference_t<T>>;
+
+// ---- the Eigen type of an argument
+
+// The tensor or matrix that an argument is, derives from (struct Image : Eigen::Tensor<float, 4>) or is the base of
+// (Eigen::MatrixBase<D>&), whatever its access level.
+template <class E>
+const E& as_eigen(const Eigen::TensorBase<E, Eigen::ReadOnlyAccessors>& x) {
+  return static_cast<const E&>(x);
+}
+template <class E>
+E& as_eigen(Eigen::TensorBase<E, Eigen::ReadOnlyAccessors>& x) {
+  return static_cast<E&>(x);
+}
+template <class E>
+const E& as_eigen(const Eigen::DenseBase<E>& x) {
+  return x.derived();
+}
+template <class E>
+E& as_eigen(Eigen::DenseBase<E>& x) {
+  return x.derived();
+}
+
+template <class X, class = void>
+struct EigenTypeOf {
+  using Type = void;
+};
+template <class X>
+struct EigenTypeOf<X, std::void_t<decltype(core::as_eigen(std::declval<const X&>()))>> {
+  using Type = Bare<decltype(core::as_eigen(std::declval<const X&>()))>;
+};
+// void for all else
+template <class X>
+using EigenType = typename EigenTypeOf<Bare<X>>::Type;
+
+template <class X>
+constexpr bool kIsEigen = !std::is_void<EigenType<X>>::value;
+template <class X>
+constexpr bool kIsMatrix = std::is_base_of<Eigen::EigenBase<EigenType<X>>, EigenType<X>>::value;
+template <class X>
+constexpr bool kIsTensor = kIsEigen<X> && !kIsMatrix<X>;
+
+// ---- memory, of an Eigen type
+
+template <class E>
+struct IsDenseTensor : std::false_type {};
+template <class S, int rank, int options, class Ix>
+struct IsDenseTensor<Eigen::Tensor<S, rank, options, Ix>> : std::true_type {};
+template <class S, class D, int options, class Ix>
+struct IsDenseTensor<Eigen::TensorFixedSize<S, D, options, Ix>> : std::true_type {};
+template <class P, int options, template <class> class Pointer>
+struct IsDenseTensor<Eigen::TensorMap<P, options, Pointer>> : std::true_type {};
+
+template <class E>
+struct IsOwningTensor : std::false_type {};
+template <class S, int rank, int options, class Ix>
+struct IsOwningTensor<Eigen::Tensor<S, rank, options, Ix>> : std::true_type {};
+
+template <class E>
+struct IsOwningMatrix : std::false_type {};
+template <class S, int r, int c, int o, int mr, int mc>
+struct IsOwningMatrix<Eigen::Matrix<S, r, c, o, mr, mc>> : std::true_type {};
+template <class S, int r, int c, int o, int mr, int mc>
+struct IsOwningMatrix<Eigen::Array<S, r, c, o, mr, mc>> : std::true_type {};
+
+template <class E, class = void>
+struct HasData : std::false_type {};
+template <class E>
+struct HasData<E, std::void_t<decltype(std::declval<E&>().data())>> : std::true_type {};
+
+template <class X>
+constexpr int matrix_flags() {
+  if constexpr (kIsMatrix<X>) return static_cast<int>(Eigen::internal::traits<EigenType<X>>::Flags);
+  return 0;
+}
+// A matrix or array whose elements lie in memory. Flags alone do not say it: m(rows, Eigen::all) may have the bit.
+template <class X>
+constexpr bool kIsDirectMatrix =
+    (matrix_flags<X>() & static_cast<int>(Eigen::DirectAccessBit)) != 0 && HasData<EigenType<X>>::value;
+
+// ---- an argument, as a forwarding reference has it
+
+template <class X>
+constexpr bool kOwnsMemory = IsOwningTensor<EigenType<X>>::value || IsOwningMatrix<EigenType<X>>::value;
+template <class X>
+constexpr bool kHasMemory = IsDenseTensor<EigenType<X>>::value || kIsDirectMatrix<X>;
+
+// Whether it can be written to where it lies.
+template <class X>
+constexpr bool is_writable() {
+  if constexpr (!kHasMemory<X> || std::is_const<std::remove_reference_t<X>>::value) return false;
+  if constexpr (kIsMatrix<X>) return (matrix_flags<X>() & static_cast<int>(Eigen::LvalueBit)) != 0;
+  if constexpr (IsDenseTensor<EigenType<X>>::value)
+    return !std::is_const<std::remove_pointer_t<decltype(std::declval<EigenType<X>&>().data())>>::value;
+  return false;
+}
+
+// Rank, layout and plain type of an argument: a tensor of its rank, layout and index type; a matrix's own plain type.
+template <class E, bool is_tensor = kIsTensor<E>, bool is_matrix = kIsMatrix<E>>
+struct EigenTraits {
+  using Scalar = void;
+  using Plain = void;
+};
+
+template <class E>
+struct EigenTraits<E, true, false> {
+  using Scalar = std::remove_const_t<typename Eigen::internal::traits<E>::Scalar>;
+  static constexpr int rank = Eigen::internal::traits<E>::NumDimensions;
+  static constexpr bool row_major = static_cast<int>(Eigen::internal::traits<E>::Layout) == Eigen::RowMajor;
+  static constexpr bool any_layout = rank < 2;
+  using Plain = Eigen::Tensor<Scalar, rank, row_major ? Eigen::RowMajor : Eigen::ColMajor,
+                              typename Eigen::internal::traits<E>::Index>;
+};
+
+template <class E>
+struct EigenTraits<E, false, true> {
+  using Scalar = typename E::Scalar;
+  static constexpr int rank = 2;
+  static constexpr bool row_major = E::IsRowMajor;
+  static constexpr bool any_layout = E::IsVectorAtCompileTime;
+  using Plain = typename E::PlainObject;
+};
+
+template <class X>
+struct Traits : EigenTraits<EigenType<X>> {};
+
+// What a call returns whose x is refused: the refusal is the only error, whatever becomes of the result.
+struct Refused : Eigen::MatrixXf {
+  template <class T>
+  operator T() const;  // NOLINT(google-explicit-constructor)
+};
+
+template <class Scalar, class X>
+using Result =
+    std::conditional_t<std::is_same<typename Traits<X>::Scalar, Scalar>::value, typename Traits<X>::Plain, Refused>;
+
+}  // namespace core
+}  // namespace tensornorm
