@@ -5,7 +5,13 @@
 // build runs as fast as one for the machine it is on.
 #pragma once
 
+// What kernels are made of is compiled only within a kernel, for its instruction set: GCC emits no copy for callers of
+// other sets, not even where flags ask for one of every function.
+#if defined(__clang__)
 #define TENSORNORM_INLINE inline __attribute__((always_inline))
+#else
+#define TENSORNORM_INLINE inline __attribute__((always_inline, gnu_inline, no_instrument_function))
+#endif
 
 // To compile less: TENSORNORM_NO_AVX512 leaves those kernels out, TENSORNORM_BASELINE_ONLY those of AVX2 too.
 #if defined(__x86_64__) && !defined(TENSORNORM_BASELINE_ONLY)

@@ -42,7 +42,7 @@ TENSORNORM_INLINE void store_past_cache(void* p, const V& v) {
   return;
 #elif defined(__x86_64__)
   if constexpr (Isa::bytes > 16) {
-    asm("vmovntps %1, %0" : "=m"(*static_cast<V*>(p)) : "v"(v));
+    asm("vmovntps {%1, %0|%0, %1}" : "=m"(*static_cast<V*>(p)) : "v"(v));
     return;
   } else if constexpr (sizeof v == 16) {
     __m128i bits;
@@ -132,34 +132,34 @@ struct Lower<Avx2> {
   using Shorts = Vec<std::uint16_t, 8>;
 
   static TENSORNORM_INLINE void broadcast(const float& value, Floats& v) {
-    asm("vbroadcastss %1, %0" : "=x"(v) : "m"(value));
+    asm("vbroadcastss {%1, %0|%0, %1}" : "=x"(v) : "m"(value));
   }
   static TENSORNORM_INLINE void broadcast(const double& value, Doubles& v) {
-    asm("vbroadcastsd %1, %0" : "=x"(v) : "m"(value));
+    asm("vbroadcastsd {%1, %0|%0, %1}" : "=x"(v) : "m"(value));
   }
   static TENSORNORM_INLINE void widen(const Floats& v, Doubles& low, Doubles& high) {
-    asm("vcvtps2pd %x1, %0" : "=x"(low) : "x"(v));
-    asm("vextractf128 $1, %1, %x0\n\tvcvtps2pd %x0, %0" : "=x"(high) : "x"(v));
+    asm("vcvtps2pd {%x1, %0|%0, %x1}" : "=x"(low) : "x"(v));
+    asm("vextractf128 {$1, %1, %x0|%x0, %1, 1}\n\tvcvtps2pd {%x0, %0|%0, %x0}" : "=x"(high) : "x"(v));
   }
   static TENSORNORM_INLINE void narrow(const Doubles& low, const Doubles& high, Floats& v) {
     Floats upper;
-    asm("vcvtpd2psy %1, %x0" : "=x"(v) : "x"(low));
-    asm("vcvtpd2psy %1, %x0" : "=x"(upper) : "x"(high));
-    asm("vinsertf128 $1, %x1, %0, %0" : "+x"(v) : "x"(upper));
+    asm("vcvtpd2ps{y %1, %x0| %x0, %1}" : "=x"(v) : "x"(low));
+    asm("vcvtpd2ps{y %1, %x0| %x0, %1}" : "=x"(upper) : "x"(high));
+    asm("vinsertf128 {$1, %x1, %0, %0|%0, %0, %x1, 1}" : "+x"(v) : "x"(upper));
   }
   static TENSORNORM_INLINE void widen(const Shorts& narrow, Words& wide) {
-    asm("vpmovzxwd %1, %0" : "=x"(wide) : "xm"(narrow));
+    asm("vpmovzxwd {%1, %0|%0, %1}" : "=x"(wide) : "xm"(narrow));
   }
   static TENSORNORM_INLINE void narrow(const Words& wide, Shorts& narrow) {
-    asm("vextracti128 $1, %1, %0\n\tvpackusdw %0, %x1, %0" : "=&x"(narrow) : "x"(wide));
+    asm("vextracti128 {$1, %1, %0|%0, %1, 1}\n\tvpackusdw {%0, %x1, %0|%0, %x1, %0}" : "=&x"(narrow) : "x"(wide));
   }
   static TENSORNORM_INLINE void load_half(const Eigen::half* p, Floats& v) {
     Shorts half;
     std::memcpy(&half, p, sizeof half);
-    asm("vcvtph2ps %1, %0" : "=x"(v) : "xm"(half));
+    asm("vcvtph2ps {%1, %0|%0, %1}" : "=x"(v) : "xm"(half));
   }
   static TENSORNORM_INLINE void pack_half(const Floats& v, Shorts& half) {
-    asm("vcvtps2ph $0, %1, %0" : "=x"(half) : "x"(v));
+    asm("vcvtps2ph {$0, %1, %0|%0, %1, 0}" : "=x"(half) : "x"(v));
   }
 };
 #endif
@@ -173,34 +173,34 @@ struct Lower<Avx512> {
   using Shorts = Vec<std::uint16_t, 16>;
 
   static TENSORNORM_INLINE void broadcast(const float& value, Floats& v) {
-    asm("vbroadcastss %1, %0" : "=v"(v) : "m"(value));
+    asm("vbroadcastss {%1, %0|%0, %1}" : "=v"(v) : "m"(value));
   }
   static TENSORNORM_INLINE void broadcast(const double& value, Doubles& v) {
-    asm("vbroadcastsd %1, %0" : "=v"(v) : "m"(value));
+    asm("vbroadcastsd {%1, %0|%0, %1}" : "=v"(v) : "m"(value));
   }
   static TENSORNORM_INLINE void widen(const Floats& v, Doubles& low, Doubles& high) {
-    asm("vcvtps2pd %t1, %0" : "=v"(low) : "v"(v));
-    asm("vextractf64x4 $1, %1, %t0\n\tvcvtps2pd %t0, %0" : "=v"(high) : "v"(v));
+    asm("vcvtps2pd {%t1, %0|%0, %t1}" : "=v"(low) : "v"(v));
+    asm("vextractf64x4 {$1, %1, %t0|%t0, %1, 1}\n\tvcvtps2pd {%t0, %0|%0, %t0}" : "=v"(high) : "v"(v));
   }
   static TENSORNORM_INLINE void narrow(const Doubles& low, const Doubles& high, Floats& v) {
     Floats upper;
-    asm("vcvtpd2ps %1, %t0" : "=v"(v) : "v"(low));
-    asm("vcvtpd2ps %1, %t0" : "=v"(upper) : "v"(high));
-    asm("vinsertf64x4 $1, %t1, %0, %0" : "+v"(v) : "v"(upper));
+    asm("vcvtpd2ps {%1, %t0|%t0, %1}" : "=v"(v) : "v"(low));
+    asm("vcvtpd2ps {%1, %t0|%t0, %1}" : "=v"(upper) : "v"(high));
+    asm("vinsertf64x4 {$1, %t1, %0, %0|%0, %0, %t1, 1}" : "+v"(v) : "v"(upper));
   }
   static TENSORNORM_INLINE void widen(const Shorts& narrow, Words& wide) {
-    asm("vpmovzxwd %1, %0" : "=v"(wide) : "vm"(narrow));
+    asm("vpmovzxwd {%1, %0|%0, %1}" : "=v"(wide) : "vm"(narrow));
   }
   static TENSORNORM_INLINE void narrow(const Words& wide, Shorts& narrow) {
-    asm("vpmovdw %1, %0" : "=v"(narrow) : "v"(wide));
+    asm("vpmovdw {%1, %0|%0, %1}" : "=v"(narrow) : "v"(wide));
   }
   static TENSORNORM_INLINE void load_half(const Eigen::half* p, Floats& v) {
     Shorts half;
     std::memcpy(&half, p, sizeof half);
-    asm("vcvtph2ps %1, %0" : "=v"(v) : "vm"(half));
+    asm("vcvtph2ps {%1, %0|%0, %1}" : "=v"(v) : "vm"(half));
   }
   static TENSORNORM_INLINE void pack_half(const Floats& v, Shorts& half) {
-    asm("vcvtps2ph $0, %1, %0" : "=v"(half) : "v"(v));
+    asm("vcvtps2ph {$0, %1, %0|%0, %1, 0}" : "=v"(half) : "v"(v));
   }
 };
 #endif
