@@ -44,7 +44,7 @@ struct ColumnReduce {
   // Sums of a panel, by column; a line longer than need be, so that the same columns of both lie in different sets of
   // the first-level cache.
   struct Panel {
-    static constexpr Index kSize = kPanelCols + kLine / static_cast<Index>(sizeof(T));
+    static constexpr auto kSize = static_cast<std::size_t>(kPanelCols + kLine / static_cast<Index>(sizeof(T)));
     alignas(kLine) T p[kSize], pq[kSize];
 
     template <class At, class V>
@@ -192,7 +192,7 @@ struct ColumnReduce {
   TENSORNORM_INLINE void add_some(Index r, Index stop, const Some<Isa>& at) const {
     Sums<Vec<T, lanes>> sums;
     sum_rows(r, stop, at, sums);
-    double p[lanes] = {}, pq[lanes] = {};
+    double p[static_cast<std::size_t>(lanes)] = {}, pq[static_cast<std::size_t>(lanes)] = {};
     add_wide<Isa>(sums, p, pq);
     for (int i = 0; i < at.n; ++i) {
       sum_p[i] += p[i];

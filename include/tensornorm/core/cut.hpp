@@ -125,7 +125,7 @@ struct Cut {
 // An array by cell on the stack, to be aligned to lines, so that vectors lie within one; a line longer than it need be,
 // so that the same cells of two such arrays lie in different sets of the first-level cache.
 template <class T>
-using PerCell = T[Cut::kBlockCells + kLine / static_cast<Index>(sizeof(T))];
+using PerCell = T[static_cast<std::size_t>(Cut::kBlockCells + kLine / static_cast<Index>(sizeof(T)))];
 
 }  // namespace core
 }  // namespace tensornorm

@@ -105,7 +105,7 @@ struct Lower {
       return;
     }
 #endif
-    float lanes[kFloats];
+    float lanes[static_cast<std::size_t>(kFloats)];
     for (int i = 0; i < kFloats; ++i) lanes[i] = static_cast<float>(p[i]);
     std::memcpy(&v, lanes, sizeof v);
   }
@@ -117,7 +117,7 @@ struct Lower {
       return;
     }
 #endif
-    Eigen::half lanes[kFloats];
+    Eigen::half lanes[static_cast<std::size_t>(kFloats)];
     for (int i = 0; i < kFloats; ++i) lanes[i] = static_cast<Eigen::half>(static_cast<float>(v[i]));
     std::memcpy(&narrow, static_cast<const void*>(lanes), sizeof narrow);
   }
