@@ -2,7 +2,7 @@
 //
 // Kernels are generic functions, inlined into one that has the instruction set. GCC lowers broadcasts and conversions
 // earlier, for the generic function's own instruction set; so on GCC those of AVX2 and AVX-512 are spelled as
-// instructions. clang lowers late, but offers half precision in a type of its own.
+// instructions. clang lowers late, but offers half precision in a type of its own. On AArch64 GCC converts lane by lane.
 #pragma once
 
 #include <Eigen/Core>
@@ -13,6 +13,8 @@
 #include "tensornorm/core/isa.hpp"
 #if defined(__x86_64__)
 #include <emmintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 #endif
 
 namespace tensornorm {
@@ -122,6 +124,53 @@ struct Lower {
     std::memcpy(&narrow, static_cast<const void*>(lanes), sizeof narrow);
   }
 };
+
+#if defined(__aarch64__)
+template <>
+struct Lower<Baseline> {
+  using Floats = Vec<float, 4>;
+  using Doubles = Vec<double, 2>;
+  using Words = Vec<std::uint32_t, 4>;
+  using Shorts = Vec<std::uint16_t, 4>;
+
+  template <class T, class V>
+  static TENSORNORM_INLINE void broadcast(const T& value, V& v) {
+    v = value - V{};
+  }
+  static TENSORNORM_INLINE void widen(const Floats& v, Doubles& low, Doubles& high) {
+    float32x4_t floats;
+    copy_bits(v, floats);
+    copy_bits(vcvt_f64_f32(vget_low_f32(floats)), low);
+    copy_bits(vcvt_high_f64_f32(floats), high);
+  }
+  static TENSORNORM_INLINE void narrow(const Doubles& low, const Doubles& high, Floats& v) {
+    float64x2_t lower, upper;
+    copy_bits(low, lower);
+    copy_bits(high, upper);
+    copy_bits(vcvt_high_f32_f64(vcvt_f32_f64(lower), upper), v);
+  }
+  static TENSORNORM_INLINE void widen(const Shorts& narrow, Words& wide) {
+    uint16x4_t shorts;
+    copy_bits(narrow, shorts);
+    copy_bits(vmovl_u16(shorts), wide);
+  }
+  static TENSORNORM_INLINE void narrow(const Words& wide, Shorts& narrow) {
+    uint32x4_t words;
+    copy_bits(wide, words);
+    copy_bits(vmovn_u32(words), narrow);
+  }
+  static TENSORNORM_INLINE void load_half(const Eigen::half* p, Floats& v) {
+    float16x4_t half;
+    std::memcpy(&half, p, sizeof half);
+    copy_bits(vcvt_f32_f16(half), v);
+  }
+  static TENSORNORM_INLINE void pack_half(const Floats& v, Shorts& half) {
+    float32x4_t floats;
+    copy_bits(v, floats);
+    copy_bits(vcvt_f16_f32(floats), half);
+  }
+};
+#endif
 
 #if TENSORNORM_HAS_AVX2 && !defined(__clang__)
 template <>
