@@ -9,10 +9,11 @@ namespace tensornorm {
 
 #ifndef __cpp_exceptions
 /// Compiled with -fno-exceptions: what is called where an exception would be thrown, with its message. The program ends
-/// by std::abort() when the handler returns; a handler may end it otherwise, restart the device, or leave by longjmp
-/// (the layer and y are as they were, what the call allocated is lost). The first one writes the message to stderr.
-/// Set it before the first call, in one thread: calls only read it. All files of a program that include tensornorm are
-/// to be compiled alike, with exceptions or without.
+/// by std::abort() when the handler returns. A handler may end it otherwise, restart the device, or leave by longjmp:
+/// the layer and y are then as they were, and what the call allocated is lost. Without a handler of the program's own
+/// the message goes to stderr. Set it before the first call, in one thread: calls only read it. All files of a program
+/// that include tensornorm are compiled alike, with exceptions or without. Memory that runs out is no error of this
+/// kind: operator new and Eigen end the program by themselves.
 using ErrorHandler = void (*)(const char* message);
 
 namespace core {
