@@ -2,8 +2,8 @@
 //
 // Kernels are generic functions, inlined into one that has the instruction set. GCC lowers broadcasts and conversions
 // earlier, for the generic function's own instruction set; so on GCC those of AVX2 and AVX-512 are spelled as
-// instructions. clang lowers late, but offers half precision in a type of its own. For AArch64 GCC would convert lane by
-// lane.
+// instructions. clang lowers late, but offers half precision in a type of its own. For AArch64 GCC would convert lane
+// by lane.
 #pragma once
 
 #include <Eigen/Core>
