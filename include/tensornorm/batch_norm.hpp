@@ -1,6 +1,8 @@
 // BatchNorm: each channel normalized over the batch and all other axes.
 #pragma once
 
+#include "tensornorm/requirements.hpp"
+
 #include "tensornorm/running_layer.hpp"
 
 namespace tensornorm {

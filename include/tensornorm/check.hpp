@@ -5,18 +5,19 @@
 #include <sstream>
 #include <stdexcept>
 
+#include "tensornorm/core/exceptions.hpp"
 #include "tensornorm/core/plan.hpp"
 
 namespace tensornorm {
 namespace core {
 
-// Throws std::invalid_argument with the parts written one after another, prefixed by the library's name.
+// Raises std::invalid_argument with the parts written one after another, prefixed by the library's name.
 template <class... Parts>
 [[noreturn]] __attribute__((cold, noinline)) void fail(const Parts&... parts) {
   std::ostringstream message;
   message << "tensornorm: ";
   (message << ... << parts);
-  throw std::invalid_argument(message.str());
+  raise<std::invalid_argument>(message.str());
 }
 
 template <class... Parts>

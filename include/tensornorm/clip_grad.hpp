@@ -1,6 +1,8 @@
 // Gradient clipping: by the norm of all gradients together, and by value.
 #pragma once
 
+#include "tensornorm/requirements.hpp"
+
 #include <cmath>
 #include <stdexcept>
 #include <string>
@@ -38,8 +40,8 @@ void for_each_batch(const Device& device, FunctionRef<void(const GradientBatch&,
 
 // Data and not misuse is at fault: no std::invalid_argument.
 [[noreturn]] inline void fail_nonfinite(double norm) {
-  throw std::range_error(std::string("tensornorm: the norm of the gradients is ") +
-                         (std::isnan(norm) ? "NaN" : "infinite") + ": they are not scaled");
+  raise<std::range_error>(std::string("tensornorm: the norm of the gradients is ") +
+                          (std::isnan(norm) ? "NaN" : "infinite") + ": they are not scaled");
 }
 
 }  // namespace core

@@ -1,6 +1,8 @@
 // GroupNorm: groups of channels of each sample normalized over their channels and spatial axes.
 #pragma once
 
+#include "tensornorm/requirements.hpp"
+
 #include "tensornorm/centred_layer.hpp"
 
 namespace tensornorm {

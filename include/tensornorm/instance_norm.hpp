@@ -1,6 +1,8 @@
 // InstanceNorm: each channel of each sample normalized over its spatial axes.
 #pragma once
 
+#include "tensornorm/requirements.hpp"
+
 #include "tensornorm/running_layer.hpp"
 
 namespace tensornorm {

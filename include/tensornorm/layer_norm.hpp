@@ -1,6 +1,8 @@
 // LayerNorm: each sample normalized over its trailing axes.
 #pragma once
 
+#include "tensornorm/requirements.hpp"
+
 #include "tensornorm/centred_layer.hpp"
 #include "tensornorm/trailing_axes.hpp"
 

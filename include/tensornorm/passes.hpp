@@ -4,6 +4,8 @@
 // that includes tensornorm/instantiate.hpp, and compile in half the time.
 #pragma once
 
+#include "tensornorm/requirements.hpp"
+
 #include "tensornorm/core/backward_across.hpp"
 #include "tensornorm/core/forward.hpp"
 

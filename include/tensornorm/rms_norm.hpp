@@ -1,6 +1,8 @@
 // RMSNorm: each sample divided by its root mean square over the trailing axes.
 #pragma once
 
+#include "tensornorm/requirements.hpp"
+
 #include "tensornorm/layer.hpp"
 #include "tensornorm/trailing_axes.hpp"
 

@@ -1,6 +1,8 @@
 // Whitening: the channels of a group decorrelated over the batch and all other axes.
 #pragma once
 
+#include "tensornorm/requirements.hpp"
+
 #include <vector>
 
 #include "tensornorm/protocol.hpp"

@@ -1,6 +1,8 @@
 // The passes of whitening; a program of many files may compile them once, see passes.hpp.
 #pragma once
 
+#include "tensornorm/requirements.hpp"
+
 #include "tensornorm/core/running_whitening.hpp"
 #include "tensornorm/core/whiten.hpp"
 

@@ -196,7 +196,7 @@ struct ColumnReduce {
   TENSORNORM_INLINE void add_some(Index r, Index stop, const Some<Isa>& at) const {
     Sums<Vec<T, lanes>> sums;
     sum_rows(r, stop, at, sums);
-    double p[lanes] = {}, pq[lanes] = {};
+    double p[static_cast<std::size_t>(lanes)] = {}, pq[static_cast<std::size_t>(lanes)] = {};
     add_wide<Isa>(sums, p, pq);
     for (int i = 0; i < at.n; ++i) {
       sum_p[i] += p[i];

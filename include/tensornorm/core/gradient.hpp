@@ -12,7 +12,7 @@ namespace core {
 template <class Scalar>
 void scale_tile(Scalar* x, const Tile& tile, Wide factor) {
   using T = ParamOf<Scalar>;
-  if (factor == 0 || factor >= static_cast<Wide>((std::numeric_limits<T>::min)())) {
+  if (!(factor > 0) || factor >= static_cast<Wide>((std::numeric_limits<T>::min)())) {
     const T f = static_cast<T>(factor);
     return map(Scaled<Scalar, PerRowOrAll<T>>{{{x + tile.offset, tile.stride}, {&f, kNone}}}, tile, x);
   }

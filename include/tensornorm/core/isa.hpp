@@ -5,9 +5,20 @@
 // build runs as fast as one for the machine it is on.
 #pragma once
 
+// What kernels are made of is compiled only within a kernel, for its instruction set: GCC emits no copy for callers of
+// other sets, not even where flags ask for one of every function.
+#if defined(__clang__)
 #define TENSORNORM_INLINE inline __attribute__((always_inline))
+#else
+#define TENSORNORM_INLINE inline __attribute__((always_inline, gnu_inline, no_instrument_function))
+#endif
 
-// To compile less: TENSORNORM_NO_AVX512 leaves those kernels out, TENSORNORM_BASELINE_ONLY those of AVX2 too.
+// To compile less: TENSORNORM_NO_AVX512 leaves those kernels out, TENSORNORM_BASELINE_ONLY those of AVX2 too. So does
+// GCC for Windows, which spills vectors of 32 bytes to a stack aligned to 16, by instructions that then fault (GCC bug
+// 54412).
+#if defined(_WIN64) && !defined(__clang__) && !defined(TENSORNORM_BASELINE_ONLY)
+#define TENSORNORM_BASELINE_ONLY
+#endif
 #if defined(__x86_64__) && !defined(TENSORNORM_BASELINE_ONLY)
 #define TENSORNORM_HAS_AVX2 1
 #else

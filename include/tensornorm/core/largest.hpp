@@ -47,7 +47,7 @@ struct RowLargest {
       for (; j < k.cols; j += lanes) look<lanes>(row, Whole<Isa>{(std::min)(j, k.cols - lanes)}, m0);
     }
     const Vec<Int, lanes> all[] = {m0, m1, m2, m3};
-    Int values[4 * lanes];
+    Int values[static_cast<std::size_t>(4 * lanes)];
     std::memcpy(values, all, sizeof values);
     for (const Int v : values) *k.largest = (std::max)(*k.largest, v);
   }

@@ -2,7 +2,8 @@
 //
 // Kernels are generic functions, inlined into one that has the instruction set. GCC lowers broadcasts and conversions
 // earlier, for the generic function's own instruction set; so on GCC those of AVX2 and AVX-512 are spelled as
-// instructions. clang lowers late, but offers half precision in a type of its own.
+// instructions. clang lowers late, but offers half precision in a type of its own. For AArch64 GCC would convert lane
+// by lane.
 #pragma once
 
 #include <Eigen/Core>
@@ -13,6 +14,8 @@
 #include "tensornorm/core/isa.hpp"
 #if defined(__x86_64__)
 #include <emmintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 #endif
 
 namespace tensornorm {
@@ -42,7 +45,7 @@ TENSORNORM_INLINE void store_past_cache(void* p, const V& v) {
   return;
 #elif defined(__x86_64__)
   if constexpr (Isa::bytes > 16) {
-    asm("vmovntps %1, %0" : "=m"(*static_cast<V*>(p)) : "v"(v));
+    asm("vmovntps {%1, %0|%0, %1}" : "=m"(*static_cast<V*>(p)) : "v"(v));
     return;
   } else if constexpr (sizeof v == 16) {
     __m128i bits;
@@ -105,7 +108,7 @@ struct Lower {
       return;
     }
 #endif
-    float lanes[kFloats];
+    float lanes[static_cast<std::size_t>(kFloats)];
     for (int i = 0; i < kFloats; ++i) lanes[i] = static_cast<float>(p[i]);
     std::memcpy(&v, lanes, sizeof v);
   }
@@ -117,11 +120,58 @@ struct Lower {
       return;
     }
 #endif
-    Eigen::half lanes[kFloats];
+    Eigen::half lanes[static_cast<std::size_t>(kFloats)];
     for (int i = 0; i < kFloats; ++i) lanes[i] = static_cast<Eigen::half>(static_cast<float>(v[i]));
     std::memcpy(&narrow, static_cast<const void*>(lanes), sizeof narrow);
   }
 };
+
+#if defined(__aarch64__)
+template <>
+struct Lower<Baseline> {
+  using Floats = Vec<float, 4>;
+  using Doubles = Vec<double, 2>;
+  using Words = Vec<std::uint32_t, 4>;
+  using Shorts = Vec<std::uint16_t, 4>;
+
+  template <class T, class V>
+  static TENSORNORM_INLINE void broadcast(const T& value, V& v) {
+    v = value - V{};
+  }
+  static TENSORNORM_INLINE void widen(const Floats& v, Doubles& low, Doubles& high) {
+    float32x4_t floats;
+    copy_bits(v, floats);
+    copy_bits(vcvt_f64_f32(vget_low_f32(floats)), low);
+    copy_bits(vcvt_high_f64_f32(floats), high);
+  }
+  static TENSORNORM_INLINE void narrow(const Doubles& low, const Doubles& high, Floats& v) {
+    float64x2_t lower, upper;
+    copy_bits(low, lower);
+    copy_bits(high, upper);
+    copy_bits(vcvt_high_f32_f64(vcvt_f32_f64(lower), upper), v);
+  }
+  static TENSORNORM_INLINE void widen(const Shorts& narrow, Words& wide) {
+    uint16x4_t shorts;
+    copy_bits(narrow, shorts);
+    copy_bits(vmovl_u16(shorts), wide);
+  }
+  static TENSORNORM_INLINE void narrow(const Words& wide, Shorts& narrow) {
+    uint32x4_t words;
+    copy_bits(wide, words);
+    copy_bits(vmovn_u32(words), narrow);
+  }
+  static TENSORNORM_INLINE void load_half(const Eigen::half* p, Floats& v) {
+    float16x4_t half;
+    std::memcpy(&half, p, sizeof half);
+    copy_bits(vcvt_f32_f16(half), v);
+  }
+  static TENSORNORM_INLINE void pack_half(const Floats& v, Shorts& half) {
+    float32x4_t floats;
+    copy_bits(v, floats);
+    copy_bits(vcvt_f16_f32(floats), half);
+  }
+};
+#endif
 
 #if TENSORNORM_HAS_AVX2 && !defined(__clang__)
 template <>
@@ -132,34 +182,34 @@ struct Lower<Avx2> {
   using Shorts = Vec<std::uint16_t, 8>;
 
   static TENSORNORM_INLINE void broadcast(const float& value, Floats& v) {
-    asm("vbroadcastss %1, %0" : "=x"(v) : "m"(value));
+    asm("vbroadcastss {%1, %0|%0, %1}" : "=x"(v) : "m"(value));
   }
   static TENSORNORM_INLINE void broadcast(const double& value, Doubles& v) {
-    asm("vbroadcastsd %1, %0" : "=x"(v) : "m"(value));
+    asm("vbroadcastsd {%1, %0|%0, %1}" : "=x"(v) : "m"(value));
   }
   static TENSORNORM_INLINE void widen(const Floats& v, Doubles& low, Doubles& high) {
-    asm("vcvtps2pd %x1, %0" : "=x"(low) : "x"(v));
-    asm("vextractf128 $1, %1, %x0\n\tvcvtps2pd %x0, %0" : "=x"(high) : "x"(v));
+    asm("vcvtps2pd {%x1, %0|%0, %x1}" : "=x"(low) : "x"(v));
+    asm("vextractf128 {$1, %1, %x0|%x0, %1, 1}\n\tvcvtps2pd {%x0, %0|%0, %x0}" : "=x"(high) : "x"(v));
   }
   static TENSORNORM_INLINE void narrow(const Doubles& low, const Doubles& high, Floats& v) {
     Floats upper;
-    asm("vcvtpd2psy %1, %x0" : "=x"(v) : "x"(low));
-    asm("vcvtpd2psy %1, %x0" : "=x"(upper) : "x"(high));
-    asm("vinsertf128 $1, %x1, %0, %0" : "+x"(v) : "x"(upper));
+    asm("vcvtpd2ps{y %1, %x0| %x0, %1}" : "=x"(v) : "x"(low));
+    asm("vcvtpd2ps{y %1, %x0| %x0, %1}" : "=x"(upper) : "x"(high));
+    asm("vinsertf128 {$1, %x1, %0, %0|%0, %0, %x1, 1}" : "+x"(v) : "x"(upper));
   }
   static TENSORNORM_INLINE void widen(const Shorts& narrow, Words& wide) {
-    asm("vpmovzxwd %1, %0" : "=x"(wide) : "xm"(narrow));
+    asm("vpmovzxwd {%1, %0|%0, %1}" : "=x"(wide) : "xm"(narrow));
   }
   static TENSORNORM_INLINE void narrow(const Words& wide, Shorts& narrow) {
-    asm("vextracti128 $1, %1, %0\n\tvpackusdw %0, %x1, %0" : "=&x"(narrow) : "x"(wide));
+    asm("vextracti128 {$1, %1, %0|%0, %1, 1}\n\tvpackusdw {%0, %x1, %0|%0, %x1, %0}" : "=&x"(narrow) : "x"(wide));
   }
   static TENSORNORM_INLINE void load_half(const Eigen::half* p, Floats& v) {
     Shorts half;
     std::memcpy(&half, p, sizeof half);
-    asm("vcvtph2ps %1, %0" : "=x"(v) : "xm"(half));
+    asm("vcvtph2ps {%1, %0|%0, %1}" : "=x"(v) : "xm"(half));
   }
   static TENSORNORM_INLINE void pack_half(const Floats& v, Shorts& half) {
-    asm("vcvtps2ph $0, %1, %0" : "=x"(half) : "x"(v));
+    asm("vcvtps2ph {$0, %1, %0|%0, %1, 0}" : "=x"(half) : "x"(v));
   }
 };
 #endif
@@ -173,34 +223,34 @@ struct Lower<Avx512> {
   using Shorts = Vec<std::uint16_t, 16>;
 
   static TENSORNORM_INLINE void broadcast(const float& value, Floats& v) {
-    asm("vbroadcastss %1, %0" : "=v"(v) : "m"(value));
+    asm("vbroadcastss {%1, %0|%0, %1}" : "=v"(v) : "m"(value));
   }
   static TENSORNORM_INLINE void broadcast(const double& value, Doubles& v) {
-    asm("vbroadcastsd %1, %0" : "=v"(v) : "m"(value));
+    asm("vbroadcastsd {%1, %0|%0, %1}" : "=v"(v) : "m"(value));
   }
   static TENSORNORM_INLINE void widen(const Floats& v, Doubles& low, Doubles& high) {
-    asm("vcvtps2pd %t1, %0" : "=v"(low) : "v"(v));
-    asm("vextractf64x4 $1, %1, %t0\n\tvcvtps2pd %t0, %0" : "=v"(high) : "v"(v));
+    asm("vcvtps2pd {%t1, %0|%0, %t1}" : "=v"(low) : "v"(v));
+    asm("vextractf64x4 {$1, %1, %t0|%t0, %1, 1}\n\tvcvtps2pd {%t0, %0|%0, %t0}" : "=v"(high) : "v"(v));
   }
   static TENSORNORM_INLINE void narrow(const Doubles& low, const Doubles& high, Floats& v) {
     Floats upper;
-    asm("vcvtpd2ps %1, %t0" : "=v"(v) : "v"(low));
-    asm("vcvtpd2ps %1, %t0" : "=v"(upper) : "v"(high));
-    asm("vinsertf64x4 $1, %t1, %0, %0" : "+v"(v) : "v"(upper));
+    asm("vcvtpd2ps {%1, %t0|%t0, %1}" : "=v"(v) : "v"(low));
+    asm("vcvtpd2ps {%1, %t0|%t0, %1}" : "=v"(upper) : "v"(high));
+    asm("vinsertf64x4 {$1, %t1, %0, %0|%0, %0, %t1, 1}" : "+v"(v) : "v"(upper));
   }
   static TENSORNORM_INLINE void widen(const Shorts& narrow, Words& wide) {
-    asm("vpmovzxwd %1, %0" : "=v"(wide) : "vm"(narrow));
+    asm("vpmovzxwd {%1, %0|%0, %1}" : "=v"(wide) : "vm"(narrow));
   }
   static TENSORNORM_INLINE void narrow(const Words& wide, Shorts& narrow) {
-    asm("vpmovdw %1, %0" : "=v"(narrow) : "v"(wide));
+    asm("vpmovdw {%1, %0|%0, %1}" : "=v"(narrow) : "v"(wide));
   }
   static TENSORNORM_INLINE void load_half(const Eigen::half* p, Floats& v) {
     Shorts half;
     std::memcpy(&half, p, sizeof half);
-    asm("vcvtph2ps %1, %0" : "=v"(v) : "vm"(half));
+    asm("vcvtph2ps {%1, %0|%0, %1}" : "=v"(v) : "vm"(half));
   }
   static TENSORNORM_INLINE void pack_half(const Floats& v, Shorts& half) {
-    asm("vcvtps2ph $0, %1, %0" : "=v"(half) : "v"(v));
+    asm("vcvtps2ph {$0, %1, %0|%0, %1, 0}" : "=v"(half) : "v"(v));
   }
 };
 #endif

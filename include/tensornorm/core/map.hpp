@@ -93,7 +93,7 @@ struct Map {
 
   // A line that two rows share, put together before it is stored, with room on both sides for what vectors have there.
   struct Seam {
-    alignas(kLine) Scalar values[3 * kLineSize];
+    alignas(kLine) Scalar values[static_cast<std::size_t>(3 * kLineSize)];
     Scalar* line() { return values + kLineSize; }
   };
 

@@ -78,7 +78,7 @@ class NormPart {
   // Whether sums in T of n numbers neither overflowed nor lost digits to underflow.
   template <class T>
   bool can_trust(const Sum& sum, Index n) const {
-    if (type_ == NormType::kOne || sum.magnitudes == 0) return sum.magnitudes < kInfinity;
+    if (type_ == NormType::kOne || !(sum.magnitudes > 0)) return sum.magnitudes < kInfinity;
     return sum.squares < kInfinity && sum.squares >= static_cast<double>(n) * least_trusted_var<T>(0);
   }
 

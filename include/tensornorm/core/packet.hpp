@@ -148,7 +148,7 @@ template <class T, int lanes>
 struct LaneMasks {
   using Int = std::conditional_t<sizeof(T) == 8, std::int64_t, std::int32_t>;
   struct Table {
-    Int values[3 * lanes];
+    Int values[static_cast<std::size_t>(3 * lanes)];
     constexpr Table() : values() {
       for (int i = 0; i < lanes; ++i) values[lanes + i] = -1;
     }

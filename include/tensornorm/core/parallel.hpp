@@ -1,8 +1,6 @@
 // Who runs which unit of work. What decides a bit of a result is cut by shape alone, so every device computes the same.
 #pragma once
 
-#include <chrono>
-#include <memory>
 #include <utility>
 
 #include "tensornorm/core/team.hpp"
@@ -55,6 +53,10 @@ struct InlineRunner {
   void operator()(Index units, Index, const Round& round, const Unit& work) const { run_inline(units, round, work); }
 };
 
+inline InlineRunner runner_on(const Eigen::DefaultDevice&, Index) { return {}; }
+
+#ifdef EIGEN_USE_THREADS
+
 // The runner of one call of `elements` elements on a device with a thread pool: the caller and the pool's threads,
 // numThreads() in all. Runs inline on a pool's own thread, on a device of one thread or without a pool, and for little
 // work.
@@ -66,10 +68,7 @@ class PoolRunner {
         threads_(pool_ == nullptr ? 1 : (std::min<Index>)(device.numThreads(), pool_->NumThreads() + 1)),
         is_large_(threads_ > 1 && pool_->CurrentThreadId() < 0) {
     if (!is_large_ || elements < least_to_share()) return;
-    try {
-      team_ = KeptTeams::take(threads_);
-    } catch (...) {  // no memory: the caller does it all
-    }
+    succeeds([this] { team_ = KeptTeams::take(threads_); });  // else there is no memory: the caller does it all
   }
   PoolRunner(const PoolRunner&) = delete;
   PoolRunner& operator=(const PoolRunner&) = delete;
@@ -133,11 +132,21 @@ class PoolRunner {
   std::shared_ptr<Team> team_;  // null: the caller works alone
 };
 
-inline InlineRunner runner_on(const Eigen::DefaultDevice&, Index) { return {}; }
 template <class Device>
 PoolRunner<Device> runner_on(const Device& device, Index elements) {
   return PoolRunner<Device>(device, elements);
 }
+
+#else
+
+template <class Device>
+InlineRunner runner_on(const Device&, Index) {
+  static_assert(std::is_same<Device, Eigen::DefaultDevice>::value,
+                "tensornorm: a device with a thread pool needs #define EIGEN_USE_THREADS before the first include");
+  return {};
+}
+
+#endif
 
 }  // namespace core
 }  // namespace tensornorm

@@ -37,9 +37,9 @@ struct RunningStatistics {
   void update(const BatchStatistics<Param>& batch) {
     const double count = static_cast<double>(++num_batches_tracked);
     const double weight = momentum ? *momentum : 1 / count;
-    if (weight == 0) return;
+    if (!(weight > 0)) return;
     const auto blend = [weight](Param& running, double value) {
-      const double kept = weight == 1 ? 0 : (1 - weight) * static_cast<double>(running);
+      const double kept = weight >= 1 ? 0 : (1 - weight) * static_cast<double>(running);
       running = static_cast<Param>(kept + weight * value);
     };
     const Index instances = batch.count / channels;

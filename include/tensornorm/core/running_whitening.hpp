@@ -39,8 +39,8 @@ struct RunningWhitening {
   void update(const WhiteningStatistics& batch, std::optional<double> momentum) {
     const double count = static_cast<double>(++num_batches_tracked);
     const double weight = momentum ? *momentum : 1 / count;
-    if (weight == 0) return;
-    if (weight == 1) {
+    if (!(weight > 0)) return;
+    if (weight >= 1) {
       mean = batch.mean;
       whitening = batch.whitening;
       return;

@@ -41,7 +41,7 @@ struct StatisticArrays {
 // Whether any bit of a vector of integers is set.
 template <int lanes>
 TENSORNORM_INLINE bool has_bits(const Vec<std::uint64_t, lanes>& bits) {
-  std::uint64_t values[lanes], any = 0;
+  std::uint64_t values[static_cast<std::size_t>(lanes)], any = 0;
   std::memcpy(values, &bits, sizeof values);
   for (const std::uint64_t v : values) any |= v;
   return any != 0;

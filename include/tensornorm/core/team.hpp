@@ -1,6 +1,8 @@
-// Team: a thread and the helpers that a thread pool lends it.
+// Team: a thread and the helpers that a thread pool lends it. Programs that use none of Eigen's threads need a platform
+// that has none: for them there is only the unit of work.
 #pragma once
 
+#ifdef EIGEN_USE_THREADS
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -11,8 +13,10 @@
 #include <thread>
 #include <utility>
 #include <vector>
+#endif
 
 #include "tensornorm/core/axis.hpp"
+#include "tensornorm/core/exceptions.hpp"
 #include "tensornorm/core/function_ref.hpp"
 #include "tensornorm/core/memory.hpp"
 
@@ -31,6 +35,8 @@ struct Round {
 inline void run_inline(Index units, const Round& round, const Unit& work) {
   for (Index unit = 0; unit < units; ++unit) work(round.is_backwards ? units - 1 - unit : unit, 0);
 }
+
+#ifdef EIGEN_USE_THREADS
 
 // Tells the processor that this thread only waits.
 inline void pause() {
@@ -125,12 +131,13 @@ class Team {
   static void call(const std::shared_ptr<Team>& team, Pool& pool, Index helpers) {
     for (Index i = 0; i < helpers; ++i) {
       ++team->helpers_;
-      try {
+      const auto call_one = [&team, &pool] {
         pool.Schedule([team] {
           if (thread_number() != team->leader_) team->help();
           --team->helpers_;
         });
-      } catch (...) {  // no memory for a helper: those that came, and the leader, do it all
+      };
+      if (!succeeds(call_one)) {  // no memory for a helper: those that came, and the leader, do it all
         --team->helpers_;
         return;
       }
@@ -264,6 +271,8 @@ class KeptTeams {
   static inline thread_local bool are_gone = false;
   static inline thread_local Teams teams;
 };
+
+#endif
 
 }  // namespace core
 }  // namespace tensornorm

@@ -101,7 +101,7 @@ struct Zca {
     Matrix inner = s.vectors.transpose() * dw * s.vectors;
     for (Index j = 0; j < inner.cols(); ++j) {
       for (Index i = 0; i < inner.rows(); ++i) {
-        if (r[i] == 0 || r[j] == 0) {
+        if (r[i] <= 0 || r[j] <= 0) {
           inner(i, j) = 0;
           continue;
         }
@@ -173,7 +173,7 @@ struct Newton {
 
   static Matrix matrix(const Matrix& sigma, int iterations) {
     const Real trace = sigma.trace();
-    if (trace == 0) return Matrix::Zero(sigma.rows(), sigma.cols());
+    if (trace <= 0) return Matrix::Zero(sigma.rows(), sigma.cols());
     return iterates(sigma / trace, iterations).back().p / std::sqrt(trace);
   }
 
@@ -181,7 +181,7 @@ struct Newton {
   // iteration would multiply rounding errors here too.
   static Matrix gradient(const Matrix& sigma, int iterations, const Matrix& dw) {
     const Real trace = sigma.trace();
-    if (trace == 0) return Matrix::Zero(sigma.rows(), sigma.cols());
+    if (trace <= 0) return Matrix::Zero(sigma.rows(), sigma.cols());
     const std::vector<Iterate> all = iterates(sigma / trace, iterations);
     Matrix dp = dw / std::sqrt(trace), dy = Matrix::Zero(sigma.rows(), sigma.cols());
     Real dtrace = Real(-0.5) * dp.cwiseProduct(all.back().p).sum() / trace;
