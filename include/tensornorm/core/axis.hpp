@@ -4,10 +4,11 @@
 #include <Eigen/Core>
 #include <algorithm>
 #include <array>
+#include <cstddef>
 
 namespace tensornorm {
 
-using Index = Eigen::Index;
+using Index = std::ptrdiff_t;  // whatever Eigen counts by
 
 namespace core {
 

@@ -85,13 +85,10 @@ class PoolRunner {
 
   // Memory for all threads, kept from call to call. Null where there is none: the caller then does it all.
   double* memory(Index doubles) {
-    if (team_ == nullptr || doubles == 0) return nullptr;
-    try {
-      return team_->memory(doubles);
-    } catch (...) {
-      team_ = nullptr;
-      return nullptr;
-    }
+    double* result = nullptr;
+    if (team_ == nullptr || doubles == 0) return result;
+    if (!succeeds([&] { result = team_->memory(doubles); })) team_ = nullptr;
+    return result;
   }
 
   void operator()(Index units, Index elements, const Round& round, const Unit& work) const {
