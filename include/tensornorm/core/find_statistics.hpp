@@ -103,7 +103,7 @@ class FindStatistics {
 
   // Finds the statistics of a block whose sums `reduce` takes, by way of this class's own, `chunk` cells at a time.
   void run(Block& block, Index chunk, const Reduce& reduce) {
-    factor_ = 1;
+    scale_ = Scale::kOne;
     for_each_chunk_of(block, chunk, [&](const CellRange&) { sample(block); });
     if (t_.granule == 1) copy_run(block.cell_estimate, block.stats, block.estimate);
     for (attempt_ = 1;; ++attempt_) {
@@ -120,7 +120,7 @@ class FindStatistics {
     if (range.size() == 0) return;
     const T* const estimate = block.cell_estimate + (range.k0 - block.chunk.k0);
     T* const panel = t_.walk.columns() ? memory.take<T>(panel_size<T>(range.size())) : nullptr;
-    if (factor_ != 1) return reduce_scaled(range, p0, p1, estimate, sum_d, sum_d2, panel);
+    if (scale_ != Scale::kOne) return reduce_scaled(range, p0, p1, estimate, sum_d, sum_d2, panel);
     t_.walk.visit(range.group, range.k0, range.k1, p0, p1, [&](const Tile& tile) {
       const Rows<Scalar> x{a_.x + tile.offset, tile.stride};
       if (t_.walk.columns()) {
@@ -134,11 +134,15 @@ class FindStatistics {
  private:
   static_assert(Cut::kBlockCells % TakeSums::kMostTogether == 0, "tensornorm: arrays by cell hold whole vectors");
 
-  // What squares overflow or underflow without is summed again with one of these: no deviation of a T is too large or
-  // too small then. (Sums of double hold deviations of doubles from 1e-150 to 1e150.)
   static constexpr bool is_double = std::is_same<T, double>::value;
-  static double scaled_down() { return is_double ? 0x1p-516 : 0x1p-68; }
-  static double scaled_up() { return is_double ? 0x1p950 : 0x1p90; }
+
+  // Deviations whose squares overflow or underflow are summed again, scaled: none of a T is too large or too small
+  // then. (Sums of double hold deviations of doubles from 1e-150 to 1e150.)
+  enum class Scale { kOne, kDown, kUp };
+  static double factor(Scale scale) {
+    if (scale == Scale::kOne) return 1;
+    return scale == Scale::kDown ? (is_double ? 0x1p-516 : 0x1p-68) : (is_double ? 0x1p950 : 0x1p90);
+  }
 
   // Calls use(range) for the block's cells, `most` at a time and in order, as the chunk at hand. A run of cells of one
   // statistic is cut as Fold asks for it, and no chunk is narrower than a vector.
@@ -221,7 +225,7 @@ class FindStatistics {
   // raises no exception.
   void spread_estimates(Block& block, Index cell, Index n) const {
     const auto estimate = [&](Index s) {
-      const bool is_known = factor_ != 1 && block.is_done[s] != 0;
+      const bool is_known = scale_ != Scale::kOne && block.is_done[s] != 0;
       return is_known ? std::numeric_limits<T>::quiet_NaN() : block.estimate[s];
     };
     for_each_run(t_.cells, cell, n, [&](const Run& run) {
@@ -235,7 +239,8 @@ class FindStatistics {
   // By the baseline's kernels, as these sums are rare.
   __attribute__((cold, noinline)) void reduce_scaled(const CellRange& range, Index p0, Index p1, const T* estimate,
                                                      double* sum_d, double* sum_d2, T* panel) const {
-    const T down = static_cast<T>((std::min)(factor_, 1.0)), up = static_cast<T>((std::max)(factor_, 1.0));
+    const T down = static_cast<T>((std::min)(factor(scale_), 1.0)),
+            up = static_cast<T>((std::max)(factor(scale_), 1.0));
     t_.walk.visit(range.group, range.k0, range.k1, p0, p1, [&](const Tile& tile) {
       const Rows<Scalar> x{a_.x + tile.offset, tile.stride};
       if (t_.walk.columns()) {
@@ -256,7 +261,7 @@ class FindStatistics {
   bool take_sums(Block& block) {
     const double n = static_cast<double>(t_.stat_size);
     if constexpr (!is_double) {
-      if (factor_ == 1) {
+      if (scale_ == Scale::kOne) {
         bool trusted = false;
         core::run(TakeSums{block.stats, n, a_.eps, least_trusted_var<T>(a_.eps), a_.centred, block.estimate,
                            block.total_d, block.total_d2, block.m2, block.arrays(), &trusted});
@@ -269,49 +274,52 @@ class FindStatistics {
   bool take_each(Block& block, double n) {
     if (attempt_ == 1) std::fill_n(block.is_done, block.stats, static_cast<unsigned char>(false));
     Doubts doubts;
+    const double f = factor(scale_), share = 1 / n;
+    const bool is_scaled = scale_ != Scale::kOne;
     for (Index s = 0; s < block.stats; ++s) {
       if (attempt_ > 1 && block.is_done[s] != 0) continue;
-      const double share = 1 / n, estimate = static_cast<double>(block.estimate[s]),
-                   sum = a_.centred ? -block.total_d[s] : 0;
-      Moments m = moments_about(estimate * factor_, t_.stat_size, share, sum, block.total_d2[s]);
-      if (!is_double && factor_ == 1) m = {t_.stat_size, estimate, sum * share, block.m2[s]};
-      if (is_doubtful(block, s, m, n, doubts)) continue;
-      m = {t_.stat_size, estimate, m.correction / factor_, m.m2 / factor_ / factor_};
+      const double estimate = static_cast<double>(block.estimate[s]), sum = a_.centred ? -block.total_d[s] : 0;
+      const bool in_lanes = !is_double && !is_scaled;  // m2 is known, and so is all of a statistic that is trusted
+      Moments m{t_.stat_size, estimate, sum * share, block.m2[s]};
+      if (!in_lanes) m = moments_about(estimate * f, t_.stat_size, share, sum, block.total_d2[s]);
+      const bool trusted = is_trusted(m, m.m2 * share, n);
+      if (!trusted && is_doubtful(block, s, m, doubts)) continue;
       block.is_done[s] = static_cast<unsigned char>(true);
+      if (in_lanes && trusted) continue;
+      if (is_scaled) m = {t_.stat_size, estimate, m.correction / f, m.m2 / f / f};
       block.m2[s] = m.m2;
-      if (is_double || factor_ != 1 || !is_trusted(m, m.m2 * share, n, 1)) {
-        block.set(s, finish<T>(m, m.m2 * share, a_.eps));
-      }
+      block.set(s, finish<T>(m, m.m2 * share, a_.eps));
     }
-    if (doubts.distant == 0 && doubts.unfit > 0) factor_ = doubts.overflowed > 0 ? scaled_down() : scaled_up();
+    if (doubts.distant == 0 && doubts.unfit > 0) scale_ = doubts.overflowed > 0 ? Scale::kDown : Scale::kUp;
     return doubts.distant + doubts.unfit == 0;
   }
 
-  // Statistics to be summed again: about a better estimate; by another factor, of them those that overflowed.
+  // Statistics to be summed again: about a better estimate; scaled otherwise, of them those that overflowed.
   struct Doubts {
     Index distant = 0, unfit = 0, overflowed = 0;
   };
 
-  // Whether the estimate was near, and the squares neither overflowed nor underflowed; moments in units of 1 / factor.
-  bool is_trusted(const Moments& m, double var, double n, double factor) const {
-    const bool is_near = n * m.correction * m.correction - m.m2 <= hidden_by(a_.eps, n) * factor * factor;
-    const double least = factor > 1 ? 0 : least_trusted_var<T>(factor == 1 ? a_.eps : 0);
-    return is_near && var < kInfinity && var + hidden_by(a_.eps, 1) * factor * factor >= least;
+  // Whether the estimate was near, and the squares neither overflowed nor underflowed; moments as they are scaled.
+  bool is_trusted(const Moments& m, double var, double n) const {
+    const double hidden = scale_ == Scale::kOne ? hidden_by(a_.eps, 1) : 0;
+    const bool is_near = n * m.correction * m.correction - m.m2 <= hidden * n;
+    const double least = scale_ == Scale::kUp ? 0 : least_trusted_var<T>(scale_ == Scale::kOne ? a_.eps : 0);
+    return is_near && var < kInfinity && var + hidden >= least;
   }
 
-  // Whether moments of these sums cannot be what is looked for, as far as another attempt can find it.
-  __attribute__((cold, noinline)) bool is_doubtful(Block& block, Index s, const Moments& m, double n,
-                                                   Doubts& doubts) const {
+  // Whether another attempt can find better moments than these, which are not trusted.
+  __attribute__((cold, noinline)) bool is_doubtful(Block& block, Index s, const Moments& m, Doubts& doubts) const {
     constexpr int kAttempts = 6;
-    const double var = m.m2 / n, mean = (m.estimate + m.correction) / factor_;
-    if (is_trusted(m, var, n, factor_) || attempt_ == kAttempts) return false;
+    const double mean = (m.estimate + m.correction) / factor(scale_);
+    if (attempt_ == kAttempts) return false;
     if (is_far(m) && std::isfinite(mean)) {
-      if (static_cast<T>(mean) == block.estimate[s]) return false;
+      const T before = block.estimate[s];
       block.estimate[s] = static_cast<T>(mean);
+      if (!(block.estimate[s] < before) && !(block.estimate[s] > before)) return false;
       return ++doubts.distant, true;
     }
-    const bool overflowed = !(var < kInfinity);
-    if (overflowed ? factor_ == scaled_down() : factor_ == scaled_up()) return false;
+    const bool overflowed = !(m.m2 < kInfinity);
+    if (scale_ == (overflowed ? Scale::kDown : Scale::kUp)) return false;
     if (!std::isfinite(block.estimate[s])) block.estimate[s] = 0;
     doubts.overflowed += overflowed ? 1 : 0;
     return ++doubts.unfit, true;
@@ -328,7 +336,7 @@ class FindStatistics {
 
   const ForwardArguments<Scalar>& a_;
   const Traversal& t_;
-  double factor_ = 1;  // what the sums of the block at hand are taken by
+  Scale scale_ = Scale::kOne;  // of the sums of the block at hand
   int attempt_ = 1;
 };
 
