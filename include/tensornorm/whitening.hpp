@@ -123,7 +123,6 @@ class Whitening : public Protocol<Whitening<Scalar>, Scalar> {
   using Base::pass_;
   using Base::training_;
   using typename Base::Shape;
-  using Matrix = Eigen::MatrixXd;
   using Statistics = core::WhiteningStatistics;
 
   static Index checked(Index channels, const WhiteningOptions& options);
@@ -147,6 +146,15 @@ class Whitening : public Protocol<Whitening<Scalar>, Scalar> {
   }
   core::WhiteningGradients gradients(const core::Runner& runner, const core::ChannelMatrix& m, const Scalar* x,
                                      const Scalar* dy);
+  // So many doubles at least; null for none.
+  double* room_for(std::size_t size) {
+    workspace_.resize((std::max)(workspace_.size(), size));
+    return size == 0 ? nullptr : workspace_.data();
+  }
+  // What a map without a workspace needs for panels in place, where the stack has no room.
+  static std::size_t own_panels(const core::ChannelMatrix& m, bool in_place) {
+    return in_place && m.group_channels() > core::MapTiles::kMostOnStack ? core::map_workspace_size(m, 1) : 0;
+  }
 
   Index channels_;
   WhiteningOptions options_;
@@ -162,8 +170,8 @@ Index Whitening<Scalar>::checked(Index channels, const WhiteningOptions& options
   const Index groups = options.groups;
   check_that(groups > 0 && channels > 0, groups, " groups of ", channels, " channels: at least 1 of each is needed");
   check_that(channels % groups == 0, groups, " groups do not divide ", channels, " channels");
-  check_that(channels / groups <= core::kPanelValues, groups, " groups of ", channels,
-             " channels: a group has at most ", core::kPanelValues);
+  check_that(channels / groups <= core::kMostGroupChannels, groups, " groups of ", channels,
+             " channels: a group has at most ", core::kMostGroupChannels);
   check_that(options.iterations > 0, options.iterations, " iterations: at least 1 is needed");
   core::check_momentum(options.momentum);
   return options.affine ? channels : 0;
@@ -186,8 +194,7 @@ core::WhiteningStatistics Whitening<Scalar>::batch_statistics(const core::Runner
                                                               const Scalar* x) {
   Statistics s(channels_, rule_.k);
   const core::Covariance<Scalar> covariance(m, x);
-  workspace_.resize((std::max)(workspace_.size(), covariance.workspace_size()));
-  covariance.run(runner, workspace_.data(), s.mean, s.lo, s.covariance);
+  covariance.run(runner, room_for(covariance.workspace_size()), s.mean, s.lo, s.covariance);
   rule_.solve(s);
   return s;
 }
@@ -209,12 +216,14 @@ void Whitening<Scalar>::run_forward(const Device& device, const X& x, Y& y) {
   const auto runner = core::runner_on(device, m.work());
   Statistics next;
   if (!empty) next = training_ ? batch_statistics(runner, m, in.data()) : running_.frozen();
+  double* const workspace = room_for(core::map_workspace_size(m, 1));
   Scalar* const y_data = out.prepare();
   std::swap(last_, next);
   this->passed(in.shape(), training_);
   if (empty) return;
   if (training_) running_.update(last_, options_.momentum);
-  core::whiten(runner, m, in.data(), y_data, last_.split_mean(), last_.whitening, affine());
+  core::whiten(runner, m, workspace, in.data(), y_data, last_.split_mean(), core::ConstMatrix(last_.whitening),
+               affine());
 }
 
 template <class Scalar>
@@ -226,8 +235,9 @@ void Whitening<Scalar>::run_infer(const Device& device, const X& x, Y& y) const 
   out.check_overlap(in.data(), "y", "x");
   Scalar* const y_data = out.prepare();
   if (in.shape().count() == 0) return;
-  core::whiten(core::runner_on(device, m.work()), m, in.data(), y_data, running_.split_mean(), running_.whitening,
-               affine());
+  std::vector<double> memory(own_panels(m, in.data() == y_data));
+  core::whiten(core::runner_on(device, m.work()), m, memory.empty() ? nullptr : memory.data(), in.data(), y_data,
+               running_.split_mean(), core::ConstMatrix(running_.whitening), affine());
 }
 
 template <class Scalar>
@@ -252,8 +262,9 @@ void Whitening<Scalar>::run_inverse(const Device& device, const Y& y, X& x) cons
   out.check_overlap(in.data(), "x", "y");
   Scalar* const x_data = out.prepare();
   if (in.shape().count() == 0) return;
-  core::color(core::runner_on(device, m.work()), m, in.data(), x_data, running_.mean, running_.fitted.coloring,
-              affine());
+  std::vector<double> memory(own_panels(m, in.data() == x_data));
+  core::color(core::runner_on(device, m.work()), m, memory.empty() ? nullptr : memory.data(), in.data(), x_data,
+              running_.mean, core::ConstMatrix(running_.fitted.coloring), affine());
 }
 
 template <class Scalar>
@@ -274,23 +285,23 @@ void Whitening<Scalar>::run_backward(const Device& device, const X& x, const DY&
   }
   const auto runner = core::runner_on(device, m.work());
   const core::WhiteningGradients found = gradients(runner, m, in.data(), gradient.data());
+  double* const workspace = room_for(core::map_workspace_size(m, 2));
   Scalar* const dx_data = out.prepare();
   if (options_.affine) {
     dgamma_ = found.dgamma.template cast<Param>();
     dbeta_ = found.dbeta.template cast<Param>();
   }
-  core::input_gradient(runner, m, in.data(), gradient.data(), dx_data, last_.split_mean(), found);
+  core::input_gradient(runner, m, workspace, in.data(), gradient.data(), dx_data, last_.split_mean(), found);
 }
 
 template <class Scalar>
 core::WhiteningGradients Whitening<Scalar>::gradients(const core::Runner& runner, const core::ChannelMatrix& m,
                                                       const Scalar* x, const Scalar* dy) {
   Eigen::ArrayXd sum_dy(channels_);
-  Matrix products(channels_, rule_.k);
+  core::Matrix products(channels_, rule_.k);
   const core::GradientSums<Scalar> sums(m, x, dy, last_.split_mean());
-  workspace_.resize((std::max)(workspace_.size(), sums.workspace_size()));
-  sums.run(runner, workspace_.data(), sum_dy, products);
-  Eigen::VectorXd gamma = Eigen::VectorXd::Ones(channels_);
+  sums.run(runner, room_for(sums.workspace_size()), sum_dy, products);
+  core::Vector gamma = core::Vector::Ones(channels_);
   if (options_.affine) gamma = gamma_.matrix().template cast<double>();
   return core::whitening_gradients(rule_, last_, m.rows(), sum_dy, products, gamma, !pass_.batch);
 }

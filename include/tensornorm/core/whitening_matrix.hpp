@@ -2,7 +2,8 @@
 //
 // Sigma is the covariance, eps on its diagonal already; W whitens it: W Sigma W^T = I, on the range of Sigma where it
 // is singular. The classes are templates only so that they cost a program that does not whiten nothing to compile; Real
-// is double, see channel_matrix.hpp.
+// is double, see channel_matrix.hpp. Of Eigen's decompositions those are taken, and so, that work column by column: the
+// blocked ones pack blocks on the stack.
 #pragma once
 
 #include <Eigen/Cholesky>
@@ -15,7 +16,7 @@
 #include <utility>
 #include <vector>
 
-#include "tensornorm/core/axis.hpp"
+#include "tensornorm/core/product.hpp"
 
 namespace tensornorm {
 namespace core {
@@ -33,8 +34,8 @@ inline double least_variance(Index k, int digits, double eps) {
 // rank are those of the correlations, a^T a, whatever the channels' scales are.
 template <class Real>
 struct CovarianceFactor {
-  using Matrix = Eigen::Matrix<Real, Eigen::Dynamic, Eigen::Dynamic>;
-  using Vector = Eigen::Matrix<Real, Eigen::Dynamic, 1>;
+  using Matrix = MatrixOf<Real>;
+  using Vector = VectorOf<Real>;
 
   Matrix a;
   Vector scale;
@@ -50,8 +51,8 @@ struct CovarianceFactor {
 // Sigma = vectors * diag(deviations^2) * vectors^T, largest first; a direction without variance is a zero column.
 template <class Real>
 struct Spectrum {
-  using Matrix = Eigen::Matrix<Real, Eigen::Dynamic, Eigen::Dynamic>;
-  using Vector = Eigen::Matrix<Real, Eigen::Dynamic, 1>;
+  using Matrix = MatrixOf<Real>;
+  using Vector = VectorOf<Real>;
 
   Matrix vectors;
   Vector deviations;
@@ -73,14 +74,32 @@ struct Spectrum {
     const Index rank = factor.a.rows();
     vectors.setZero(sigma.rows(), sigma.rows());
     deviations.setZero(sigma.rows());
-    if (rank == 0) return;
-    const Eigen::JacobiSVD<Matrix> svd(factor.a * factor.scale.asDiagonal(), Eigen::ComputeThinV);
-    vectors.leftCols(rank) = svd.matrixV();
-    deviations.head(rank) = svd.singularValues();
+    if (rank > 0) take_singular_values(factor.a * factor.scale.asDiagonal());
   }
 
   // 1 / deviations, 0 for a direction without.
   Vector rstd() const { return (deviations.array() > 0).select(deviations.array().inverse(), Real(0)); }
+
+ private:
+  using Svd = Eigen::JacobiSVD<Matrix, Eigen::NoQRPreconditioner>;
+
+  // Those of a, and its right singular vectors. Of fewer rows than columns a^T P = Q R comes first, and then V = Q V(R^T).
+  void take_singular_values(const Matrix& a) {
+    const Index rank = a.rows(), k = a.cols();
+    if (rank == k) return take(Svd(a, Eigen::ComputeFullV), k);
+    const Eigen::ColPivHouseholderQR<Matrix> qr(a.transpose());
+    const Matrix r = qr.matrixQR().topRows(rank).template triangularView<Eigen::Upper>();
+    take(Svd(r.transpose(), Eigen::ComputeFullV), rank);
+    Vector workspace(rank);
+    for (Index i = rank; i-- > 0;) {
+      vectors.bottomLeftCorner(k - i, rank)
+          .applyHouseholderOnTheLeft(qr.matrixQR().col(i).tail(k - i - 1), qr.hCoeffs()[i], workspace.data());
+    }
+  }
+  void take(const Svd& svd, Index rank) {
+    vectors.topLeftCorner(rank, rank) = svd.matrixV();
+    deviations.head(rank) = svd.singularValues();
+  }
 };
 
 // ZCA: W = Sigma^(-1/2), the symmetric one, nearest to the identity: y stays closest to x.
@@ -89,7 +108,9 @@ struct Zca {
   using Matrix = typename Spectrum<Real>::Matrix;
   using Vector = typename Spectrum<Real>::Vector;
 
-  static Matrix matrix(const Spectrum<Real>& s) { return s.vectors * s.rstd().asDiagonal() * s.vectors.transpose(); }
+  static Matrix matrix(const Spectrum<Real>& s) {
+    return product(s.vectors * s.rstd().asDiagonal(), s.vectors.transpose());
+  }
 
   // The symmetric gradient of Sigma from that of W. W is a function of Sigma, not of its eigenvectors: V (K o V^T dW V)
   // V^T with the divided differences K_ij of f(t) = t^(-1/2) at the eigenvalues (Daleckii and Krein 1965). They are
@@ -98,7 +119,8 @@ struct Zca {
   // special case. Directions without variance have no gradient.
   static Matrix gradient(const Spectrum<Real>& s, const Matrix& dw) {
     const Vector r = s.rstd();
-    Matrix inner = s.vectors.transpose() * dw * s.vectors;
+    const Matrix rows = s.vectors.transpose();
+    Matrix inner = product(rows, product(dw, s.vectors));
     for (Index j = 0; j < inner.cols(); ++j) {
       for (Index i = 0; i < inner.rows(); ++i) {
         if (r[i] == 0 || r[j] == 0) {
@@ -109,7 +131,7 @@ struct Zca {
         inner(i, j) = -((inner(i, j) * r[i]) * (r[j] / (r[i] + r[j])) * r[i]) * r[j];
       }
     }
-    return s.vectors * (inner + inner.transpose()) * s.vectors.transpose() / 2;
+    return product(s.vectors, product((inner + inner.transpose()) / 2, rows));
   }
 };
 
@@ -144,7 +166,7 @@ struct CholeskyWhitening {
       for (Index i = 0; i < rank; ++i) part(i, j) = sigma(at(i), at(j));
     }
     if (rank == 0) return w;
-    const Matrix inverse = Eigen::LLT<Matrix>(part).matrixL().solve(Matrix::Identity(rank, rank));
+    const Matrix inverse = inverse_factor(part);
     for (Index j = 0; j < rank; ++j) {
       for (Index i = 0; i < rank; ++i) w(at(i), at(j)) = inverse(i, j);
     }
@@ -152,6 +174,23 @@ struct CholeskyWhitening {
   }
 
  private:
+  // L^-1 of a = L L^T, column by column.
+  static Matrix inverse_factor(Matrix a) {
+    const Index n = a.rows();
+    Matrix inverse = Matrix::Identity(n, n);
+    for (Index j = 0; j < n; ++j) {
+      a.col(j).tail(n - j) /= std::sqrt(a(j, j));
+      for (Index i = j + 1; i < n; ++i) a.col(i).tail(n - i) -= a(i, j) * a.col(j).tail(n - i);
+    }
+    for (Index j = 0; j < n; ++j) {
+      for (Index i = j; i < n; ++i) {
+        inverse(i, j) /= a(i, i);
+        inverse.col(j).tail(n - i - 1) -= inverse(i, j) * a.col(i).tail(n - i - 1);
+      }
+    }
+    return inverse;
+  }
+
   // As many columns as `a` has rows that determine the others, in order.
   static std::vector<Index> independent(const Matrix& a) {
     std::vector<Index> result;
@@ -187,9 +226,10 @@ struct Newton {
     Real dtrace = Real(-0.5) * dp.cwiseProduct(all.back().p).sum() / trace;
     for (std::size_t k = all.size() - 1; k-- > 0;) {
       const Matrix &p = all[k].p, &y = all[k].y, step = step_of(all[k]);
-      const Matrix dstep = dp * p.transpose() + y.transpose() * dy;
-      dp = Matrix(step.transpose() * dp - Real(0.5) * dstep * y.transpose());
-      dy = Matrix(dy * step.transpose() - Real(0.5) * p.transpose() * dstep);
+      const Matrix dstep = product(dp, p.transpose()) + product(y.transpose(), dy);
+      const Matrix step_t = step.transpose();
+      dp = product(step_t, dp) - Real(0.5) * product(dstep, y.transpose());
+      dy = product(dy, step_t) - Real(0.5) * product(p.transpose(), dstep);
     }
     dtrace -= dy.cwiseProduct(sigma).sum() / trace / trace;
     dy /= trace;
@@ -203,7 +243,7 @@ struct Newton {
   };
 
   static Matrix step_of(const Iterate& at) {
-    return Real(1.5) * Matrix::Identity(at.p.rows(), at.p.cols()) - Real(0.5) * at.p * at.y;
+    return Real(1.5) * Matrix::Identity(at.p.rows(), at.p.cols()) - Real(0.5) * product(at.p, at.y);
   }
 
   // P_0 to P_T. Taken literally the iteration multiplies its rounding errors; coupled with Y_k = S P_k, the same P come
@@ -213,7 +253,7 @@ struct Newton {
     std::vector<Iterate> all(1, {Matrix::Identity(s.rows(), s.cols()), s});
     for (int k = 0; k < iterations; ++k) {
       const Matrix step = step_of(all.back());
-      all.push_back({step * all.back().p, all.back().y * step});
+      all.push_back({product(step, all.back().p), product(all.back().y, step)});
     }
     return all;
   }
