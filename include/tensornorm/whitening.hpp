@@ -1,8 +1,6 @@
 // Whitening: the channels of a group decorrelated over the batch and all other axes.
 #pragma once
 
-#include <vector>
-
 #include "tensornorm/protocol.hpp"
 #include "tensornorm/whitening_passes.hpp"
 
@@ -38,8 +36,11 @@ struct WhiteningOptions {
 ///
 /// Precision: all in double, y rounds once; with eps = 0 the covariance of y is the identity to 1e-5 in float (kNewton:
 /// as near as its iterations come) while the correlations' eigenvalues lie above 1e-9 and, but for kCholesky, the
-/// deviations along principal directions within a factor of 1e10. Products are Eigen's: with OpenMP they use its
-/// threads and allocate, unless EIGEN_DONT_PARALLELIZE is defined.
+/// deviations along principal directions within a factor of 1e10.
+///
+/// Memory: infer and inverse take 9 KB of stack and none of the heap, but for groups of more than 512 channels in place
+/// (y is x): these allocate room for some positions of every part. forward, backward and fit take 10 KB of stack and
+/// have a workspace; their decompositions allocate.
 ///
 /// Source: Huang et al. 2018, Decorrelated Batch Normalization, section 3 (kZca); Huang et al. 2019, IterNorm,
 /// algorithm 1 (kNewton); Kessy et al. 2018 (the others).
@@ -116,12 +117,7 @@ class Whitening : public Protocol<Whitening<Scalar>, Scalar> {
   const WhiteningOptions& options() const { return options_; }
 
  private:
-  using Base::beta_;
-  using Base::dbeta_;
-  using Base::dgamma_;
-  using Base::gamma_;
-  using Base::pass_;
-  using Base::training_;
+  using Base::gamma_, Base::dgamma_, Base::beta_, Base::dbeta_, Base::pass_, Base::training_;
   using typename Base::Shape;
   using Statistics = core::WhiteningStatistics;
 
@@ -150,10 +146,6 @@ class Whitening : public Protocol<Whitening<Scalar>, Scalar> {
   double* room_for(std::size_t size) {
     workspace_.resize((std::max)(workspace_.size(), size));
     return size == 0 ? nullptr : workspace_.data();
-  }
-  // What a map without a workspace needs for panels in place, where the stack has no room.
-  static std::size_t own_panels(const core::ChannelMatrix& m, bool in_place) {
-    return in_place && m.group_channels() > core::MapTiles::kMostOnStack ? core::map_workspace_size(m, 1) : 0;
   }
 
   Index channels_;
@@ -216,7 +208,7 @@ void Whitening<Scalar>::run_forward(const Device& device, const X& x, Y& y) {
   const auto runner = core::runner_on(device, m.work());
   Statistics next;
   if (!empty) next = training_ ? batch_statistics(runner, m, in.data()) : running_.frozen();
-  double* const workspace = room_for(core::map_workspace_size(m, 1));
+  double* const workspace = room_for(empty ? 0 : core::map_workspace_size(m, 1));
   Scalar* const y_data = out.prepare();
   std::swap(last_, next);
   this->passed(in.shape(), training_);
@@ -235,9 +227,9 @@ void Whitening<Scalar>::run_infer(const Device& device, const X& x, Y& y) const 
   out.check_overlap(in.data(), "y", "x");
   Scalar* const y_data = out.prepare();
   if (in.shape().count() == 0) return;
-  std::vector<double> memory(own_panels(m, in.data() == y_data));
-  core::whiten(core::runner_on(device, m.work()), m, memory.empty() ? nullptr : memory.data(), in.data(), y_data,
-               running_.split_mean(), core::ConstMatrix(running_.whitening), affine());
+  core::InPlacePanels panels(m, in.data() == y_data);
+  core::whiten(core::runner_on(device, m.work()), m, panels.workspace(), in.data(), y_data, running_.split_mean(),
+               core::ConstMatrix(running_.whitening), affine());
 }
 
 template <class Scalar>
@@ -262,9 +254,9 @@ void Whitening<Scalar>::run_inverse(const Device& device, const Y& y, X& x) cons
   out.check_overlap(in.data(), "x", "y");
   Scalar* const x_data = out.prepare();
   if (in.shape().count() == 0) return;
-  std::vector<double> memory(own_panels(m, in.data() == x_data));
-  core::color(core::runner_on(device, m.work()), m, memory.empty() ? nullptr : memory.data(), in.data(), x_data,
-              running_.mean, core::ConstMatrix(running_.fitted.coloring), affine());
+  core::InPlacePanels panels(m, in.data() == x_data);
+  core::color(core::runner_on(device, m.work()), m, panels.workspace(), in.data(), x_data, running_.mean,
+              core::ConstMatrix(running_.fitted.coloring), affine());
 }
 
 template <class Scalar>

@@ -123,8 +123,8 @@ class ChannelMatrix {
     });
   }
 
-  // Runs visit(unit, group, first, rows) for every panel of every group, of so many rows at most; unit = group * parts +
-  // part, and the panels of a unit come in order.
+  // Runs visit(unit, group, first, rows) for every panel of every group, of so many rows at most; unit = group * parts
+  // + part, and the panels of a unit come in order.
   template <class Visit>
   void each_panel(const Runner& runner, Index parts, Index panel_rows, const Visit& visit) const {
     runner(groups_ * parts, work(), [&](Index unit) {

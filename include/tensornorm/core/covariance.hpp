@@ -97,8 +97,8 @@ class Covariance {
   double* panel_at(double* at) const { return at + 1 + 3 * k_ + k_ * k_; }
 
   void add_panel(const double* shift, Index group, Index first, Index rows, double* at) const {
-    const Panel panel = panels_.gather(m_, x_, first, rows, group, panel_at(at),
-                                       [shift](double x, Index c) { return x - shift[c]; });
+    const Panel panel =
+        panels_.gather(m_, x_, first, rows, group, panel_at(at), [shift](double x, Index c) { return x - shift[c]; });
     VectorMap mean = panel_mean_at(at);
     mean.setZero();
     panels_.add_positions(panel, rows, mean.data());
@@ -174,10 +174,10 @@ class GradientSums {
 
   void add_panel(Index group, Index first, Index rows, double* at) const {
     double* const memory = at + k_ + k_ * k_;
-    const Panel x = panels_.gather(m_, x_, first, rows, group, memory,
-                                   [this](double v, Index c) { return mean_.centred(v, c); });
-    const Panel dy = panels_.gather(m_, dy_, first, rows, group, memory + panels_.size(),
-                                    [](double v, Index) { return v; });
+    const Panel x =
+        panels_.gather(m_, x_, first, rows, group, memory, [this](double v, Index c) { return mean_.centred(v, c); });
+    const Panel dy =
+        panels_.gather(m_, dy_, first, rows, group, memory + panels_.size(), [](double v, Index) { return v; });
     panels_.add_positions(dy, rows, at);
     panels_.add_products(dy, x, rows, at + k_, false);
   }

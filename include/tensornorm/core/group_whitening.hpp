@@ -16,7 +16,7 @@ enum class WhiteningMethod {
 namespace core {
 
 // What a pass over x leaves for the passes that follow: the mean as mean + lo, by channel, and the groups' matrices
-// below one another, (channels, group_channels).
+// below one another, (channels, group_channels). `whitening` is the user's to read: in Eigen's default order.
 struct WhiteningStatistics {
   Eigen::ArrayXd mean, lo;
   Eigen::MatrixXd whitening;
@@ -74,7 +74,7 @@ struct GroupWhitening {
   // A channel without variance is nobody's business: what rounding gave it of the others goes.
   void leave_constants(const Matrix& covariance, Index from, Eigen::MatrixXd& whitening) const {
     for (Index c = 0; c < k; ++c) {
-      if (covariance(c, c) != 0) continue;
+      if (!is_exactly(covariance(c, c), 0.0)) continue;
       const double own = method == WhiteningMethod::kPca ? 0 : whitening(from + c, c);
       whitening.middleRows(from, k).col(c).setZero();
       if (method == WhiteningMethod::kPca) continue;  // its rows are directions, not channels

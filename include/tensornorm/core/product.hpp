@@ -5,6 +5,8 @@
 // r runs.
 #pragma once
 
+#include <functional>
+
 #include "tensornorm/core/packet.hpp"
 
 namespace tensornorm {
@@ -17,6 +19,12 @@ template <class Real>
 using VectorOf = Eigen::Matrix<Real, Eigen::Dynamic, 1>;
 using Matrix = MatrixOf<double>;
 using Vector = VectorOf<double>;
+
+// Exactly, as is meant.
+template <class T>
+bool is_exactly(T v, T wanted) {
+  return std::equal_to<T>()(v, wanted);
+}
 
 // A matrix in memory: element (i, j) is at[i * row + j * col].
 struct ConstMatrix {
@@ -138,7 +146,7 @@ struct ProductColumns {
 
   TENSORNORM_INLINE void add_elements() const {
     for (Index i = first; i < rows; ++i) {
-      double sums[columns] = {};
+      double sums[static_cast<std::size_t>(columns)] = {};
       for (Index r = 0; r < depth; ++r) {
         const double value = a.at[i * a.row + r * a.col];
         for (int q = 0; q < columns; ++q) sums[q] += value * b.at[r * b.row + q * b.col];
@@ -179,7 +187,7 @@ inline Matrix product(const Matrix& a, const Matrix& b) {
   for (Index r = 0; r < depth; r += kBlock) {
     for (Index part = 0; part < parts; ++part) {
       const Index i = part_begin(rows, part, parts), end = part_begin(rows, part + 1, parts);
-      Product{ConstMatrix(a).block(i, r), ConstMatrix(b).block(r, 0), c.data() + i, rows, end - i, b.cols(),
+      Product{ConstMatrix(a).block(i, r),   ConstMatrix(b).block(r, 0), c.data() + i, rows, end - i, b.cols(),
               (std::min)(kBlock, depth - r)}
           .add();
     }

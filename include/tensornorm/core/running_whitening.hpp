@@ -19,7 +19,7 @@ struct FittedWhitening {
 
 struct RunningWhitening {
   Eigen::ArrayXd mean, lo;    // lo is 0
-  Eigen::MatrixXd whitening;  // of the groups, below one another
+  Eigen::MatrixXd whitening;  // of the groups, below one another; the user's too, in Eigen's default order
   FittedWhitening fitted;     // by the last fit; of size 0 without
   std::int64_t num_batches_tracked = 0;
 
@@ -40,8 +40,8 @@ struct RunningWhitening {
   void update(const WhiteningStatistics& batch, std::optional<double> momentum) {
     const double count = static_cast<double>(++num_batches_tracked);
     const double weight = momentum ? *momentum : 1 / count;
-    if (weight == 0) return;
-    if (weight == 1) {
+    if (is_exactly(weight, 0.0)) return;
+    if (is_exactly(weight, 1.0)) {
       mean = batch.mean;
       whitening = batch.whitening;
       return;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <utility>
+#include <vector>
 
 #include "tensornorm/core/group_whitening.hpp"
 
@@ -37,6 +38,18 @@ inline std::size_t map_workspace_size(const ChannelMatrix& m, Index terms) {
   if (4 * terms * k <= MapTiles::kPanelValues) return 0;
   return static_cast<std::size_t>(m.groups() * m.map_parts() * MapTiles::in_workspace(k, terms).size());
 }
+
+// The workspace of a map that has none, for groups that the stack has no room for in place.
+class InPlacePanels {
+ public:
+  InPlacePanels(const ChannelMatrix& m, bool is_in_place)
+      : values_(is_in_place && m.group_channels() > MapTiles::kMostOnStack ? map_workspace_size(m, 1) : 0) {}
+
+  double* workspace() { return values_.empty() ? nullptr : values_.data(); }
+
+ private:
+  std::vector<double> values_;
+};
 
 // What a map sums: a matrix for each group, in its rows of a (channels, group_channels) one, times value(x, c).
 template <class Scalar, class Value>
@@ -135,7 +148,7 @@ struct Affine {
   // A gamma of 0 took z away: 0 stands for it.
   double inverse(double y, Index c) const {
     if (gamma == nullptr) return y;
-    return gamma[c] == 0 ? 0 : (y - static_cast<double>(beta[c])) / static_cast<double>(gamma[c]);
+    return is_exactly(gamma[c], Param(0)) ? 0 : (y - static_cast<double>(beta[c])) / static_cast<double>(gamma[c]);
   }
 };
 
@@ -158,9 +171,9 @@ void color(const Runner& runner, const ChannelMatrix& m, double* workspace, cons
 
 // What backward finds before it writes dx. Of each group, dx = dy_factors * dy + x_factors * (x - mean) - shift.
 struct WhiteningGradients {
-  Eigen::ArrayXd dgamma, dbeta;   // (channels)
-  Matrix dy_factors, x_factors;   // (channels, group_channels); no x_factors: (0, 0)
-  Eigen::ArrayXd shift;           // (channels)
+  Eigen::ArrayXd dgamma, dbeta;  // (channels)
+  Matrix dy_factors, x_factors;  // (channels, group_channels); no x_factors: (0, 0)
+  Eigen::ArrayXd shift;          // (channels)
 };
 
 // From the sums of dy and of dy (x - mean)^T. With z = W (x - mean): dgamma = sum of dy * z = the diagonal of (sum of

@@ -83,7 +83,8 @@ struct Spectrum {
  private:
   using Svd = Eigen::JacobiSVD<Matrix, Eigen::NoQRPreconditioner>;
 
-  // Those of a, and its right singular vectors. Of fewer rows than columns a^T P = Q R comes first, and then V = Q V(R^T).
+  // Those of a, and its right singular vectors. Of fewer rows than columns a^T P = Q R comes first, and then V = Q
+  // V(R^T).
   void take_singular_values(const Matrix& a) {
     const Index rank = a.rows(), k = a.cols();
     if (rank == k) return take(Svd(a, Eigen::ComputeFullV), k);
@@ -123,7 +124,7 @@ struct Zca {
     Matrix inner = product(rows, product(dw, s.vectors));
     for (Index j = 0; j < inner.cols(); ++j) {
       for (Index i = 0; i < inner.rows(); ++i) {
-        if (r[i] == 0 || r[j] == 0) {
+        if (is_exactly(r[i], Real(0)) || is_exactly(r[j], Real(0))) {
           inner(i, j) = 0;
           continue;
         }
@@ -212,7 +213,7 @@ struct Newton {
 
   static Matrix matrix(const Matrix& sigma, int iterations) {
     const Real trace = sigma.trace();
-    if (trace == 0) return Matrix::Zero(sigma.rows(), sigma.cols());
+    if (is_exactly(trace, Real(0))) return Matrix::Zero(sigma.rows(), sigma.cols());
     return iterates(sigma / trace, iterations).back().p / std::sqrt(trace);
   }
 
@@ -220,7 +221,7 @@ struct Newton {
   // iteration would multiply rounding errors here too.
   static Matrix gradient(const Matrix& sigma, int iterations, const Matrix& dw) {
     const Real trace = sigma.trace();
-    if (trace == 0) return Matrix::Zero(sigma.rows(), sigma.cols());
+    if (is_exactly(trace, Real(0))) return Matrix::Zero(sigma.rows(), sigma.cols());
     const std::vector<Iterate> all = iterates(sigma / trace, iterations);
     Matrix dp = dw / std::sqrt(trace), dy = Matrix::Zero(sigma.rows(), sigma.cols());
     Real dtrace = Real(-0.5) * dp.cwiseProduct(all.back().p).sum() / trace;
