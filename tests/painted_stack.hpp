@@ -14,7 +14,7 @@ namespace tensornorm_test {
 
 namespace painted_stack_detail {
 
-constexpr std::size_t kBytes = std::size_t{4} << 20;
+constexpr std::size_t kBytes = std::size_t{1} << 20;
 constexpr unsigned char kPaint = 0x5a;
 
 struct Call {
@@ -60,7 +60,8 @@ inline std::size_t depth_of(const std::function<void()>& body) {
 /// Bytes of stack that `body` takes beyond those of an empty one; rethrows what it throws. Run `body` once before: the
 /// first call of a function resolves symbols, on the stack.
 inline std::size_t stack_used(const std::function<void()>& body) {
-  const std::size_t empty = painted_stack_detail::depth_of([] {}), used = painted_stack_detail::depth_of(body);
+  static const std::size_t empty = painted_stack_detail::depth_of([] {});
+  const std::size_t used = painted_stack_detail::depth_of(body);
   return used - (std::min)(used, empty);
 }
 

@@ -2,13 +2,10 @@
 //
 // Sigma is the covariance, eps on its diagonal already; W whitens it: W Sigma W^T = I, on the range of Sigma where it
 // is singular. The classes are templates only so that they cost a program that does not whiten nothing to compile; Real
-// is double, see channel_matrix.hpp. Of Eigen's decompositions those are taken, and so, that work column by column: the
-// blocked ones pack blocks on the stack.
+// is double, see channel_matrix.hpp.
 #pragma once
 
 #include <Eigen/Cholesky>
-#include <Eigen/Eigenvalues>
-#include <Eigen/QR>
 #include <Eigen/SVD>
 #include <algorithm>
 #include <cmath>
@@ -16,7 +13,7 @@
 #include <utility>
 #include <vector>
 
-#include "tensornorm/core/product.hpp"
+#include "tensornorm/core/householder.hpp"
 
 namespace tensornorm {
 namespace core {
@@ -42,9 +39,9 @@ struct CovarianceFactor {
 
   CovarianceFactor(const Matrix& sigma, Real least) : scale(sigma.diagonal().cwiseSqrt()) {
     const Vector inverse = (scale.array() > 0).select(scale.array().inverse(), Real(0));
-    const Eigen::SelfAdjointEigenSolver<Matrix> solver(inverse.asDiagonal() * sigma * inverse.asDiagonal());
-    const Index rank = (solver.eigenvalues().array() > least).count();  // they ascend
-    a = solver.eigenvalues().tail(rank).cwiseSqrt().asDiagonal() * solver.eigenvectors().rightCols(rank).transpose();
+    const SymmetricEigen<Real> eigen(inverse.asDiagonal() * sigma * inverse.asDiagonal());
+    const Index rank = (eigen.values.array() > least).count();  // they ascend
+    a = eigen.values.tail(rank).cwiseSqrt().asDiagonal() * eigen.vectors.rightCols(rank).transpose();
   }
 };
 
@@ -63,10 +60,10 @@ struct Spectrum {
   Spectrum(Matrix v, Vector s) : vectors(std::move(v)), deviations(std::move(s)) {}
   Spectrum(const Matrix& sigma, Real least) {
     const Real trusted = (std::max)(least, Real(1e-8));
-    const Eigen::SelfAdjointEigenSolver<Matrix> solver(sigma);
-    const Vector& ascending = solver.eigenvalues();
-    if (solver.info() == Eigen::Success && ascending[0] > trusted * ascending[ascending.size() - 1]) {
-      vectors = solver.eigenvectors().rowwise().reverse();
+    const SymmetricEigen<Real> eigen(sigma);
+    const Vector& ascending = eigen.values;
+    if (eigen.converged && ascending[0] > trusted * ascending[ascending.size() - 1]) {
+      vectors = eigen.vectors.rowwise().reverse();
       deviations = ascending.reverse().cwiseSqrt();
       return;
     }
@@ -88,13 +85,11 @@ struct Spectrum {
   void take_singular_values(const Matrix& a) {
     const Index rank = a.rows(), k = a.cols();
     if (rank == k) return take(Svd(a, Eigen::ComputeFullV), k);
-    const Eigen::ColPivHouseholderQR<Matrix> qr(a.transpose());
-    const Matrix r = qr.matrixQR().topRows(rank).template triangularView<Eigen::Upper>();
+    const PivotedQr<Real> qr(a.transpose());
+    const Matrix r = qr.packed.topRows(rank).template triangularView<Eigen::Upper>();
     take(Svd(r.transpose(), Eigen::ComputeFullV), rank);
-    Vector workspace(rank);
     for (Index i = rank; i-- > 0;) {
-      vectors.bottomLeftCorner(k - i, rank)
-          .applyHouseholderOnTheLeft(qr.matrixQR().col(i).tail(k - i - 1), qr.hCoeffs()[i], workspace.data());
+      reflect(qr.packed.col(i).tail(k - i - 1), qr.taus[i], vectors.bottomLeftCorner(k - i, rank));
     }
   }
   void take(const Svd& svd, Index rank) {
@@ -194,11 +189,8 @@ struct CholeskyWhitening {
 
   // As many columns as `a` has rows that determine the others, in order.
   static std::vector<Index> independent(const Matrix& a) {
-    std::vector<Index> result;
-    if (a.rows() == 0) return result;
-    const Eigen::ColPivHouseholderQR<Matrix> qr(a);
-    const auto& order = qr.colsPermutation().indices();
-    result.assign(order.data(), order.data() + a.rows());
+    std::vector<Index> result = PivotedQr<Real>(a).order;
+    result.resize(static_cast<std::size_t>(a.rows()));
     std::sort(result.begin(), result.end());
     return result;
   }
