@@ -38,9 +38,8 @@ struct WhiteningOptions {
 /// as near as its iterations come) while the correlations' eigenvalues lie above 1e-9 and, but for kCholesky, the
 /// deviations along principal directions within a factor of 1e10.
 ///
-/// Memory: infer and inverse take 9 KB of stack and none of the heap, but for groups of more than 512 channels in place
-/// (y is x): these allocate room for some positions of every part. forward, backward and fit take 10 KB of stack and
-/// have a workspace; their decompositions allocate.
+/// Memory: infer and inverse take 9 KB of stack and allocate nothing but, where y is x and a group has more than 512
+/// channels, panels of 16 positions. The others take 10 KB and the layer's workspace; their decompositions allocate.
 ///
 /// Source: Huang et al. 2018, Decorrelated Batch Normalization, section 3 (kZca); Huang et al. 2019, IterNorm,
 /// algorithm 1 (kNewton); Kessy et al. 2018 (the others).
@@ -208,14 +207,13 @@ void Whitening<Scalar>::run_forward(const Device& device, const X& x, Y& y) {
   const auto runner = core::runner_on(device, m.work());
   Statistics next;
   if (!empty) next = training_ ? batch_statistics(runner, m, in.data()) : running_.frozen();
-  double* const workspace = room_for(empty ? 0 : core::map_workspace_size(m, 1));
+  double* const panels = room_for(empty ? 0 : core::map_workspace_size(m, 1));
   Scalar* const y_data = out.prepare();
   std::swap(last_, next);
   this->passed(in.shape(), training_);
   if (empty) return;
   if (training_) running_.update(last_, options_.momentum);
-  core::whiten(runner, m, workspace, in.data(), y_data, last_.split_mean(), core::ConstMatrix(last_.whitening),
-               affine());
+  core::whiten(runner, m, panels, in.data(), y_data, last_.split_mean(), core::ConstMatrix(last_.whitening), affine());
 }
 
 template <class Scalar>
@@ -277,13 +275,13 @@ void Whitening<Scalar>::run_backward(const Device& device, const X& x, const DY&
   }
   const auto runner = core::runner_on(device, m.work());
   const core::WhiteningGradients found = gradients(runner, m, in.data(), gradient.data());
-  double* const workspace = room_for(core::map_workspace_size(m, 2));
+  double* const panels = room_for(core::map_workspace_size(m, 2));
   Scalar* const dx_data = out.prepare();
   if (options_.affine) {
     dgamma_ = found.dgamma.template cast<Param>();
     dbeta_ = found.dbeta.template cast<Param>();
   }
-  core::input_gradient(runner, m, workspace, in.data(), gradient.data(), dx_data, last_.split_mean(), found);
+  core::input_gradient(runner, m, panels, in.data(), gradient.data(), dx_data, last_.split_mean(), found);
 }
 
 template <class Scalar>

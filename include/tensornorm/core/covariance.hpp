@@ -12,9 +12,10 @@ class SumPanels {
  public:
   // A position's channels lie side by side; they begin lines, an odd number of them apart, so that those of many
   // positions share no set of a cache. Of fewer channels than a vector has lanes a channel's positions do.
-  explicit SumPanels(Index k)
-      : k_(k), rows_((std::min)((std::max)(kValues / k, kFewest), kMost)),
-        stride_(is_across(k) ? rows_ : (padded(k) / kPanelLanes | 1) * kPanelLanes) {}
+  explicit SumPanels(const ChannelMatrix& m)
+      : k_(m.group_channels()),
+        rows_((std::min)((std::min)((std::max)(kValues / k_, kFewest), kMost), padded(m.rows()))),
+        stride_(is_across(k_) ? rows_ : (padded(k_) / kPanelLanes | 1) * kPanelLanes) {}
 
   Index rows() const { return rows_; }
   Index size() const { return is_across(k_) ? k_ * stride_ : rows_ * stride_; }
@@ -78,27 +79,26 @@ template <class Scalar>
 class Covariance {
  public:
   Covariance(const ChannelMatrix& m, const Scalar* x)
-      : m_(m), x_(x), k_(m.group_channels()), parts_(m.sum_parts()), panels_(k_) {}
+      : m_(m), x_(x), k_(m.group_channels()), parts_(m.sum_parts()), panels_(m) {}
 
   // Doubles the sums need.
   std::size_t workspace_size() const {
-    return static_cast<std::size_t>(m_.channels() + m_.groups() * parts_ * part_size());
+    return static_cast<std::size_t>(m_.channels() + m_.groups() * parts_ * (part_size() + panels_.size()));
   }
 
   // @pre there is a position; hi, lo, covariance have their sizes
   void run(const Runner& runner, double* workspace, Eigen::ArrayXd& hi, Eigen::ArrayXd& lo, Matrix& covariance) const;
 
  private:
-  // n, mean, a panel's mean, step (memory for a difference of means), m2, a panel
-  Index part_size() const { return 1 + 3 * k_ + k_ * k_ + panels_.size(); }
+  // n, mean, a panel's mean, step (memory for a difference of means), m2
+  Index part_size() const { return 1 + 3 * k_ + k_ * k_; }
   CoMoments part_at(double* at) const { return {at[0], {at + 1, k_}, {at + 1 + 3 * k_, k_, k_}}; }
   VectorMap panel_mean_at(double* at) const { return {at + 1 + k_, k_}; }
   VectorMap step_at(double* at) const { return {at + 1 + 2 * k_, k_}; }
-  double* panel_at(double* at) const { return at + 1 + 3 * k_ + k_ * k_; }
 
-  void add_panel(const double* shift, Index group, Index first, Index rows, double* at) const {
+  void add_panel(const double* shift, Index group, Index first, Index rows, double* at, double* memory) const {
     const Panel panel =
-        panels_.gather(m_, x_, first, rows, group, panel_at(at), [shift](double x, Index c) { return x - shift[c]; });
+        panels_.gather(m_, x_, first, rows, group, memory, [shift](double x, Index c) { return x - shift[c]; });
     VectorMap mean = panel_mean_at(at);
     mean.setZero();
     panels_.add_positions(panel, rows, mean.data());
@@ -142,9 +142,10 @@ void Covariance<Scalar>::run(const Runner& runner, double* workspace, Eigen::Arr
   double* const sums = workspace + m_.channels();
   // Any value of a channel will do for its shift.
   m_.each(x_, 0, 1, 0, m_.channels(), [&](const Scalar& v, Index, Index c) { shift[c] = widened_value(v); });
-  std::fill(sums, workspace + workspace_size(), 0.0);
+  double* const panels = sums + m_.groups() * parts_ * part_size();
+  std::fill(sums, panels, 0.0);
   m_.each_panel(runner, parts_, panels_.rows(), [&](Index unit, Index group, Index first, Index rows) {
-    add_panel(shift, group, first, rows, sums + unit * part_size());
+    add_panel(shift, group, first, rows, sums + unit * part_size(), panels + unit * panels_.size());
   });
   for (Index group = 0; group < m_.groups(); ++group) finish(group, shift, sums, hi, lo, covariance);
 }
@@ -162,18 +163,19 @@ template <class Scalar>
 class GradientSums {
  public:
   GradientSums(const ChannelMatrix& m, const Scalar* x, const Scalar* dy, const SplitMean& mean)
-      : m_(m), x_(x), dy_(dy), mean_(mean), k_(m.group_channels()), parts_(m.sum_parts()), panels_(k_) {}
+      : m_(m), x_(x), dy_(dy), mean_(mean), k_(m.group_channels()), parts_(m.sum_parts()), panels_(m) {}
 
-  std::size_t workspace_size() const { return static_cast<std::size_t>(m_.groups() * parts_ * part_size()); }
+  std::size_t workspace_size() const {
+    return static_cast<std::size_t>(m_.groups() * parts_ * (part_size() + 2 * panels_.size()));
+  }
 
   void run(const Runner& runner, double* workspace, Eigen::ArrayXd& sum_dy, Matrix& products) const;
 
  private:
-  // sums of dy, of products, two panels
-  Index part_size() const { return k_ + k_ * k_ + 2 * panels_.size(); }
+  // sums of dy, of products
+  Index part_size() const { return k_ + k_ * k_; }
 
-  void add_panel(Index group, Index first, Index rows, double* at) const {
-    double* const memory = at + k_ + k_ * k_;
+  void add_panel(Index group, Index first, Index rows, double* at, double* memory) const {
     const Panel x =
         panels_.gather(m_, x_, first, rows, group, memory, [this](double v, Index c) { return mean_.centred(v, c); });
     const Panel dy =
@@ -192,9 +194,10 @@ class GradientSums {
 template <class Scalar>
 void GradientSums<Scalar>::run(const Runner& runner, double* workspace, Eigen::ArrayXd& sum_dy,
                                Matrix& products) const {
-  std::fill_n(workspace, workspace_size(), 0.0);
+  double* const panels = workspace + m_.groups() * parts_ * part_size();
+  std::fill(workspace, panels, 0.0);
   m_.each_panel(runner, parts_, panels_.rows(), [&](Index unit, Index group, Index first, Index rows) {
-    add_panel(group, first, rows, workspace + unit * part_size());
+    add_panel(group, first, rows, workspace + unit * part_size(), panels + unit * 2 * panels_.size());
   });
   for (Index group = 0; group < m_.groups(); ++group) {
     sum_dy.segment(group * k_, k_).setZero();

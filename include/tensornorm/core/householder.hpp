@@ -31,8 +31,10 @@ struct SymmetricEigen {
   VectorOf<Real> values;
   bool converged;
 
-  explicit SymmetricEigen(MatrixOf<Real> a) {
+  explicit SymmetricEigen(MatrixOf<Real> a)
+      : vectors(MatrixOf<Real>::Identity(a.rows(), a.rows())), values(a.diagonal()), converged(true) {
     const Index n = a.rows();
+    if (n == 1) return;
     const Real largest = a.cwiseAbs().maxCoeff(), scale = largest > 0 ? largest : Real(1);
     a /= scale;  // squares neither overflow nor vanish
     const Eigen::Tridiagonalization<MatrixOf<Real>> tridiagonal(a);
