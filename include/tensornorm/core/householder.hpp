@@ -3,8 +3,9 @@
 #pragma once
 
 #include <Eigen/Eigenvalues>
-#include <cmath>
+#include <algorithm>
 #include <numeric>
+#include <utility>
 #include <vector>
 
 #include "tensornorm/core/product.hpp"
