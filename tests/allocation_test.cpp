@@ -130,6 +130,7 @@ TEST_F(Allocation, InferWithoutRunningStatistics) {
 }
 
 // The products of infer, too, have nowhere to go but the stack: groups within a tile of them, of several, of odd sizes.
+// In place that has room for 512 channels.
 TEST_F(Allocation, InferOfWhitening) {
   const auto infers = [](const Extents& extents, Index axis, Index groups) {
     Guarded<float, 3, kRow> x(extents, normal(count(extents), 1)), y(extents);
@@ -141,7 +142,7 @@ TEST_F(Allocation, InferOfWhitening) {
     const Whitening<float> layer(extents[std::size_t(axis)], options);
     const std::string what = "Whitening of " + text(extents) + " in " + std::to_string(groups) + " groups, ";
     expect_none(what + "the first infer", [&] { layer.infer(xm, ym); });
-    expect_none(what + "infer in place", [&] { layer.infer(ym, ym); });
+    if (layer.channels() / groups <= 512) expect_none(what + "infer in place", [&] { layer.infer(ym, ym); });
   };
   infers({4, 6, 35}, 1, 1);
   infers({4, 6, 350}, 1, 6);

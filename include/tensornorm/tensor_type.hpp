@@ -15,20 +15,20 @@ using Bare = std::remove_cv_t<std::remove_reference_t<T>>;
 
 // The tensor or matrix that an argument is, derives from (struct Image : Eigen::Tensor<float, 4>) or is the base of
 // (Eigen::MatrixBase<D>&), whatever its access level.
-template <class E>
-const E& as_eigen(const Eigen::TensorBase<E, Eigen::ReadOnlyAccessors>& x) {
-  return static_cast<const E&>(x);
+template <class Expression>
+const Expression& as_eigen(const Eigen::TensorBase<Expression, Eigen::ReadOnlyAccessors>& x) {
+  return static_cast<const Expression&>(x);
 }
-template <class E>
-E& as_eigen(Eigen::TensorBase<E, Eigen::ReadOnlyAccessors>& x) {
-  return static_cast<E&>(x);
+template <class Expression>
+Expression& as_eigen(Eigen::TensorBase<Expression, Eigen::ReadOnlyAccessors>& x) {
+  return static_cast<Expression&>(x);
 }
-template <class E>
-const E& as_eigen(const Eigen::DenseBase<E>& x) {
+template <class Expression>
+const Expression& as_eigen(const Eigen::DenseBase<Expression>& x) {
   return x.derived();
 }
-template <class E>
-E& as_eigen(Eigen::DenseBase<E>& x) {
+template <class Expression>
+Expression& as_eigen(Eigen::DenseBase<Expression>& x) {
   return x.derived();
 }
 
@@ -53,7 +53,7 @@ constexpr bool kIsTensor = kIsEigen<X> && !kIsMatrix<X>;
 
 // ---- memory, of an Eigen type
 
-template <class E>
+template <class Expression>
 struct IsDenseTensor : std::false_type {};
 template <class S, int rank, int options, class Ix>
 struct IsDenseTensor<Eigen::Tensor<S, rank, options, Ix>> : std::true_type {};
@@ -62,22 +62,22 @@ struct IsDenseTensor<Eigen::TensorFixedSize<S, D, options, Ix>> : std::true_type
 template <class P, int options, template <class> class Pointer>
 struct IsDenseTensor<Eigen::TensorMap<P, options, Pointer>> : std::true_type {};
 
-template <class E>
+template <class Expression>
 struct IsOwningTensor : std::false_type {};
 template <class S, int rank, int options, class Ix>
 struct IsOwningTensor<Eigen::Tensor<S, rank, options, Ix>> : std::true_type {};
 
-template <class E>
+template <class Expression>
 struct IsOwningMatrix : std::false_type {};
 template <class S, int r, int c, int o, int mr, int mc>
 struct IsOwningMatrix<Eigen::Matrix<S, r, c, o, mr, mc>> : std::true_type {};
 template <class S, int r, int c, int o, int mr, int mc>
 struct IsOwningMatrix<Eigen::Array<S, r, c, o, mr, mc>> : std::true_type {};
 
-template <class E, class = void>
+template <class Expression, class = void>
 struct HasData : std::false_type {};
-template <class E>
-struct HasData<E, std::void_t<decltype(std::declval<E&>().data())>> : std::true_type {};
+template <class Expression>
+struct HasData<Expression, std::void_t<decltype(std::declval<Expression&>().data())>> : std::true_type {};
 
 template <class X>
 constexpr int matrix_flags() {
@@ -107,29 +107,29 @@ constexpr bool is_writable() {
 }
 
 // Rank, layout and plain type of an argument: a tensor of its rank, layout and index type; a matrix's own plain type.
-template <class E, bool is_tensor = kIsTensor<E>, bool is_matrix = kIsMatrix<E>>
+template <class Expression, bool is_tensor = kIsTensor<Expression>, bool is_matrix = kIsMatrix<Expression>>
 struct EigenTraits {
   using Scalar = void;
   using Plain = void;
 };
 
-template <class E>
-struct EigenTraits<E, true, false> {
-  using Scalar = std::remove_const_t<typename Eigen::internal::traits<E>::Scalar>;
-  static constexpr int rank = Eigen::internal::traits<E>::NumDimensions;
-  static constexpr bool row_major = static_cast<int>(Eigen::internal::traits<E>::Layout) == Eigen::RowMajor;
+template <class Expression>
+struct EigenTraits<Expression, true, false> {
+  using Scalar = std::remove_const_t<typename Eigen::internal::traits<Expression>::Scalar>;
+  static constexpr int rank = Eigen::internal::traits<Expression>::NumDimensions;
+  static constexpr bool row_major = static_cast<int>(Eigen::internal::traits<Expression>::Layout) == Eigen::RowMajor;
   static constexpr bool any_layout = rank < 2;
   using Plain = Eigen::Tensor<Scalar, rank, row_major ? Eigen::RowMajor : Eigen::ColMajor,
-                              typename Eigen::internal::traits<E>::Index>;
+                              typename Eigen::internal::traits<Expression>::Index>;
 };
 
-template <class E>
-struct EigenTraits<E, false, true> {
-  using Scalar = typename E::Scalar;
+template <class Expression>
+struct EigenTraits<Expression, false, true> {
+  using Scalar = typename Expression::Scalar;
   static constexpr int rank = 2;
-  static constexpr bool row_major = E::IsRowMajor;
-  static constexpr bool any_layout = E::IsVectorAtCompileTime;
-  using Plain = typename E::PlainObject;
+  static constexpr bool row_major = Expression::IsRowMajor;
+  static constexpr bool any_layout = Expression::IsVectorAtCompileTime;
+  using Plain = typename Expression::PlainObject;
 };
 
 template <class X>

@@ -40,8 +40,10 @@ struct WhiteningOptions {
 ///
 /// Precision: all in double, y rounds once; with eps = 0 the covariance of y is the identity to 1e-5 in float (kNewton:
 /// as near as its iterations come) while the correlations' eigenvalues lie above 1e-9 and, but for kCholesky, the
-/// deviations along principal directions within a factor of 1e10. Products are Eigen's: with OpenMP they use its
-/// threads and allocate, unless EIGEN_DONT_PARALLELIZE is defined.
+/// deviations along principal directions within a factor of 1e10.
+///
+/// Memory: infer and inverse take 9 KB of stack and allocate nothing but, where y is x and a group has more than 512
+/// channels, panels of 16 positions. The others take 10 KB and the layer's workspace; their decompositions allocate.
 ///
 /// Source: Huang et al. 2018, Decorrelated Batch Normalization, section 3 (kZca); Huang et al. 2019, IterNorm,
 /// algorithm 1 (kNewton); Kessy et al. 2018 (the others).
@@ -119,14 +121,8 @@ class Whitening : public Protocol<Whitening<Scalar>, Scalar> {
   const WhiteningOptions& options() const { return options_; }
 
  private:
-  using Base::beta_;
-  using Base::dbeta_;
-  using Base::dgamma_;
-  using Base::gamma_;
-  using Base::pass_;
-  using Base::training_;
+  using Base::gamma_, Base::dgamma_, Base::beta_, Base::dbeta_, Base::pass_, Base::training_;
   using typename Base::Shape;
-  using Matrix = Eigen::MatrixXd;
   using Statistics = core::WhiteningStatistics;
 
   static Index checked(Index channels, const WhiteningOptions& options);
@@ -150,6 +146,11 @@ class Whitening : public Protocol<Whitening<Scalar>, Scalar> {
   }
   core::WhiteningGradients gradients(const core::Runner& runner, const core::ChannelMatrix& m, const Scalar* x,
                                      const Scalar* dy);
+  // So many doubles at least; null for none.
+  double* room_for(std::size_t size) {
+    workspace_.resize((std::max)(workspace_.size(), size));
+    return size == 0 ? nullptr : workspace_.data();
+  }
 
   Index channels_;
   WhiteningOptions options_;
@@ -165,8 +166,8 @@ Index Whitening<Scalar>::checked(Index channels, const WhiteningOptions& options
   const Index groups = options.groups;
   check_that(groups > 0 && channels > 0, groups, " groups of ", channels, " channels: at least 1 of each is needed");
   check_that(channels % groups == 0, groups, " groups do not divide ", channels, " channels");
-  check_that(channels / groups <= core::kPanelValues, groups, " groups of ", channels,
-             " channels: a group has at most ", core::kPanelValues);
+  check_that(channels / groups <= core::kMostGroupChannels, groups, " groups of ", channels,
+             " channels: a group has at most ", core::kMostGroupChannels);
   check_that(options.iterations > 0, options.iterations, " iterations: at least 1 is needed");
   core::check_momentum(options.momentum);
   return options.affine ? channels : 0;
@@ -189,8 +190,7 @@ core::WhiteningStatistics Whitening<Scalar>::batch_statistics(const core::Runner
                                                               const Scalar* x) {
   Statistics s(channels_, rule_.k);
   const core::Covariance<Scalar> covariance(m, x);
-  workspace_.resize((std::max)(workspace_.size(), covariance.workspace_size()));
-  covariance.run(runner, workspace_.data(), s.mean, s.lo, s.covariance);
+  covariance.run(runner, room_for(covariance.workspace_size()), s.mean, s.lo, s.covariance);
   rule_.solve(s);
   return s;
 }
@@ -213,12 +213,13 @@ void Whitening<Scalar>::run_forward(const Device& device, const X& x, Y& y) {
   const std::uint64_t fingerprint = core::fingerprint(in.data(), in.shape().count());
   Statistics next;
   if (!empty) next = training_ ? batch_statistics(runner, m, in.data()) : running_.frozen();
+  double* const panels = room_for(empty ? 0 : core::map_workspace_size(m, 1));
   Scalar* const y_data = out.prepare();
   std::swap(last_, next);
   this->passed(in.shape(), fingerprint, training_);
   if (empty) return;
   if (training_) running_.update(last_, options_.momentum);
-  core::whiten(runner, m, in.data(), y_data, last_.split_mean(), last_.whitening, affine());
+  core::whiten(runner, m, panels, in.data(), y_data, last_.split_mean(), core::ConstMatrix(last_.whitening), affine());
 }
 
 template <class Scalar>
@@ -230,8 +231,9 @@ void Whitening<Scalar>::run_infer(const Device& device, const X& x, Y& y) const 
   out.check_overlap(in.data(), "y", "x");
   Scalar* const y_data = out.prepare();
   if (in.shape().count() == 0) return;
-  core::whiten(core::runner_on(device, m.work()), m, in.data(), y_data, running_.split_mean(), running_.whitening,
-               affine());
+  core::InPlacePanels panels(m, in.data() == y_data);
+  core::whiten(core::runner_on(device, m.work()), m, panels.workspace(), in.data(), y_data, running_.split_mean(),
+               core::ConstMatrix(running_.whitening), affine());
 }
 
 template <class Scalar>
@@ -256,8 +258,9 @@ void Whitening<Scalar>::run_inverse(const Device& device, const Y& y, X& x) cons
   out.check_overlap(in.data(), "x", "y");
   Scalar* const x_data = out.prepare();
   if (in.shape().count() == 0) return;
-  core::color(core::runner_on(device, m.work()), m, in.data(), x_data, running_.mean, running_.fitted.coloring,
-              affine());
+  core::InPlacePanels panels(m, in.data() == x_data);
+  core::color(core::runner_on(device, m.work()), m, panels.workspace(), in.data(), x_data, running_.mean,
+              core::ConstMatrix(running_.fitted.coloring), affine());
 }
 
 template <class Scalar>
@@ -278,23 +281,23 @@ void Whitening<Scalar>::run_backward(const Device& device, const X& x, const DY&
   }
   const auto runner = core::runner_on(device, m.work());
   const core::WhiteningGradients found = gradients(runner, m, in.data(), gradient.data());
+  double* const panels = room_for(core::map_workspace_size(m, 2));
   Scalar* const dx_data = out.prepare();
   if (options_.affine) {
     dgamma_ = found.dgamma.template cast<Param>();
     dbeta_ = found.dbeta.template cast<Param>();
   }
-  core::input_gradient(runner, m, in.data(), gradient.data(), dx_data, last_.split_mean(), found);
+  core::input_gradient(runner, m, panels, in.data(), gradient.data(), dx_data, last_.split_mean(), found);
 }
 
 template <class Scalar>
 core::WhiteningGradients Whitening<Scalar>::gradients(const core::Runner& runner, const core::ChannelMatrix& m,
                                                       const Scalar* x, const Scalar* dy) {
   Eigen::ArrayXd sum_dy(channels_);
-  Matrix products(channels_, rule_.k);
+  core::Matrix products(channels_, rule_.k);
   const core::GradientSums<Scalar> sums(m, x, dy, last_.split_mean());
-  workspace_.resize((std::max)(workspace_.size(), sums.workspace_size()));
-  sums.run(runner, workspace_.data(), sum_dy, products);
-  Eigen::VectorXd gamma = Eigen::VectorXd::Ones(channels_);
+  sums.run(runner, room_for(sums.workspace_size()), sum_dy, products);
+  core::Vector gamma = core::Vector::Ones(channels_);
   if (options_.affine) gamma = gamma_.matrix().template cast<double>();
   return core::whitening_gradients(rule_, last_, m.rows(), sum_dy, products, gamma, !pass_.batch);
 }

@@ -10,17 +10,15 @@
 #define TENSORNORM_WHITENING_PASSES(declaration)                                                                       \
   declaration struct GroupWhitening<double>;                                                                           \
   declaration WhiteningGradients whitening_gradients(const GroupWhitening<double>&, const WhiteningStatistics&, Index, \
-                                                     const Eigen::ArrayXd&, const Eigen::MatrixXd&,                    \
-                                                     const Eigen::VectorXd&, bool)
+                                                     const Eigen::ArrayXd&, const Matrix&, const Vector&, bool)
 #define TENSORNORM_WHITENING_PASSES_OF(Scalar, declaration)                                                            \
-  declaration void Covariance<Scalar>::run(const Runner&, double*, Eigen::ArrayXd&, Eigen::ArrayXd&, Eigen::MatrixXd&) \
-      const;                                                                                                           \
-  declaration void GradientSums<Scalar>::run(const Runner&, double*, Eigen::ArrayXd&, Eigen::MatrixXd&) const;         \
-  declaration void whiten(const Runner&, const ChannelMatrix&, const Scalar*, Scalar*, const SplitMean&,               \
-                          const Eigen::MatrixXd&, const Affine<ParamOf<Scalar>>&);                                     \
-  declaration void color(const Runner&, const ChannelMatrix&, const Scalar*, Scalar*, const Eigen::ArrayXd&,           \
-                         const Eigen::MatrixXd&, const Affine<ParamOf<Scalar>>&);                                      \
-  declaration void input_gradient(const Runner&, const ChannelMatrix&, const Scalar*, const Scalar*, Scalar*,          \
+  declaration void Covariance<Scalar>::run(const Runner&, double*, Eigen::ArrayXd&, Eigen::ArrayXd&, Matrix&) const;   \
+  declaration void GradientSums<Scalar>::run(const Runner&, double*, Eigen::ArrayXd&, Matrix&) const;                  \
+  declaration void whiten(const Runner&, const ChannelMatrix&, double*, const Scalar*, Scalar*, const SplitMean&,      \
+                          const ConstMatrix&, const Affine<ParamOf<Scalar>>&);                                         \
+  declaration void color(const Runner&, const ChannelMatrix&, double*, const Scalar*, Scalar*, const Eigen::ArrayXd&,  \
+                         const ConstMatrix&, const Affine<ParamOf<Scalar>>&);                                          \
+  declaration void input_gradient(const Runner&, const ChannelMatrix&, double*, const Scalar*, const Scalar*, Scalar*, \
                                   const SplitMean&, const WhiteningGradients&)
 // NOLINTEND(bugprone-macro-parentheses)
 

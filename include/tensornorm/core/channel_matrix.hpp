@@ -3,50 +3,46 @@
 // A layer's plan tells kept axes from reduced ones. The other layers sum along the reduced axes, one kept cell at a
 // time; a covariance is the same sum for every pair of channels, a product of the tensor with itself: channels (kept)
 // against everything that is reduced, merged as far as x lets it. That product is taken panel by panel: some positions
-// by a group's channels, copied to the stack in double, centred there, and multiplied by Eigen. A panel is small, so an
-// image needs no transposed copy of itself, and once gathered every layout is one case. The map to y and dx is the same
-// traversal: a panel times a small matrix, scattered to where it came from.
+// by a group's channels, copied in double, centred there, and multiplied. A panel is small, so an image needs no
+// transposed copy of itself, and once gathered every layout is one case. The map to y and dx is the same traversal: a
+// panel times a small matrix, scattered to where it came from.
 //
 // All of it is in double: whitening divides by the small variances, so what rounding lost of the large ones would show.
 #pragma once
 
-#include "tensornorm/core/packet.hpp"
 #include "tensornorm/core/parallel.hpp"
+#include "tensornorm/core/product.hpp"
 #include "tensornorm/core/runs.hpp"
 
 namespace tensornorm {
 namespace core {
 
-using MatrixMap = Eigen::Map<Eigen::MatrixXd>;
-using VectorMap = Eigen::Map<Eigen::VectorXd>;
+using MatrixMap = Eigen::Map<Matrix>;
+using VectorMap = Eigen::Map<Vector>;
 
-// Values of a panel: 64 KiB, which stays in the second-level cache and leaves room on any stack.
-constexpr Index kPanelValues = 8192;
-constexpr Index kPanelRows = 1024;  // enough to hide what a panel costs however few channels it has
-// Products are taken in tiles of as many channels: Eigen packs a tile's operands on the stack where they have up to 128
-// KiB, 64 * 64 values of a matrix or the kPanelValues of a panel, and allocates beyond that.
-constexpr Index kTileChannels = 64;
+constexpr Index kMostGroupChannels = 8192;
 
-// Memory for a panel.
+// Positions of a part, at the least, hold so many values or are so many.
+constexpr Index kPartValues = 8192, kPartRows = 1024;
+
+// Lanes of double that a panel reckons with, at least those of any vector. Groups of fewer channels lie across vectors:
+// their positions are side by side, and zeros fill the last of them.
+constexpr Index kPanelLanes = 8;
+constexpr bool is_across(Index k) { return k < kPanelLanes; }
+constexpr Index padded(Index n) { return (n + kPanelLanes - 1) / kPanelLanes * kPanelLanes; }
+
+// Some positions by some channels, in double: the value of channel c at position p is at[c * channel + p * position].
 struct Panel {
-  alignas(kLine) double values[kPanelValues];
+  double* at;
+  Index channel, position;
 
-  MatrixMap matrix(Index rows, Index cols) { return {values, rows, cols}; }
+  Panel from_channel(Index c) const { return {at + c * channel, channel, position}; }
+  ConstMatrix by_channel() const { return {at, channel, position}; }
+  // @pre position is 1, channel a multiple of kPanelLanes
+  void pad_positions(Index channels, Index rows) const {
+    for (Index c = 0; c < channels; ++c) std::fill(at + c * channel + rows, at + c * channel + padded(rows), 0.0);
+  }
 };
-
-// Calls visit(first, count) for [0, n) in tiles of channels.
-template <class Visit>
-void for_each_tile(Index n, const Visit& visit) {
-  for (Index first = 0; first < n; first += kTileChannels) visit(first, (std::min)(kTileChannels, n - first));
-}
-
-// to += panel * matrix, without allocation where `to` is at most a tile wide.
-template <class To, class Matrix>
-void add_product(To& to, const MatrixMap& panel, const Matrix& matrix) {
-  for_each_tile(panel.cols(), [&](Index first, Index n) {
-    to.noalias() += panel.middleCols(first, n) * matrix.middleRows(first, n);
-  });
-}
 
 // A double of a Scalar and back; 16-bit ones by way of float.
 template <class Scalar>
@@ -76,15 +72,14 @@ class ChannelMatrix {
   Index groups() const { return groups_; }
   Index channels() const { return channels_; }
   Index group_channels() const { return channels_ / groups_; }
-  Index panel_rows() const { return (std::min)((std::max)(kPanelValues / group_channels(), Index{1}), kPanelRows); }
 
   // An element costs as many multiply-adds as a group has channels, each about what another layer spends on one.
   Index work() const { return rows_ * channels_ * group_channels(); }
 
   // In how many parts the positions are cut for sums of group_channels^2 values, and for a map. By shape alone; sums
   // have at most a quarter of the values they are taken from.
-  Index sum_parts() const { return parts((std::max)(4 * group_channels(), panel_rows())); }
-  Index map_parts() const { return parts(panel_rows()); }
+  Index sum_parts() const { return parts((std::max)(4 * group_channels(), part_rows())); }
+  Index map_parts() const { return parts(part_rows()); }
 
   // Calls visit(element, p, c) for the positions first + p, p < rows, and channels from + c, c < cols, of x or y. The
   // innermost loop runs along whichever is closer in memory.
@@ -106,37 +101,42 @@ class ChannelMatrix {
     });
   }
 
-  // panel(p, c) = value(x, from + c), x widened.
+  // panel(p, c) = value(x, from + c) for p < rows and c < cols, x widened.
   template <class Scalar, class Value>
-  void gather(const Scalar* x, Index first, Index from, MatrixMap panel, const Value& value) const {
-    double* const to = panel.data();
-    const Index rows = panel.rows();
-    each(x, first, rows, from, panel.cols(),
-         [&](const Scalar& element, Index p, Index c) { to[p + c * rows] = value(widened_value(element), from + c); });
+  void gather(const Scalar* x, Index first, Index rows, Index from, Index cols, const Panel& panel,
+              const Value& value) const {
+    double* const to = panel.at;
+    const Index channel = panel.channel, position = panel.position;
+    each(x, first, rows, from, cols, [&](const Scalar& element, Index p, Index c) {
+      to[p * position + c * channel] = value(widened_value(element), from + c);
+    });
   }
 
   // y = value(panel(p, c), from + c), rounded once.
   template <class Scalar, class Value>
-  void scatter(const MatrixMap& panel, Index first, Index from, Scalar* y, const Value& value) const {
-    const double* const values = panel.data();
-    const Index rows = panel.rows();
-    each(y, first, rows, from, panel.cols(), [&](Scalar& element, Index p, Index c) {
-      element = narrowed_value<Scalar>(value(values[p + c * rows], from + c));
+  void scatter(const Panel& panel, Index first, Index rows, Index from, Index cols, Scalar* y,
+               const Value& value) const {
+    const double* const values = panel.at;
+    const Index channel = panel.channel, position = panel.position;
+    each(y, first, rows, from, cols, [&](Scalar& element, Index p, Index c) {
+      element = narrowed_value<Scalar>(value(values[p * position + c * channel], from + c));
     });
   }
 
-  // Runs visit(group, part, first, rows) for every panel of every group; panels of a part in order, in one unit.
+  // Runs visit(unit, group, first, rows) for every panel of every group, of so many rows at most; unit = group * parts
+  // + part, and the panels of a unit come in order.
   template <class Visit>
-  void each_panel(const Runner& runner, Index parts, const Visit& visit) const {
+  void each_panel(const Runner& runner, Index parts, Index panel_rows, const Visit& visit) const {
     runner(groups_ * parts, work(), [&](Index unit, Index) {
       const Index part = unit % parts, end = part_begin(rows_, part + 1, parts);
-      for (Index p = part_begin(rows_, part, parts); p < end; p += panel_rows()) {
-        visit(unit / parts, part, p, (std::min)(panel_rows(), end - p));
+      for (Index p = part_begin(rows_, part, parts); p < end; p += panel_rows) {
+        visit(unit, unit / parts, p, (std::min)(panel_rows, end - p));
       }
     });
   }
 
  private:
+  Index part_rows() const { return (std::min)((std::max)(kPartValues / group_channels(), Index{1}), kPartRows); }
   Index parts(Index least) const {
     constexpr Index kUnits = 64;
     return (std::max<Index>)((std::min)(kUnits / groups_, rows_ / least), 1);

@@ -16,13 +16,13 @@ enum class WhiteningMethod {
 namespace core {
 
 // What a pass over x leaves for the passes that follow: the mean as mean + lo, by channel, and the groups' matrices
-// below one another, (channels, group_channels).
+// below one another, (channels, group_channels). `whitening` is the user's to read: in Eigen's default order.
 struct WhiteningStatistics {
   Eigen::ArrayXd mean, lo;
   Eigen::MatrixXd whitening;
-  Eigen::MatrixXd covariance;  // with eps on its diagonal
-  Eigen::MatrixXd vectors;     // of kZca: see Spectrum
-  Eigen::VectorXd deviations;
+  Matrix covariance;  // with eps on its diagonal
+  Matrix vectors;     // of kZca: see Spectrum
+  Vector deviations;
 
   WhiteningStatistics() = default;
   WhiteningStatistics(Index channels, Index k)
@@ -100,9 +100,10 @@ typename GroupWhitening<Real>::Matrix GroupWhitening<Real>::coloring(const White
   for (Index from = 0; from < s.mean.size(); from += k) {
     const Matrix w = s.whitening.middleRows(from, k);
     if (method == WhiteningMethod::kNewton) {
-      result.middleRows(from, k) = w.ldlt().solve(Matrix::Identity(k, k));
+      const Eigen::LDLT<Matrix> solver(w);
+      for (Index j = 0; j < k; ++j) result.col(j).segment(from, k) = solver.solve(Vector::Unit(k, j));
     } else {
-      result.middleRows(from, k) = s.covariance.middleRows(from, k) * w.transpose();
+      result.middleRows(from, k) = product(s.covariance.middleRows(from, k), w.transpose());
     }
   }
   return result;

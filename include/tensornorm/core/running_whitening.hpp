@@ -13,12 +13,13 @@ namespace core {
 // What a fit found, and what takes y back to x - mean.
 struct FittedWhitening {
   Eigen::ArrayXd mean;
-  Eigen::MatrixXd whitening, coloring;
+  Eigen::MatrixXd whitening;
+  Matrix coloring;
 };
 
 struct RunningWhitening {
   Eigen::ArrayXd mean, lo;    // lo is 0
-  Eigen::MatrixXd whitening;  // of the groups, below one another
+  Eigen::MatrixXd whitening;  // of the groups, below one another; the user's too, in Eigen's default order
   FittedWhitening fitted;     // by the last fit; of size 0 without
   std::int64_t num_batches_tracked = 0;
 
@@ -28,7 +29,7 @@ struct RunningWhitening {
         whitening(Eigen::MatrixXd::Identity(k, k).replicate(channels / k, 1)) {}
 
   // By a fit.
-  RunningWhitening(const WhiteningStatistics& s, const Eigen::MatrixXd& coloring)
+  RunningWhitening(const WhiteningStatistics& s, const Matrix& coloring)
       : mean(s.mean), lo(Eigen::ArrayXd::Zero(s.mean.size())),
         whitening(s.whitening), fitted{s.mean, s.whitening, coloring}, num_batches_tracked(1) {}
 

@@ -6,8 +6,6 @@
 #pragma once
 
 #include <Eigen/Cholesky>
-#include <Eigen/Eigenvalues>
-#include <Eigen/QR>
 #include <Eigen/SVD>
 #include <algorithm>
 #include <cmath>
@@ -15,7 +13,7 @@
 #include <utility>
 #include <vector>
 
-#include "tensornorm/core/axis.hpp"
+#include "tensornorm/core/householder.hpp"
 
 namespace tensornorm {
 namespace core {
@@ -33,25 +31,25 @@ inline double least_variance(Index k, int digits, double eps) {
 // rank are those of the correlations, a^T a, whatever the channels' scales are.
 template <class Real>
 struct CovarianceFactor {
-  using Matrix = Eigen::Matrix<Real, Eigen::Dynamic, Eigen::Dynamic>;
-  using Vector = Eigen::Matrix<Real, Eigen::Dynamic, 1>;
+  using Matrix = MatrixOf<Real>;
+  using Vector = VectorOf<Real>;
 
   Matrix a;
   Vector scale;
 
   CovarianceFactor(const Matrix& sigma, Real least) : scale(sigma.diagonal().cwiseSqrt()) {
     const Vector inverse = (scale.array() > 0).select(scale.array().inverse(), Real(0));
-    const Eigen::SelfAdjointEigenSolver<Matrix> solver(inverse.asDiagonal() * sigma * inverse.asDiagonal());
-    const Index rank = (solver.eigenvalues().array() > least).count();  // they ascend
-    a = solver.eigenvalues().tail(rank).cwiseSqrt().asDiagonal() * solver.eigenvectors().rightCols(rank).transpose();
+    const SymmetricEigen<Real> eigen(inverse.asDiagonal() * sigma * inverse.asDiagonal());
+    const Index rank = (eigen.values.array() > least).count();  // they ascend
+    a = eigen.values.tail(rank).cwiseSqrt().asDiagonal() * eigen.vectors.rightCols(rank).transpose();
   }
 };
 
 // Sigma = vectors * diag(deviations^2) * vectors^T, largest first; a direction without variance is a zero column.
 template <class Real>
 struct Spectrum {
-  using Matrix = Eigen::Matrix<Real, Eigen::Dynamic, Eigen::Dynamic>;
-  using Vector = Eigen::Matrix<Real, Eigen::Dynamic, 1>;
+  using Matrix = MatrixOf<Real>;
+  using Vector = VectorOf<Real>;
 
   Matrix vectors;
   Vector deviations;
@@ -62,10 +60,10 @@ struct Spectrum {
   Spectrum(Matrix v, Vector s) : vectors(std::move(v)), deviations(std::move(s)) {}
   Spectrum(const Matrix& sigma, Real least) {
     const Real trusted = (std::max)(least, Real(1e-8));
-    const Eigen::SelfAdjointEigenSolver<Matrix> solver(sigma);
-    const Vector& ascending = solver.eigenvalues();
-    if (solver.info() == Eigen::Success && ascending[0] > trusted * ascending[ascending.size() - 1]) {
-      vectors = solver.eigenvectors().rowwise().reverse();
+    const SymmetricEigen<Real> eigen(sigma);
+    const Vector& ascending = eigen.values;
+    if (eigen.converged && ascending[0] > trusted * ascending[ascending.size() - 1]) {
+      vectors = eigen.vectors.rowwise().reverse();
       deviations = ascending.reverse().cwiseSqrt();
       return;
     }
@@ -73,14 +71,31 @@ struct Spectrum {
     const Index rank = factor.a.rows();
     vectors.setZero(sigma.rows(), sigma.rows());
     deviations.setZero(sigma.rows());
-    if (rank == 0) return;
-    const Eigen::JacobiSVD<Matrix> svd(factor.a * factor.scale.asDiagonal(), Eigen::ComputeThinV);
-    vectors.leftCols(rank) = svd.matrixV();
-    deviations.head(rank) = svd.singularValues();
+    if (rank > 0) take_singular_values(factor.a * factor.scale.asDiagonal());
   }
 
   // 1 / deviations, 0 for a direction without.
   Vector rstd() const { return (deviations.array() > 0).select(deviations.array().inverse(), Real(0)); }
+
+ private:
+  using Svd = Eigen::JacobiSVD<Matrix, Eigen::NoQRPreconditioner>;
+
+  // Those of a, and its right singular vectors. Of fewer rows than columns a^T P = Q R comes first, and then V = Q
+  // V(R^T).
+  void take_singular_values(const Matrix& a) {
+    const Index rank = a.rows(), k = a.cols();
+    if (rank == k) return take(Svd(a, Eigen::ComputeFullV), k);
+    const PivotedQr<Real> qr(a.transpose());
+    const Matrix r = qr.packed.topRows(rank).template triangularView<Eigen::Upper>();
+    take(Svd(r.transpose(), Eigen::ComputeFullV), rank);
+    for (Index i = rank; i-- > 0;) {
+      reflect(qr.packed.col(i).tail(k - i - 1), qr.taus[i], vectors.bottomLeftCorner(k - i, rank));
+    }
+  }
+  void take(const Svd& svd, Index rank) {
+    vectors.topLeftCorner(rank, rank) = svd.matrixV();
+    deviations.head(rank) = svd.singularValues();
+  }
 };
 
 // ZCA: W = Sigma^(-1/2), the symmetric one, nearest to the identity: y stays closest to x.
@@ -89,7 +104,9 @@ struct Zca {
   using Matrix = typename Spectrum<Real>::Matrix;
   using Vector = typename Spectrum<Real>::Vector;
 
-  static Matrix matrix(const Spectrum<Real>& s) { return s.vectors * s.rstd().asDiagonal() * s.vectors.transpose(); }
+  static Matrix matrix(const Spectrum<Real>& s) {
+    return product(s.vectors * s.rstd().asDiagonal(), s.vectors.transpose());
+  }
 
   // The symmetric gradient of Sigma from that of W. W is a function of Sigma, not of its eigenvectors: V (K o V^T dW V)
   // V^T with the divided differences K_ij of f(t) = t^(-1/2) at the eigenvalues (Daleckii and Krein 1965). They are
@@ -98,7 +115,8 @@ struct Zca {
   // special case. Directions without variance have no gradient.
   static Matrix gradient(const Spectrum<Real>& s, const Matrix& dw) {
     const Vector r = s.rstd();
-    Matrix inner = s.vectors.transpose() * dw * s.vectors;
+    const Matrix rows = s.vectors.transpose();
+    Matrix inner = product(rows, product(dw, s.vectors));
     for (Index j = 0; j < inner.cols(); ++j) {
       for (Index i = 0; i < inner.rows(); ++i) {
         if (r[i] <= 0 || r[j] <= 0) {
@@ -109,7 +127,7 @@ struct Zca {
         inner(i, j) = -((inner(i, j) * r[i]) * (r[j] / (r[i] + r[j])) * r[i]) * r[j];
       }
     }
-    return s.vectors * (inner + inner.transpose()) * s.vectors.transpose() / 2;
+    return product(s.vectors, product((inner + inner.transpose()) / 2, rows));
   }
 };
 
@@ -144,7 +162,7 @@ struct CholeskyWhitening {
       for (Index i = 0; i < rank; ++i) part(i, j) = sigma(at(i), at(j));
     }
     if (rank == 0) return w;
-    const Matrix inverse = Eigen::LLT<Matrix>(part).matrixL().solve(Matrix::Identity(rank, rank));
+    const Matrix inverse = inverse_factor(part);
     for (Index j = 0; j < rank; ++j) {
       for (Index i = 0; i < rank; ++i) w(at(i), at(j)) = inverse(i, j);
     }
@@ -152,13 +170,27 @@ struct CholeskyWhitening {
   }
 
  private:
+  // L^-1 of a = L L^T, column by column.
+  static Matrix inverse_factor(Matrix a) {
+    const Index n = a.rows();
+    Matrix inverse = Matrix::Identity(n, n);
+    for (Index j = 0; j < n; ++j) {
+      a.col(j).tail(n - j) /= std::sqrt(a(j, j));
+      for (Index i = j + 1; i < n; ++i) a.col(i).tail(n - i) -= a(i, j) * a.col(j).tail(n - i);
+    }
+    for (Index j = 0; j < n; ++j) {
+      for (Index i = j; i < n; ++i) {
+        inverse(i, j) /= a(i, i);
+        inverse.col(j).tail(n - i - 1) -= inverse(i, j) * a.col(i).tail(n - i - 1);
+      }
+    }
+    return inverse;
+  }
+
   // As many columns as `a` has rows that determine the others, in order.
   static std::vector<Index> independent(const Matrix& a) {
-    std::vector<Index> result;
-    if (a.rows() == 0) return result;
-    const Eigen::ColPivHouseholderQR<Matrix> qr(a);
-    const auto& order = qr.colsPermutation().indices();
-    result.assign(order.data(), order.data() + a.rows());
+    std::vector<Index> result = PivotedQr<Real>(a).order;
+    result.resize(static_cast<std::size_t>(a.rows()));
     std::sort(result.begin(), result.end());
     return result;
   }
@@ -187,9 +219,10 @@ struct Newton {
     Real dtrace = Real(-0.5) * dp.cwiseProduct(all.back().p).sum() / trace;
     for (std::size_t k = all.size() - 1; k-- > 0;) {
       const Matrix &p = all[k].p, &y = all[k].y, step = step_of(all[k]);
-      const Matrix dstep = dp * p.transpose() + y.transpose() * dy;
-      dp = Matrix(step.transpose() * dp - Real(0.5) * dstep * y.transpose());
-      dy = Matrix(dy * step.transpose() - Real(0.5) * p.transpose() * dstep);
+      const Matrix dstep = product(dp, p.transpose()) + product(y.transpose(), dy);
+      const Matrix step_t = step.transpose();
+      dp = product(step_t, dp) - Real(0.5) * product(dstep, y.transpose());
+      dy = product(dy, step_t) - Real(0.5) * product(p.transpose(), dstep);
     }
     dtrace -= dy.cwiseProduct(sigma).sum() / trace / trace;
     dy /= trace;
@@ -203,7 +236,7 @@ struct Newton {
   };
 
   static Matrix step_of(const Iterate& at) {
-    return Real(1.5) * Matrix::Identity(at.p.rows(), at.p.cols()) - Real(0.5) * at.p * at.y;
+    return Real(1.5) * Matrix::Identity(at.p.rows(), at.p.cols()) - Real(0.5) * product(at.p, at.y);
   }
 
   // P_0 to P_T. Taken literally the iteration multiplies its rounding errors; coupled with Y_k = S P_k, the same P come
@@ -213,7 +246,7 @@ struct Newton {
     std::vector<Iterate> all(1, {Matrix::Identity(s.rows(), s.cols()), s});
     for (int k = 0; k < iterations; ++k) {
       const Matrix step = step_of(all.back());
-      all.push_back({step * all.back().p, all.back().y * step});
+      all.push_back({product(step, all.back().p), product(all.back().y, step)});
     }
     return all;
   }
