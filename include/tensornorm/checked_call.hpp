@@ -28,14 +28,14 @@ struct IsDevice<D, std::void_t<decltype(std::declval<const D&>().numThreads()),
 // noalias() and device() of a matrix or tensor.
 template <class X>
 struct IsAssignmentProxy : std::false_type {};
-template <class E, template <class> class Base>
-struct IsAssignmentProxy<Eigen::NoAlias<E, Base>> : std::true_type {};
-template <class E, class Device>
-struct IsAssignmentProxy<Eigen::TensorDevice<E, Device>> : std::true_type {};
+template <class Expression, template <class> class Base>
+struct IsAssignmentProxy<Eigen::NoAlias<Expression, Base>> : std::true_type {};
+template <class Expression, class Device>
+struct IsAssignmentProxy<Eigen::TensorDevice<Expression, Device>> : std::true_type {};
 
 // A sparse, diagonal, triangular, permutation matrix and the like.
-template <class E>
-typename Eigen::internal::traits<E>::StorageKind storage_of(const Eigen::EigenBase<E>&);
+template <class Expression>
+typename Eigen::internal::traits<Expression>::StorageKind storage_of(const Eigen::EigenBase<Expression>&);
 template <class X, class = void>
 struct StorageOf {
   using Type = void;

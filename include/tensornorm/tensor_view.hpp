@@ -62,8 +62,8 @@ Shape shape_of(const X& x) {
 }
 
 // Whether a matrix lies in memory without gaps.
-template <class E>
-bool is_dense_matrix(const E& x) {
+template <class Expression>
+bool is_dense_matrix(const Expression& x) {
   return x.rows() == 0 || x.cols() == 0 ||
          ((x.innerStride() == 1 || x.innerSize() == 1) && (x.outerStride() == x.innerSize() || x.outerSize() == 1));
 }
@@ -71,34 +71,34 @@ bool is_dense_matrix(const E& x) {
 // ---- inputs
 
 // A tensor with memory of its own is read where it is; anything else is evaluated once.
-template <class E, class = void>
+template <class Expression, class = void>
 class EigenInput {
  public:
-  explicit EigenInput(const E& x) : plain_(x), shape_(shape_of(plain_)) {}
+  explicit EigenInput(const Expression& x) : plain_(x), shape_(shape_of(plain_)) {}
   const auto* data() const { return plain_.data(); }
   const Shape& shape() const { return shape_; }
 
  private:
-  typename Traits<E>::Plain plain_;
+  typename Traits<Expression>::Plain plain_;
   Shape shape_;
 };
 
-template <class E>
-class EigenInput<E, std::enable_if_t<IsDenseTensor<E>::value>> {
+template <class Expression>
+class EigenInput<Expression, std::enable_if_t<IsDenseTensor<Expression>::value>> {
  public:
-  explicit EigenInput(const E& x) : data_(x.data()), shape_(shape_of(x)) {}
+  explicit EigenInput(const Expression& x) : data_(x.data()), shape_(shape_of(x)) {}
   const auto* data() const { return data_; }
   const Shape& shape() const { return shape_; }
 
  private:
-  const typename Traits<E>::Scalar* data_;
+  const typename Traits<Expression>::Scalar* data_;
   Shape shape_;
 };
 
-template <class E>
-class EigenInput<E, std::enable_if_t<kIsDirectMatrix<E>>> {
+template <class Expression>
+class EigenInput<Expression, std::enable_if_t<kIsDirectMatrix<Expression>>> {
  public:
-  explicit EigenInput(const E& x) : shape_(shape_of(x)) {
+  explicit EigenInput(const Expression& x) : shape_(shape_of(x)) {
     if (!is_dense_matrix(x)) copy_ = x;
     data_ = is_dense_matrix(x) ? x.data() : copy_.data();
   }
@@ -108,8 +108,8 @@ class EigenInput<E, std::enable_if_t<kIsDirectMatrix<E>>> {
   const Shape& shape() const { return shape_; }
 
  private:
-  typename Traits<E>::Plain copy_;
-  const typename Traits<E>::Scalar* data_;
+  typename Traits<Expression>::Plain copy_;
+  const typename Traits<Expression>::Scalar* data_;
   Shape shape_;
 };
 

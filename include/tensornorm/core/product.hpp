@@ -5,7 +5,6 @@
 // r runs.
 #pragma once
 
-#include <functional>
 
 #include "tensornorm/core/packet.hpp"
 
