@@ -243,11 +243,12 @@ template <class Device, class X, class DY, class DX>
 void Layer<Derived, Scalar>::run_backward(const Device& device, const X& x, const DY& dy, DX& dx) {
   const core::Input<X> in(x);
   const core::Input<DY> gradient(dy);
-  this->check_pass(in.shape(), in.data(), gradient.shape());
+  this->check_pass(in.shape(), gradient.shape());
   const bool has_data = keep_plan({in.shape(), pass_.batch});
   core::Output<DX> out(dx, "dx", in.shape());
   out.check_overlap(in.data(), "dx", "x");
   out.check_overlap(gradient.data(), "dx", "dy");
+  this->check_same_x(in.shape(), in.data());
   if (!has_data) {
     out.prepare();
     dgamma_.setZero();

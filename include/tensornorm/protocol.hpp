@@ -178,7 +178,8 @@ class Protocol {
     pass_.training = training_;
     pass_.batch = batch;
   }
-  void check_pass(const Shape& x, const Scalar* data, const Shape& dy) const;
+  void check_pass(const Shape& x, const Shape& dy) const;
+  void check_same_x(const Shape& x, const Scalar* data) const;
 
   Array gamma_, dgamma_, beta_, dbeta_;
   Index gamma_size_, beta_size_;
@@ -197,7 +198,7 @@ class Protocol {
 };
 
 template <class Derived, class Scalar>
-void Protocol<Derived, Scalar>::check_pass(const Shape& x, const Scalar* data, const Shape& dy) const {
+void Protocol<Derived, Scalar>::check_pass(const Shape& x, const Shape& dy) const {
   using core::check_that;
   check_that(pass_.done, "backward follows a forward pass, but there was none");
   check_that(core::same_extents(dy, x), "dy has extents ", dy, " but x has ", x);
@@ -207,10 +208,14 @@ void Protocol<Derived, Scalar>::check_pass(const Shape& x, const Scalar* data, c
              pass_.shape.stride(0));
   check_that(training_ == pass_.training, "backward in ", training_ ? "train" : "eval", " mode (", training_,
              ") follows a forward pass in ", pass_.training ? "train" : "eval", " mode (", pass_.training, ")");
+}
+
+template <class Derived, class Scalar>
+void Protocol<Derived, Scalar>::check_same_x(const Shape& x, const Scalar* data) const {
   const std::uint64_t fingerprint = core::fingerprint(data, x.count());
-  check_that(fingerprint == pass_.fingerprint, "x of extents ", x,
-             " is not what the last forward pass read: some of its elements differ (their sums are ", fingerprint,
-             " and ", pass_.fingerprint, "). After a forward in place backward needs a copy of the x before it");
+  core::check_that(fingerprint == pass_.fingerprint, "x of extents ", x,
+                   " is not what the last forward pass read: some of its elements differ (their sums are ", fingerprint,
+                   " and ", pass_.fingerprint, "). After a forward in place backward needs a copy of the x before it");
 }
 
 }  // namespace tensornorm

@@ -268,11 +268,12 @@ template <class Device, class X, class DY, class DX>
 void Whitening<Scalar>::run_backward(const Device& device, const X& x, const DY& dy, DX& dx) {
   const core::Input<X> in(x);
   const core::Input<DY> gradient(dy);
-  this->check_pass(in.shape(), in.data(), gradient.shape());
+  this->check_pass(in.shape(), gradient.shape());
   const core::ChannelMatrix m = checked_matrix(in.shape());
   core::Output<DX> out(dx, "dx", in.shape());
   out.check_overlap(in.data(), "dx", "x");
   out.check_overlap(gradient.data(), "dx", "dy");
+  this->check_same_x(in.shape(), in.data());
   if (in.shape().count() == 0) {
     out.prepare();
     dgamma_.setZero();

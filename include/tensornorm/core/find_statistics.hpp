@@ -104,6 +104,7 @@ class FindStatistics {
   // Finds the statistics of a block whose sums `reduce` takes, by way of this class's own, `chunk` cells at a time.
   void run(Block& block, Index chunk, const Reduce& reduce) {
     scale_ = Scale::kOne;
+    tries_ = 1;
     for_each_chunk_of(block, chunk, [&](const CellRange&) { sample(block); });
     if (t_.granule == 1) copy_run(block.cell_estimate, block.stats, block.estimate);
     for (attempt_ = 1;; ++attempt_) {
@@ -280,7 +281,7 @@ class FindStatistics {
       if (attempt_ > 1 && block.is_done[s] != 0) continue;
       const double estimate = static_cast<double>(block.estimate[s]), sum = a_.centred ? -block.total_d[s] : 0;
       const bool in_lanes = !is_double && !is_scaled;  // m2 is known, and so is all of a statistic that is trusted
-      Moments m{t_.stat_size, estimate, sum * share, block.m2[s]};
+      Moments m{t_.stat_size, estimate, sum * share, block.m2[s] < 0 ? 0 : block.m2[s]};
       if (!in_lanes) m = moments_about(estimate * f, t_.stat_size, share, sum, block.total_d2[s]);
       const bool trusted = is_trusted(m, m.m2 * share, n);
       if (!trusted && is_doubtful(block, s, m, doubts)) continue;
@@ -290,7 +291,11 @@ class FindStatistics {
       block.m2[s] = m.m2;
       block.set(s, finish<T>(m, m.m2 * share, a_.eps));
     }
-    if (doubts.distant == 0 && doubts.unfit > 0) scale_ = doubts.overflowed > 0 ? Scale::kDown : Scale::kUp;
+    ++tries_;
+    if (doubts.distant == 0 && doubts.unfit > 0) {
+      scale_ = doubts.overflowed > 0 ? Scale::kDown : Scale::kUp;
+      tries_ = 1;
+    }
     return doubts.distant + doubts.unfit == 0;
   }
 
@@ -303,26 +308,27 @@ class FindStatistics {
   bool is_trusted(const Moments& m, double var, double n) const {
     const double hidden = scale_ == Scale::kOne ? hidden_by(a_.eps, 1) : 0;
     const bool is_near = n * m.correction * m.correction - m.m2 <= hidden * n;
-    const double least = scale_ == Scale::kUp ? 0 : least_trusted_var<T>(scale_ == Scale::kOne ? a_.eps : 0);
-    return is_near && var < kInfinity && var + hidden >= least;
+    return is_near && var < kInfinity && var + hidden >= least_var();
+  }
+  double least_var() const {
+    return scale_ == Scale::kUp ? 0 : least_trusted_var<T>(scale_ == Scale::kOne ? a_.eps : 0);
   }
 
   // Whether another attempt can find better moments than these, which are not trusted.
   __attribute__((cold, noinline)) bool is_doubtful(Block& block, Index s, const Moments& m, Doubts& doubts) const {
-    constexpr int kAttempts = 6;
-    const double mean = (m.estimate + m.correction) / factor(scale_);
+    constexpr int kTries = 3, kAttempts = 3 * kTries;
     if (attempt_ == kAttempts) return false;
-    if (is_far(m) && std::isfinite(mean)) {
-      const T before = block.estimate[s];
+    const double mean = (m.estimate + m.correction) / factor(scale_);
+    const bool overflowed = !(m.m2 < kInfinity), underflowed = m.var() < least_var();
+    if (is_far(m) && !underflowed && std::isfinite(mean)) {
       block.estimate[s] = static_cast<T>(mean);
-      if (!(block.estimate[s] < before) && !(block.estimate[s] > before)) return false;
-      return ++doubts.distant, true;
+      return tries_ < kTries && ++doubts.distant > 0;
     }
-    const bool overflowed = !(m.m2 < kInfinity);
     if (scale_ == (overflowed ? Scale::kDown : Scale::kUp)) return false;
+    if (!overflowed) block.estimate[s] = static_cast<T>(mean);
     if (!std::isfinite(block.estimate[s])) block.estimate[s] = 0;
     doubts.overflowed += overflowed ? 1 : 0;
-    return ++doubts.unfit, true;
+    return ++doubts.unfit > 0;
   }
 
   void save(const Block& block) const {
@@ -336,8 +342,8 @@ class FindStatistics {
 
   const ForwardArguments<Scalar>& a_;
   const Traversal& t_;
-  Scale scale_ = Scale::kOne;  // of the sums of the block at hand
-  int attempt_ = 1;
+  Scale scale_ = Scale::kOne;    // of the sums of the block at hand
+  int attempt_ = 1, tries_ = 1;  // in all, and by this scale
 };
 
 }  // namespace core

@@ -5,7 +5,6 @@
 // r runs.
 #pragma once
 
-
 #include "tensornorm/core/packet.hpp"
 
 namespace tensornorm {
