@@ -123,7 +123,7 @@ bool Layer<Derived, Scalar>::keep_plan(const PlanKey& key) {
   if (plan_.is_of(key)) return check_parameters(), true;
   const Axes plan = checked_plan(key);
   if (key.shape.count() == 0) return false;
-  plan_.set(key, plan, uses(key));
+  plan_.set(key, plan, uses(key), core::Forward<Scalar>::plan);
   return true;
 }
 
@@ -226,7 +226,9 @@ void Layer<Derived, Scalar>::infer_dense(Run& runner, const Traversal& traversal
 // In a frame of its own: plans are large, and infer needs the stack for its blocks.
 template <class Derived, class Scalar>
 __attribute__((noinline)) core::Traversal Layer<Derived, Scalar>::traversal_of(const PlanKey& key) const {
-  return Traversal(core::CellPlan(checked_plan(key), uses(key)), uses(key));
+  Traversal traversal(core::CellPlan(checked_plan(key), uses(key)), uses(key));
+  core::Forward<Scalar>::plan(traversal);
+  return traversal;
 }
 
 // A shape that infer_plans_ does not hold.

@@ -16,15 +16,28 @@ template <class Scalar>
 std::uint64_t fingerprint(const Scalar* x, Index n) {
   using Bits = std::conditional_t<sizeof(Scalar) == 8, std::uint64_t,
                                   std::conditional_t<sizeof(Scalar) == 4, std::uint32_t, std::uint16_t>>;
-  constexpr Index kPlaces = 16;
-  constexpr std::uint64_t kMultiplier = 0x9e3779b97f4a7c15;
-  // A little more than a sixteenth apart, so that not all of them are in the same column.
-  const Index places = (std::min)(n, kPlaces), step = n < kPlaces ? 1 : n / kPlaces + n / kPlaces / kPlaces;
+  constexpr int kPlaces = 16;
   std::uint64_t sum = 0;
-  for (Index i = 0; i < places; ++i) {
+  // Each place counts by an odd number of its own, so that no two may change places.
+  const auto add = [&](int place) {
     Bits bits;
-    std::memcpy(&bits, x + i * step, sizeof bits);
-    sum += bits * (kMultiplier * static_cast<std::uint64_t>(2 * i + 1));
+    std::memcpy(&bits, x, sizeof bits);
+    sum += static_cast<std::uint64_t>(bits) * static_cast<std::uint64_t>(0x1b873593 + 0x2000102 * place);
+  };
+  if (n < kPlaces) {
+    for (int i = 0; i < static_cast<int>(n); ++i, ++x) add(i);
+    return sum;
+  }
+  // A little more than a sixteenth apart, so that not all of them are in the same column.
+  const Index step = n / kPlaces + n / kPlaces / kPlaces;
+  for (int i = 0; i < kPlaces; i += 4, x += step) {
+    add(i);
+    x += step;
+    add(i + 1);
+    x += step;
+    add(i + 2);
+    x += step;
+    add(i + 3);
   }
   return sum;
 }

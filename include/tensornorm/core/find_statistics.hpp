@@ -44,14 +44,23 @@ template <class T>
 struct StatisticsBlock : CellRange {
   StatisticsBlock(const CellRange& range, const Traversal& t, Index chunk_cells, Arena memory)
       : CellRange(range), cell(t.cell_number(range.group, range.k0)), stat(t.first_stat(cell)),
-        stats(range.size() / t.granule * t.granule_stats), chunk(range) {
-    for (T** const array : {&estimate, &hi, &lo, &rstd, &scale, &shift}) *array = memory.take<T>(stats);
-    m2 = memory.take<double>(stats);
+        stats(t.granule == 1 ? range.size() : range.size() / t.granule * t.granule_stats), chunk(range) {
+    const Index size = Arena::bytes<T>(stats), doubles = Arena::bytes<double>(stats),
+                sums = Arena::bytes<double>(chunk_cells);
+    estimate = memory.take_bytes<T>(size);
+    hi = memory.take_bytes<T>(size);
+    lo = memory.take_bytes<T>(size);
+    rstd = memory.take_bytes<T>(size);
+    scale = memory.take_bytes<T>(size);
+    shift = memory.take_bytes<T>(size);
+    m2 = memory.take_bytes<double>(doubles);
     rest = memory;
     cell_estimate = memory.take<T>(chunk_cells);
-    for (double** const array : {&sum_d, &sum_d2}) *array = memory.take<double>(chunk_cells);
-    for (double** const array : {&total_d, &total_d2}) {
-      *array = t.granule == 1 ? (array == &total_d ? sum_d : sum_d2) : memory.take<double>(stats);
+    total_d = sum_d = memory.take_bytes<double>(sums);
+    total_d2 = sum_d2 = memory.take_bytes<double>(sums);
+    if (t.granule > 1) {
+      total_d = memory.take_bytes<double>(doubles);
+      total_d2 = memory.take_bytes<double>(doubles);
     }
     is_done = memory.take<unsigned char>(stats);
     beside_sums = memory;
@@ -105,8 +114,12 @@ class FindStatistics {
   void run(Block& block, Index chunk, const Reduce& reduce) {
     scale_ = Scale::kOne;
     tries_ = 1;
-    for_each_chunk_of(block, chunk, [&](const CellRange&) { sample(block); });
-    if (t_.granule == 1) copy_run(block.cell_estimate, block.stats, block.estimate);
+    if (t_.granule == 1) {
+      sample(block);
+      copy_run(block.cell_estimate, block.stats, block.estimate);
+    } else {
+      for_each_chunk_of(block, chunk, [&](const CellRange&) { sample(block); });
+    }
     for (attempt_ = 1;; ++attempt_) {
       sum(block, chunk, reduce);
       if (take_sums(block)) break;
@@ -171,7 +184,7 @@ class FindStatistics {
   void sample(Block& block) const {
     const CellRange& chunk = block.chunk;
     T* const by_cell = block.cell_estimate;
-    if (chunk.k0 == block.k0) std::fill_n(block.estimate, block.stats, T(0));
+    if (t_.granule > 1 && chunk.k0 == block.k0) std::fill_n(block.estimate, block.stats, T(0));
     if (!a_.centred) return std::fill_n(by_cell, chunk.size(), T(0)), void();
     const Scalar* const x = a_.x + t_.walk.cell_offset(chunk.group, chunk.k0);
     if (t_.walk.columns()) {
@@ -206,17 +219,18 @@ class FindStatistics {
   // ---- sums
 
   void sum(Block& block, Index chunk, const Reduce& reduce) const {
-    const bool folds = t_.granule > 1;
-    Fold fold_d(t_.cells, block.stat, block.total_d), fold_d2(t_.cells, block.stat, block.total_d2);
-    if (folds) {
-      for (double* const totals : {block.total_d, block.total_d2}) std::fill_n(totals, block.stats, 0.0);
+    if (t_.granule == 1) {
+      if (attempt_ > 1) spread_estimates(block, block.cell, block.size());
+      for (double* const sums : {block.sum_d, block.sum_d2}) std::fill_n(sums, block.size(), 0.0);
+      return reduce(block, block.sum_d, block.sum_d2);
     }
+    Fold fold_d(t_.cells, block.stat, block.total_d), fold_d2(t_.cells, block.stat, block.total_d2);
+    for (double* const totals : {block.total_d, block.total_d2}) std::fill_n(totals, block.stats, 0.0);
     for_each_chunk_of(block, chunk, [&](const CellRange& range) {
       const Index cell = t_.cell_number(range.group, range.k0), n = range.size();
-      if (folds || attempt_ > 1) spread_estimates(block, cell, n);
+      spread_estimates(block, cell, n);
       for (double* const sums : {block.sum_d, block.sum_d2}) std::fill_n(sums, n, 0.0);
       reduce(range, block.sum_d, block.sum_d2);
-      if (!folds) return;
       fold_d.add(cell, n, block.sum_d);
       fold_d2.add(cell, n, block.sum_d2);
     });

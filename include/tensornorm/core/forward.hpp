@@ -18,6 +18,12 @@ class Forward {
   Forward(const Forward&) = delete;
   Forward& operator=(const Forward&) = delete;
 
+  // Completes a new plan.
+  static void plan(Traversal& traversal) {
+    const Index size = Forward(ForwardArguments<Scalar>(), traversal).bytes_of_worker();
+    traversal.worker_size = size > kLocalBytes ? doubles_for(size) : 0;
+  }
+
   // Doubles with which so many threads take blocks whole. One thread can do without: it takes what the stack holds.
   Index workspace_size(Index threads) const {
     if (a_.is_frozen()) return 0;
@@ -41,7 +47,8 @@ class Forward {
   // ---- memory
 
   Extents extents(Index cells, Index chunk, Index fine, Index params) const {
-    return {{cells, (cells + t_.granule - 1) / t_.granule * t_.granule_stats, chunk}, fine, params};
+    const Index stats = t_.granule == 1 ? cells : (cells + t_.granule - 1) / t_.granule * t_.granule_stats;
+    return {{cells, stats, chunk}, fine, params};
   }
   Extents whole() const {
     const Index cells = cut_.block_cells;
@@ -68,10 +75,11 @@ class Forward {
     return Block::lasting_bytes(e.stats) + (std::max)(sums, coefficients);
   }
 
+  static Index doubles_for(Index size) { return (size + 2 * kLine) / static_cast<Index>(sizeof(double)); }
+  Index bytes_of_worker() const { return bytes(whole()); }
   // Doubles of a worker's own in the workspace; 0 where the stack holds blocks whole.
   Index worker_size(bool always) const {
-    const Index size = bytes(whole());
-    return always || size > kLocalBytes ? (size + 2 * kLine) / static_cast<Index>(sizeof(double)) : 0;
+    return always && t_.worker_size == 0 ? doubles_for(bytes_of_worker()) : t_.worker_size;
   }
 
   Arena memory_of(Index worker, LocalMemory& local) const {
@@ -102,6 +110,7 @@ class Forward {
   template <class Use>
   void each_portion(const CellRange& block, const Use& use) const {
     const Index n = Cut::portions(block.size(), t_.granule, extents_.cells);
+    if (n == 1) return use(block);
     for (Index i = 0; i < n; ++i) use(Cut::portion(block, t_.granule, i, n));
   }
 
@@ -244,25 +253,34 @@ class Forward {
   // The given statistics of a run of cells: hi, and rstd in the place of the scale; of a run of one statistic, one.
   void give(const Run& run, const Coefficients& c, bool saves) const {
     const Index n = run.stat_stride == 0 ? 1 : run.n;
-    bool trusted = false;
-    if constexpr (std::is_same<T, float>::value) {
-      if (run.stat_stride <= 1) {
-        core::run(ReciprocalRoots{n, a_.eps, a_.frozen_var + run.stat, c.scale + run.first, &trusted});
-      }
+    T *const hi = c.hi + run.first, *const rstd = c.scale + run.first;
+    if (run.stat_stride <= 1) {
+      copy_run(a_.frozen_mean + run.stat, n, hi);
+    } else {
+      for (Index k = 0; k < n; ++k) hi[k] = a_.frozen_mean[run.stat + k * run.stat_stride];
     }
-    for (Index k = 0, from = run.stat; k < n; ++k, from += run.stat_stride) {
-      c.hi[run.first + k] = a_.frozen_mean[from];
-      if (!trusted) c.scale[run.first + k] = root_of(from, run.stat_stride <= 1, c.scale[run.first + k]);
-      if (!saves || a_.saved.hi == nullptr) continue;
-      a_.saved.hi[from] = c.hi[run.first + k];
-      a_.saved.lo[from] = 0;
-      a_.saved.rstd[from] = c.scale[run.first + k];
+    find_roots(a_.frozen_var + run.stat, n, run.stat_stride, rstd);
+    if (!saves || a_.saved.hi == nullptr) return;
+    for (Index k = 0, to = run.stat; k < n; ++k, to += run.stat_stride) {
+      a_.saved.hi[to] = hi[k];
+      a_.saved.lo[to] = 0;
+      a_.saved.rstd[to] = rstd[k];
     }
   }
-  T root_of(Index stat, bool has_root, T root) const {
-    const double var = static_cast<double>(a_.frozen_var[stat]);
-    const bool is_known = std::is_same<T, float>::value && has_root && ReciprocalRoots::can_trust(var + a_.eps);
-    return is_known ? root : reciprocal_std<T>(var, a_.eps);
+
+  // Of variances `stride` apart, neighbours in lanes; one by one what these cannot be trusted with.
+  void find_roots(const T* var, Index n, Index stride, T* rstd) const {
+    constexpr bool in_lanes = std::is_same<T, float>::value;
+    bool trusted = false;
+    if constexpr (in_lanes) {
+      if (stride <= 1) core::run(ReciprocalRoots{n, a_.eps, var, rstd, &trusted});
+      if (trusted) return;
+    }
+    for (Index k = 0; k < n; ++k) {
+      const double v = static_cast<double>(var[k * stride]);
+      const bool is_known = in_lanes && stride <= 1 && ReciprocalRoots::can_trust(v + a_.eps);
+      if (!is_known) rstd[k] = reciprocal_std<T>(v, a_.eps);
+    }
   }
 
   // y = (hi - x) * scale + shift for the cells of a run, from the statistics at run.stat on; no lo is 0.

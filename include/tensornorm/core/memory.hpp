@@ -29,8 +29,13 @@ class Arena {
 
   template <class T>
   T* take(Index n) {
+    return take_bytes<T>(bytes<T>(n));
+  }
+  // The same, of so many bytes: for arrays of one length.
+  template <class T>
+  T* take_bytes(Index size) {
     T* const array = reinterpret_cast<T*>(next_);
-    next_ += bytes<T>(n);
+    next_ += size;
     return array;
   }
 

@@ -100,11 +100,11 @@ class TrainPlan {
     return parts_ != nullptr && parts_->traversal && parts_->batch == key.batch && parts_->shape == key.shape;
   }
   // Throws std::bad_alloc, the first time.
-  void set(const PlanKey& key, const Axes& full_plan, const Uses& uses) {
+  void set(const PlanKey& key, const Axes& full_plan, const Uses& uses, void (*complete)(Traversal&)) {
     if (parts_ == nullptr) parts_ = std::make_unique<Parts>();
     parts_->gradient.reset();
     parts_->cells.emplace(full_plan, uses);
-    parts_->traversal.emplace(*parts_->cells, uses);
+    complete(parts_->traversal.emplace(*parts_->cells, uses));
     parts_->shape = key.shape;
     parts_->batch = key.batch;
   }

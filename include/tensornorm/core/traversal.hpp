@@ -64,6 +64,7 @@ struct Traversal {
   Index fineness;                // fine cells in a cell
   Index elements, stat_size;     // of x, and of a statistic
   Index params;                  // how many parameters, where there are any
+  Index worker_size = 0;         // doubles of the workspace that a thread of forward needs; see Forward
   Places places;                 // along a cell's line, where its mean is estimated
   Cut cut;                       // of the forward pass
 
