@@ -121,7 +121,7 @@ TEST(Traversal, FineCellsKnowTheStatisticAndParameterOfTheirElements) {
     const Uses uses{sizeof(float), true, false};
     const CellPlan p(plan, uses);
     const Traversal t(p, uses);
-    const GradientCells g(p);
+    const GradientCells g(p, t, uses);
     ++(t.across ? across : fine);
     std::vector<Index> stat(static_cast<std::size_t>(plan.count())), param(stat.size()), visits(stat.size(), 0);
     Odometer at(plan);

@@ -86,6 +86,10 @@ class Layer : public Protocol<Derived, Scalar> {
   Traversal traversal_of(const PlanKey& key) const;
   template <class Run>
   void infer_newly(Run& runner, const PlanKey& key, const Scalar* x, Scalar* y) const;
+  core::BackwardPass<Scalar> backward_pass(const core::BackwardArguments<Scalar>& arguments) {
+    const auto& cells = plan_.gradient(uses({pass_.shape, pass_.batch}), core::BackwardPass<Scalar>::plan);
+    return {arguments, plan_.traversal(), cells};
+  }
   void backward_dense(const core::Runner& runner, const core::BackwardArguments<Scalar>& arguments);
   void grow_workspace(Index doubles) {
     if (static_cast<Index>(workspace_.size()) < doubles) workspace_.resize(static_cast<std::size_t>(doubles));
@@ -169,10 +173,7 @@ void Layer<Derived, Scalar>::run_forward(const Device& device, const X& x, Y& y)
   const std::uint64_t fingerprint = core::fingerprint(in.data(), in.shape().count());
   const auto runner = core::runner_on(device, in.shape().count());
   const Index stats = has_data ? plan_.traversal().statistics.count() : 0;
-  if (has_data) {
-    const core::Forward<Scalar> pass(arguments(in.data(), nullptr, batch), plan_.traversal());
-    grow_workspace(pass.workspace_size(runner.threads()));
-  }
+  if (has_data) grow_workspace(core::Forward<Scalar>::workspace_size(plan_.traversal(), runner.threads()));
   if (training_ && running_.tracked()) m2_.resize(static_cast<std::size_t>(stats));
   Array mean, lo, rstd;  // the old ones live until the end, as x may be a view of them
   const bool resizes = mean_.size() != stats;
@@ -218,9 +219,8 @@ template <class Derived, class Scalar>
 template <class Run>
 void Layer<Derived, Scalar>::infer_dense(Run& runner, const Traversal& traversal, const Scalar* x, Scalar* y,
                                          bool batch) const {
-  core::Forward<Scalar> pass(arguments(x, y, batch), traversal);
-  double* const memory = runner.memory(pass.workspace_size(runner.threads()));
-  pass.run(runner, memory);
+  double* const memory = runner.memory(core::Forward<Scalar>::workspace_size(traversal, runner.threads()));
+  core::Forward<Scalar>(arguments(x, y, batch), traversal).run(runner, memory);
 }
 
 // In a frame of its own: plans are large, and infer needs the stack for its blocks.
@@ -259,8 +259,7 @@ void Layer<Derived, Scalar>::run_backward(const Device& device, const X& x, cons
   }
   core::BackwardArguments<Scalar> pass = backward_arguments(in.data(), gradient.data());
   const auto runner = core::runner_on(device, in.shape().count());
-  grow_workspace(
-      core::BackwardPass<Scalar>(pass, plan_.traversal(), plan_.gradient()).workspace_size(runner.threads()));
+  grow_workspace(backward_pass(pass).workspace_size(runner.threads()));
   pass.dx = out.prepare();
   backward_dense(runner, pass);
 }
@@ -268,7 +267,7 @@ void Layer<Derived, Scalar>::run_backward(const Device& device, const X& x, cons
 template <class Derived, class Scalar>
 void Layer<Derived, Scalar>::backward_dense(const core::Runner& runner,
                                             const core::BackwardArguments<Scalar>& arguments) {
-  core::BackwardPass<Scalar>(arguments, plan_.traversal(), plan_.gradient()).run(runner, workspace_.data());
+  backward_pass(arguments).run(runner, workspace_.data());
 }
 
 }  // namespace tensornorm

@@ -95,15 +95,31 @@ inline Index part_begin(Index count, Index i, Index n) {
   return i == 0 ? 0 : i == n ? count : count / n * i + (std::min)(i, count % n);
 }
 
-// Calls visit(begin, end) for [begin, end) in chunks of about one size: at most `most`, and of whole groups of sixteen
-// but for the end of the last. So no chunk is narrower than a vector unless all of it is.
+// Cuts [begin, end) in chunks of about one size: at most `most`, and of whole groups of sixteen but for the end of the
+// last. So no chunk is narrower than a vector unless all of it is.
 // @pre most is a multiple of sixteen, and not the first
+class Chunks {
+ public:
+  Chunks(Index begin, Index end, Index most)
+      : begin_(begin), end_(end), count_(end - begin <= most ? 1 : (end - begin + most - 1) / most) {}
+
+  Index count() const { return count_; }
+  Index begin_of(Index chunk) const {
+    constexpr Index kTogether = 16;
+    if (chunk == 0 || chunk == count_) return chunk == 0 ? begin_ : end_;
+    return begin_ + part_begin((end_ - begin_) / kTogether, chunk, count_) * kTogether;
+  }
+
+ private:
+  Index begin_, end_, count_;
+};
+
+// Calls visit(begin, end) for each chunk, none for an empty range.
 template <class Visit>
 void for_each_chunk(Index begin, Index end, Index most, const Visit& visit) {
-  constexpr Index kTogether = 16;
-  const Index n = end - begin, chunks = n <= most ? 1 : (n + most - 1) / most;
-  for (Index chunk = 1, from = begin; chunk <= chunks && from < end; ++chunk) {
-    const Index to = chunk == chunks ? end : begin + part_begin(n / kTogether, chunk, chunks) * kTogether;
+  const Chunks chunks(begin, end, most);
+  for (Index chunk = 0, from = begin; chunk < chunks.count() && from < end; ++chunk) {
+    const Index to = chunks.begin_of(chunk + 1);
     visit(from, to);
     from = to;
   }

@@ -19,14 +19,21 @@ template <class Scalar>
 class Backward {
  public:
   Backward(const BackwardArguments<Scalar>& arguments, const Traversal& traversal, const GradientCells& cells)
-      : a_(arguments), t_(traversal), g_(cells), granule_(g_.granule),
-        cut_(t_.fine, (std::min)(granule_, t_.fine.cells()), 2 * sizeof(Scalar), !has_sums()),
-        shares_(g_.shares.count()), stats_(t_.statistics.count()), params_(a_.gamma == nullptr ? 0 : t_.params),
-        of_one_(is_of_one(a_, t_)), streams_(goes_past_cache(a_, t_)) {}
+      : a_(arguments), t_(traversal), g_(cells), granule_(g_.granule), cut_(g_.cut), shares_(g_.shares.count()),
+        stats_(t_.statistics.count()), params_(a_.gamma == nullptr ? 0 : t_.params), of_one_(is_of_one(a_, t_)),
+        streams_(goes_past_cache(a_, t_)) {}
+
+  // Bytes for the coefficients of some cells and, while these are summed, for the sums.
+  static Index worker_bytes(const Cut& cut) {
+    const Index n = (std::min)(kCells, (std::max)(cut.block_cells, Index{1}));
+    const Index sums =
+        3 * Arena::bytes<T>(n) + 2 * Arena::bytes<double>(n) + panel_size<T>(n) * static_cast<Index>(sizeof(T));
+    return (std::max)(sums, 5 * Arena::bytes<T>(n));
+  }
 
   // Doubles it needs: sums by share, by statistic and by parameter, a block's sums in parts, and a worker's arrays.
   Index workspace_size(Index threads) const {
-    return 2 * (shares_ + stats_ + params_ + part_sums()) + threads * worker_size();
+    return 2 * (shares_ + stats_ + params_ + part_sums()) + threads * g_.worker_size;
   }
 
   void run(const Runner& runner, double* workspace) {
@@ -86,14 +93,7 @@ class Backward {
   }
 
   Index part_sums() const { return has_sums() && cut_.parts > 1 ? cut_.parts * cut_.block_cells : 0; }
-  // Doubles for the coefficients of some cells and, while these are summed, for the sums.
-  Index worker_size() const {
-    const Index n = (std::min)(kCells, (std::max)(cut_.block_cells, Index{1}));
-    const Index sums =
-        3 * Arena::bytes<T>(n) + 2 * Arena::bytes<double>(n) + panel_size<T>(n) * static_cast<Index>(sizeof(T));
-    return ((std::max)(sums, 5 * Arena::bytes<T>(n)) + 2 * kLine) / static_cast<Index>(sizeof(double));
-  }
-  Arena memory_of(Index worker) const { return Arena(workers_ + worker * worker_size()); }
+  Arena memory_of(Index worker) const { return Arena(workers_ + worker * g_.worker_size); }
 
   // ---- sums
 

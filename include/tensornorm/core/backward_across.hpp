@@ -12,11 +12,18 @@ template <class Scalar>
 class BackwardAcross {
  public:
   BackwardAcross(const BackwardArguments<Scalar>& arguments, const Traversal& traversal, const GradientCells& cells)
-      : a_(arguments), t_(traversal), g_(cells), cut_(t_.walk, 1, 2 * sizeof(Scalar), /*once=*/false, kFloatAdds),
-        params_(t_.params), units_(choose_units()), streams_(goes_past_cache(a_, t_)) {}
+      : a_(arguments), t_(traversal), g_(cells), cut_(g_.cut), params_(t_.params), units_(choose_units()),
+        streams_(goes_past_cache(a_, t_)) {}
 
   // Doubles it needs: every unit's sums for every parameter, a block's sums in parts, and a worker's arrays.
-  Index workspace_size(Index threads) const { return sums_size() + part_sums() + threads * worker_size(); }
+  Index workspace_size(Index threads) const { return sums_size() + part_sums() + threads * g_.worker_size; }
+
+  // Bytes for a block's arrays, for copies of parameters and for their sums, or for a panel's.
+  static Index worker_bytes(const Traversal& t, const Cut& cut) {
+    const Index n = cut.block_cells, line = copied(t);
+    return Block::bytes(n) + Arena::bytes<T>(line) + 2 * Arena::bytes<double>(line) +
+           panel_size<T>(n) * static_cast<Index>(sizeof(T));
+  }
 
   void run(const Runner& runner, double* sums) {
     parts_ = sums + sums_size();
@@ -65,18 +72,11 @@ class BackwardAcross {
 
   Index sums_size() const { return 2 * units_ * params_; }
   Index part_sums() const { return cut_.parts > 1 ? PartSums::doubles(cut_.parts, cut_.block_cells) : 0; }
-  // Doubles for a block's arrays, for copies of parameters and for their sums, or for a panel's.
-  Index worker_size() const {
-    const Index n = cut_.block_cells;
-    const Index size = Block::bytes(n) + Arena::bytes<T>(copied()) + 2 * Arena::bytes<double>(copied()) +
-                       panel_size<T>(n) * static_cast<Index>(sizeof(T));
-    return (size + 2 * kLine) / static_cast<Index>(sizeof(double));
-  }
   // Parameters that are copied, and summed, at a time.
-  Index copied() const {
-    return LineParams::contiguous_run(t_.line_params) > 0 ? 0 : (std::min)(t_.walk.line(), Cut::kBlockCells);
+  static Index copied(const Traversal& t) {
+    return LineParams::contiguous_run(t.line_params) > 0 ? 0 : (std::min)(t.walk.line(), Cut::kBlockCells);
   }
-  Arena memory_of(Index worker) const { return Arena(workers_ + worker * worker_size()); }
+  Arena memory_of(Index worker) const { return Arena(workers_ + worker * g_.worker_size); }
 
   Index choose_units() const {
     const Index pairs = t_.elements / (2 * kUnitElements);
@@ -119,7 +119,7 @@ class BackwardAcross {
 
   // Adds the sums of g and g * xhat, with g = dy * gamma.
   void reduce(const Block& block, Index part, Index parts, double* sum_g, double* sum_gx, Arena memory) const {
-    T *const panel = memory.take<T>(panel_size<T>(block.size())), *const buffer = memory.take<T>(copied());
+    T *const panel = memory.take<T>(panel_size<T>(block.size())), *const buffer = memory.take<T>(copied(t_));
     visit(block, part, parts, [&](const Tile& tile, Index i, const LineParams& params) {
       const T* const gamma = params.of(a_.gamma, buffer);
       if (t_.walk.columns()) {
@@ -159,7 +159,7 @@ class BackwardAcross {
   void map(const Block& block, const Tile& tile, Index i, const LineParams& params, double* sums, Index ahead,
            Arena memory) const {
     add_parameters(block, tile, i, params, sums, memory);
-    const T* const gamma = params.of(a_.gamma, memory.take<T>(copied()));
+    const T* const gamma = params.of(a_.gamma, memory.take<T>(copied(t_)));
     if (t_.walk.columns()) {
       put<PerColumn<T>>(block, tile, i, PerRowOrAll<T>{gamma}, ahead);
     } else {
@@ -241,6 +241,13 @@ class BackwardPass {
   BackwardPass(const BackwardArguments<Scalar>& arguments, const Traversal& traversal, const GradientCells& cells)
       : a_(arguments), t_(traversal), g_(cells) {}
 
+  // Completes new cells.
+  static void plan(GradientCells& cells, const Traversal& traversal) {
+    const Index bytes = cells.crosses ? BackwardAcross<Scalar>::worker_bytes(traversal, cells.cut)
+                                      : Backward<Scalar>::worker_bytes(cells.cut);
+    cells.worker_size = (bytes + 2 * kLine) / static_cast<Index>(sizeof(double));
+  }
+
   // Doubles that run needs as its workspace.
   Index workspace_size(Index threads) const {
     return goes_across() ? BackwardAcross<Scalar>(a_, t_, g_).workspace_size(threads)
@@ -251,7 +258,7 @@ class BackwardPass {
 
  private:
   // Where some axis is neither kept nor affine, cells with parameters of their own are few.
-  bool goes_across() const { return t_.across && t_.granule == 1 && !g_.has_free; }
+  bool goes_across() const { return g_.crosses; }
 
   BackwardArguments<Scalar> a_;
   const Traversal& t_;

@@ -12,6 +12,7 @@ namespace core {
 // and the map; and where there are too few blocks to share among threads, their lines in parts.
 struct Cut {
   static constexpr Index kBlockCells = 1024;
+  static constexpr Index kFloatAdds = 16;  // rows that a float sum takes; see sums.hpp
   // Statistics that cells which stay together make, at most: what the stack holds, with 32 of the cells.
   static constexpr Index most_stats(Index element_bytes) { return element_bytes > 4 ? 48 : 64; }
   // A block of dense rows stays near the first-level cache, or, where it is to have many, in the second-level one. Rows

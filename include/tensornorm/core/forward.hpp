@@ -20,16 +20,19 @@ class Forward {
 
   // Completes a new plan.
   static void plan(Traversal& traversal) {
-    const Index size = Forward(ForwardArguments<Scalar>(), traversal).bytes_of_worker();
-    traversal.worker_size = size > kLocalBytes ? doubles_for(size) : 0;
+    if (traversal.cut.reads_once) return;
+    const Forward pass(ForwardArguments<Scalar>(), traversal);
+    const Index size = pass.bytes(pass.whole());
+    traversal.shared_worker_size = (size + 2 * kLine) / static_cast<Index>(sizeof(double));
+    traversal.worker_size = size > kLocalBytes ? traversal.shared_worker_size : 0;
+    traversal.copies_size = pass.copies_size();
   }
 
   // Doubles with which so many threads take blocks whole. One thread can do without: it takes what the stack holds.
-  Index workspace_size(Index threads) const {
-    if (a_.is_frozen()) return 0;
-    const bool shares_parts = threads > 1 && cut_.parts > 1;
-    const Index sums = shares_parts ? PartSums::doubles(cut_.parts, cut_.block_cells) : 0;
-    return sums + threads * worker_size(shares_parts) + copies_size();
+  static Index workspace_size(const Traversal& t, Index threads) {
+    const bool shares_parts = threads > 1 && t.cut.parts > 1;
+    const Index sums = shares_parts ? PartSums::doubles(t.cut.parts, t.cut.block_cells) : 0;
+    return sums + threads * (shares_parts ? t.shared_worker_size : t.worker_size) + t.copies_size;
   }
 
   // Once.
@@ -73,13 +76,6 @@ class Forward {
     if (t_.across && t_.granule > 1) coefficients += 3 * Arena::bytes<T>(e.chunk);
     if (t_.across && LineParams::contiguous_run(t_.line_params) == 0) coefficients += 2 * Arena::bytes<T>(e.params);
     return Block::lasting_bytes(e.stats) + (std::max)(sums, coefficients);
-  }
-
-  static Index doubles_for(Index size) { return (size + 2 * kLine) / static_cast<Index>(sizeof(double)); }
-  Index bytes_of_worker() const { return bytes(whole()); }
-  // Doubles of a worker's own in the workspace; 0 where the stack holds blocks whole.
-  Index worker_size(bool always) const {
-    return always && t_.worker_size == 0 ? doubles_for(bytes_of_worker()) : t_.worker_size;
   }
 
   Arena memory_of(Index worker, LocalMemory& local) const {
@@ -395,15 +391,15 @@ template <class Scalar>
 void Forward<Scalar>::run(const Runner& runner, double* workspace) {
   const bool shares_parts = runner.threads() > 1 && cut_.parts > 1;
   if (!a_.is_frozen()) {
-    const bool is_whole = workspace != nullptr || worker_size(false) == 0;
+    const bool is_whole = workspace != nullptr || t_.worker_size == 0;
     extents_ = is_whole ? whole() : local();
     if (workspace != nullptr) {
-      worker_size_ = worker_size(shares_parts);
+      worker_size_ = shares_parts ? t_.shared_worker_size : t_.worker_size;
       if (shares_parts) sums_ = workspace;
       workers_ = workspace + (shares_parts ? PartSums::doubles(cut_.parts, cut_.block_cells) : 0);
       workspace = workers_ + runner.threads() * worker_size_;
     }
-    if (workspace != nullptr && copies_size() > 0) copy_parameters(Arena(workspace));
+    if (workspace != nullptr && t_.copies_size > 0) copy_parameters(Arena(workspace));
   }
   cut_.share_among(t_.walk, t_.granule, runner.threads());
   if (a_.is_frozen()) {

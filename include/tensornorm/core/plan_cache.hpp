@@ -110,8 +110,10 @@ class TrainPlan {
   }
 
   const Traversal& traversal() const { return *parts_->traversal; }
-  const GradientCells& gradient() {
-    if (!parts_->gradient) parts_->gradient.emplace(*parts_->cells);
+  const GradientCells& gradient(const Uses& uses, void (*complete)(GradientCells&, const Traversal&)) {
+    if (!parts_->gradient) {
+      complete(parts_->gradient.emplace(*parts_->cells, *parts_->traversal, uses), *parts_->traversal);
+    }
     return *parts_->gradient;
   }
 

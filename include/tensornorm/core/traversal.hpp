@@ -64,9 +64,11 @@ struct Traversal {
   Index fineness;                // fine cells in a cell
   Index elements, stat_size;     // of x, and of a statistic
   Index params;                  // how many parameters, where there are any
-  Index worker_size = 0;         // doubles of the workspace that a thread of forward needs; see Forward
-  Places places;                 // along a cell's line, where its mean is estimated
-  Cut cut;                       // of the forward pass
+  // Doubles of the workspace that forward needs: for a thread, where the stack does not hold blocks whole, and for one
+  // that shares the parts of a block; for copies of parameters. Completed by Forward.
+  Index worker_size = 0, shared_worker_size = 0, copies_size = 0;
+  Places places;  // along a cell's line, where its mean is estimated
+  Cut cut;        // of the forward pass
 
   // Members in their order: each needs those above it.
   Traversal(const CellPlan& p, const Uses& uses)
@@ -104,15 +106,22 @@ struct Traversal {
     const Index run = LineParams::contiguous_run(line_params);
     const Index alike = walk.cell_param() == 0 ? k1 - k0 : 1;
     for (Index k = k0; k < k1; k += alike) {
-      const auto visit_tiles = [&](Index begin, Index end) {
-        walk.visit(group, k, k + alike, begin, end, [&](const Tile& tile) {
+      Chunks chunks(p0, p0, most);
+      Index chunk = 0;
+      for (Index p = p0, end = p0; p < p1; p = end) {
+        if (run > 0) {
+          end = p1 <= run ? p1 : (std::min)((p / run + 1) * run, p1);
+        } else {
+          if (chunk == chunks.count() || p == p0) {
+            chunks = Chunks(p, (std::min)(p + Cut::kBlockCells, p1), most);
+            chunk = 0;
+          }
+          end = chunks.begin_of(++chunk);
+        }
+        walk.visit(group, k, k + alike, p, end, [&](const Tile& tile) {
           const Index base = tile.param + k * walk.cell_param();
           visit(tile, k - k0, LineParams(line_params, base, tile.position, tile.count));
         });
-      };
-      for (Index p = p0, end = p0; p < p1; p = end) {
-        end = (std::min)(run > 0 ? (p / run + 1) * run : p + Cut::kBlockCells, p1);
-        run > 0 ? visit_tiles(p, end) : for_each_chunk(p, end, most, visit_tiles);
       }
     }
   }
@@ -161,12 +170,17 @@ struct GradientCells {
   Axes shares;       // what one statistic gives one parameter
   Axes share_of;     // the fine cells with their share as stat
   Index granule;     // fine cells that make whole statistics
-  bool has_free;     // whether some axis is neither kept nor affine
+  bool crosses;      // whether the sums of dx and those of the parameters cross; see BackwardAcross
+  Cut cut;
+  Index worker_size = 0;  // doubles of the workspace that a thread needs; completed by BackwardPass
 
-  explicit GradientCells(const CellPlan& p)
+  GradientCells(const CellPlan& p, const Traversal& t, const Uses& uses)
       : cells(cells_of(p.plan, p.cells)), fine(cells_of(p.plan, p.fine)), shares(cells_of(p.plan, share_set(p))),
         share_of(cells_of(numbered(p.plan, share_set(p)), p.fine)), granule(core::granule(p.plan, p.fine)),
-        has_free(share_set(p) != axes_below(p.plan.size())) {}
+        crosses(t.across && t.granule == 1 && share_set(p) == axes_below(p.plan.size())),
+        cut(crosses ? Cut(t.walk, 1, 2 * uses.element_bytes, /*once=*/false, Cut::kFloatAdds)
+                    : Cut(t.fine, (std::min)(granule, t.fine.cells()), 2 * uses.element_bytes,
+                          /*once=*/uses.frozen && !uses.affine)) {}
 
  private:
   static AxisSet share_set(const CellPlan& p) {
