@@ -110,8 +110,9 @@ class FindStatistics {
   FindStatistics(const ForwardArguments<Scalar>& arguments, const Traversal& traversal)
       : a_(arguments), t_(traversal) {}
 
-  // Finds the statistics of a block whose sums `reduce` takes, by way of this class's own, `chunk` cells at a time.
-  void run(Block& block, Index chunk, const Reduce& reduce) {
+  // Finds the statistics of a block, `chunk` cells at a time; `ahead` as reduce has it. Where the sums are taken in
+  // parts, `in_parts` takes them, by way of reduce.
+  void run(Block& block, Index chunk, Index ahead, const Reduce* in_parts = nullptr) {
     scale_ = Scale::kOne;
     tries_ = 1;
     if (t_.granule == 1) {
@@ -121,7 +122,7 @@ class FindStatistics {
       for_each_chunk_of(block, chunk, [&](const CellRange&) { sample(block); });
     }
     for (attempt_ = 1;; ++attempt_) {
-      sum(block, chunk, reduce);
+      sum(block, chunk, ahead, in_parts);
       if (take_sums(block)) break;
     }
     if (a_.saved.hi != nullptr) save(block);
@@ -218,11 +219,15 @@ class FindStatistics {
 
   // ---- sums
 
-  void sum(Block& block, Index chunk, const Reduce& reduce) const {
+  void sum(Block& block, Index chunk, Index ahead, const Reduce* in_parts) const {
+    const auto add = [&](const CellRange& range) {
+      if (in_parts != nullptr) return (*in_parts)(range, block.sum_d, block.sum_d2);
+      reduce(block, range, 0, t_.walk.line(), ahead, block.sum_d, block.sum_d2, block.beside_sums);
+    };
     if (t_.granule == 1) {
       if (attempt_ > 1) spread_estimates(block, block.cell, block.size());
       for (double* const sums : {block.sum_d, block.sum_d2}) std::fill_n(sums, block.size(), 0.0);
-      return reduce(block, block.sum_d, block.sum_d2);
+      return add(block);
     }
     Fold fold_d(t_.cells, block.stat, block.total_d), fold_d2(t_.cells, block.stat, block.total_d2);
     for (double* const totals : {block.total_d, block.total_d2}) std::fill_n(totals, block.stats, 0.0);
@@ -230,7 +235,7 @@ class FindStatistics {
       const Index cell = t_.cell_number(range.group, range.k0), n = range.size();
       spread_estimates(block, cell, n);
       for (double* const sums : {block.sum_d, block.sum_d2}) std::fill_n(sums, n, 0.0);
-      reduce(range, block.sum_d, block.sum_d2);
+      add(range);
       fold_d.add(cell, n, block.sum_d);
       fold_d2.add(cell, n, block.sum_d2);
     });
@@ -287,23 +292,29 @@ class FindStatistics {
   }
 
   bool take_each(Block& block, double n) {
-    if (attempt_ == 1) std::fill_n(block.is_done, block.stats, static_cast<unsigned char>(false));
+    const bool is_first = attempt_ == 1;
+    if (is_first) std::fill_n(block.is_done, block.stats, static_cast<unsigned char>(true));
     Doubts doubts;
-    const double f = factor(scale_), share = 1 / n;
-    const bool is_scaled = scale_ != Scale::kOne;
+    const double f = factor(scale_), share = 1 / n, eps = a_.eps;
+    const bool is_centred = a_.centred, in_lanes = !is_double && scale_ == Scale::kOne;
+    const Trust trust(scale_, eps);
+    const Index count = t_.stat_size;
     for (Index s = 0; s < block.stats; ++s) {
-      if (attempt_ > 1 && block.is_done[s] != 0) continue;
-      const double estimate = static_cast<double>(block.estimate[s]), sum = a_.centred ? -block.total_d[s] : 0;
-      const bool in_lanes = !is_double && !is_scaled;  // m2 is known, and so is all of a statistic that is trusted
-      Moments m{t_.stat_size, estimate, sum * share, block.m2[s] < 0 ? 0 : block.m2[s]};
-      if (!in_lanes) m = moments_about(estimate * f, t_.stat_size, share, sum, block.total_d2[s]);
-      const bool trusted = is_trusted(m, m.m2 * share, n);
+      if (!is_first && block.is_done[s] != 0) continue;
+      if (!is_first) block.is_done[s] = static_cast<unsigned char>(true);
+      const double estimate = static_cast<double>(block.estimate[s]), sum = is_centred ? -block.total_d[s] : 0;
+      Moments m = moments_about(estimate * f, count, share, sum, block.total_d2[s]);
+      if (in_lanes) m.m2 = block.m2[s] < 0 ? 0 : block.m2[s];
+      const double var = m.m2 * share;
+      const bool trusted = trust.of(m, var, n);
+      if (trusted && in_lanes) continue;  // all is known
       if (!trusted && is_doubtful(block, s, m, doubts)) continue;
-      block.is_done[s] = static_cast<unsigned char>(true);
-      if (in_lanes && trusted) continue;
-      if (is_scaled) m = {t_.stat_size, estimate, m.correction / f, m.m2 / f / f};
-      block.m2[s] = m.m2;
-      block.set(s, finish<T>(m, m.m2 * share, a_.eps));
+      if (scale_ == Scale::kOne) {
+        block.m2[s] = m.m2;
+        block.set(s, finish<T>(m, var, eps));
+      } else {
+        take_scaled(block, s, {t_.stat_size, estimate, m.correction / f, m.m2 / f / f});
+      }
     }
     ++tries_;
     if (doubts.distant == 0 && doubts.unfit > 0) {
@@ -313,35 +324,47 @@ class FindStatistics {
     return doubts.distant + doubts.unfit == 0;
   }
 
+  __attribute__((cold, noinline)) void take_scaled(Block& block, Index s, const Moments& m) const {
+    block.m2[s] = m.m2;
+    block.set(s, finish<T>(m, m.var(), a_.eps));
+  }
+
   // Statistics to be summed again: about a better estimate; scaled otherwise, of them those that overflowed.
   struct Doubts {
     Index distant = 0, unfit = 0, overflowed = 0;
   };
 
-  // Whether the estimate was near, and the squares neither overflowed nor underflowed; moments as they are scaled.
-  bool is_trusted(const Moments& m, double var, double n) const {
-    const double hidden = scale_ == Scale::kOne ? hidden_by(a_.eps, 1) : 0;
-    const bool is_near = n * m.correction * m.correction - m.m2 <= hidden * n;
-    return is_near && var < kInfinity && var + hidden >= least_var();
-  }
-  double least_var() const {
-    return scale_ == Scale::kUp ? 0 : least_trusted_var<T>(scale_ == Scale::kOne ? a_.eps : 0);
-  }
+  // Whether the estimate was near, and the squares neither overflowed nor underflowed; of moments as they are scaled.
+  struct Trust {
+    double hidden, least;
+
+    Trust(Scale scale, double eps)
+        : hidden(scale == Scale::kOne ? hidden_by(eps, 1) : 0),
+          least(scale == Scale::kUp ? 0 : least_trusted_var<T>(scale == Scale::kOne ? eps : 0)) {}
+
+    bool of(const Moments& m, double var, double n) const {
+      const bool is_near = n * m.correction * m.correction - m.m2 <= hidden * n;
+      return is_near && var < kInfinity && var + hidden >= least;
+    }
+  };
 
   // Whether another attempt can find better moments than these, which are not trusted.
   __attribute__((cold, noinline)) bool is_doubtful(Block& block, Index s, const Moments& m, Doubts& doubts) const {
     constexpr int kTries = 3, kAttempts = 3 * kTries;
     if (attempt_ == kAttempts) return false;
     const double mean = (m.estimate + m.correction) / factor(scale_);
-    const bool overflowed = !(m.m2 < kInfinity), underflowed = m.var() < least_var();
+    const bool overflowed = !(m.m2 < kInfinity), underflowed = m.var() < Trust(scale_, a_.eps).least;
     if (is_far(m) && !underflowed && std::isfinite(mean)) {
       block.estimate[s] = static_cast<T>(mean);
-      return tries_ < kTries && ++doubts.distant > 0;
+      if (tries_ == kTries) return false;
+      block.is_done[s] = static_cast<unsigned char>(false);
+      return ++doubts.distant > 0;
     }
     if (scale_ == (overflowed ? Scale::kDown : Scale::kUp)) return false;
     if (!overflowed) block.estimate[s] = static_cast<T>(mean);
     if (!std::isfinite(block.estimate[s])) block.estimate[s] = 0;
     doubts.overflowed += overflowed ? 1 : 0;
+    block.is_done[s] = static_cast<unsigned char>(false);
     return ++doubts.unfit > 0;
   }
 

@@ -126,9 +126,7 @@ class Forward {
   void run_block(const CellRange& range, Index ahead, Arena memory) const {
     Block block(range, t_, extents_.chunk, memory);
     FindStatistics<Scalar> statistics(a_, t_);
-    statistics.run(block, extents_.chunk, [&](const CellRange& chunk, double* sum_d, double* sum_d2) {
-      statistics.reduce(block, chunk, 0, t_.walk.line(), ahead, sum_d, sum_d2, block.beside_sums);
-    });
+    statistics.run(block, extents_.chunk, ahead);
     normalize(block, 0, 1, ahead, block.rest);
   }
 
@@ -138,10 +136,12 @@ class Forward {
     each_portion(cut_.block(b), [&](const CellRange& range) {
       Block block(range, t_, extents_.chunk, memory_of(0, local));
       FindStatistics<Scalar> statistics(a_, t_);
-      statistics.run(block, extents_.chunk, [&](const CellRange& chunk, double* sum_d, double* sum_d2) {
+      const auto in_parts = [&](const CellRange& chunk, double* sum_d, double* sum_d2) {
         if (sums_ == nullptr) return add_parts(statistics, block, chunk, sum_d, sum_d2);
         share_parts(runner, statistics, block, sum_d, sum_d2);
-      });
+      };
+      const typename FindStatistics<Scalar>::Reduce reduce(in_parts);
+      statistics.run(block, extents_.chunk, 0, &reduce);
       runner.backwards(cut_.map_parts, block.size() * t_.walk.line(), [&](Index part, Index worker) {
         normalize(block, part, cut_.map_parts, ahead(b), worker == 0 ? block.rest : memory_of(worker, local));
         if (streams_) finish_streaming();
@@ -180,7 +180,8 @@ class Forward {
   }
 
   void run_given(const Runner& runner) const {
-    const Index parts = cut_.map_parts, units = parts > 1 ? parts : (std::min)(cut_.blocks, Cut::kUnits);
+    const Index parts = runner.threads() > 1 ? cut_.map_parts : 1,
+                units = parts > 1 ? parts : (std::min)(cut_.blocks, Cut::kUnits);
     for (Index b = 0, all = parts > 1 ? cut_.blocks : 1; b < all; ++b) {
       runner(units, t_.elements / all, [&](Index unit, Index) {
         if (parts > 1) {
@@ -231,10 +232,9 @@ class Forward {
 
   // The same where statistics are given, each with one gamma: some coefficients at a time, made where they are needed.
   __attribute__((noinline)) void normalize_given(const CellRange& cells, Index part, Index parts, Index ahead) const {
-    LocalMemory local;
-    Arena memory(local.bytes);
-    constexpr Index most = kLocalBytes / 3 / static_cast<Index>(sizeof(T)) / 64 * 64 - 64;
-    static_assert(3 * Arena::bytes<T>(most) <= kLocalBytes, "tensornorm: coefficients fit the stack");
+    constexpr Index most = 2048 / static_cast<Index>(sizeof(T));
+    unsigned char local[3 * Arena::bytes<T>(most) + kLine];
+    Arena memory(local);
     const Coefficients c{memory.take<T>(most), memory.take<T>(most), memory.take<T>(most)};
     t_.visit_fine(cells.k0, cells.k1, part, parts, most, [&](Index c0, Index c1, Index p0, Index p1) {
       for_each_run(t_.fine_cells, t_.fine_number(cells.group, c0), c1 - c0, [&](const Run& run) {

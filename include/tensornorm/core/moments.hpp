@@ -53,10 +53,10 @@ template <class T>
 T reciprocal_std(double var, double eps) {
   using Wide = std::conditional_t<std::is_same<T, double>::value, long double, double>;
   const Wide sum = static_cast<Wide>(var) + static_cast<Wide>(eps);
-  if (sum >= 0 && sum <= 0) return T(0);
+  if (!(sum > 0)) return sum >= 0 ? T(0) : std::numeric_limits<T>::quiet_NaN();
   const Wide result = 1 / std::sqrt(sum);
   const T largest = (std::numeric_limits<T>::max)();
-  return result > static_cast<Wide>(largest) ? T(0) : static_cast<T>(result);
+  return static_cast<T>(result > static_cast<Wide>(largest) ? Wide(0) : result);
 }
 
 template <class T>

@@ -108,7 +108,9 @@ class Walk {
   bool is_dense() const { return !columns_ && groups_ == outer_.size(); }
 
   // Calls visit(Tile) for the cells [k0, k1) of a group over the positions [p0, p1) of their lines, in order.
-  void visit(Index group, Index k0, Index k1, Index p0, Index p1, FunctionRef<void(const Tile&)> visit) const {
+  template <class Visit>
+  __attribute__((always_inline)) void visit(Index group, Index k0, Index k1, Index p0, Index p1,
+                                            const Visit& visit) const {
     const Odometer base = group_at(group);
     Odometer sweep = sweep_at(p0 == 0 ? 0 : p0 / run());
     const Index n = k1 - k0;
