@@ -41,6 +41,7 @@ class Forward {
  private:
   using T = ParamOf<Scalar>;
   using Block = StatisticsBlock<T>;
+  static constexpr bool is_double = std::is_same<T, double>::value;
 
   // What a worker takes at a time: of a block, of fine cells and of parameters that must be copied.
   struct Extents : BlockExtents {
@@ -199,8 +200,14 @@ class Forward {
 
   // ---- y
 
+  // By cell.
   struct Coefficients {
+    const T *hi, *scale, *shift;
+  };
+  struct Folded {
     T *hi, *scale, *shift;
+
+    operator Coefficients() const { return {hi, scale, shift}; }  // NOLINT(google-explicit-constructor)
   };
 
   Index ahead(Index b) const { return streams_ ? cut_.ahead(t_.walk, b) : 0; }
@@ -219,7 +226,7 @@ class Forward {
 
   void normalize_fine(const Block& block, Index part, Index parts, Index ahead, Arena memory) const {
     const Index most = extents_.fine;
-    const Coefficients c{memory.take<T>(most), memory.take<T>(most), memory.take<T>(most)};
+    const Folded c{memory.take<T>(most), memory.take<T>(most), memory.take<T>(most)};
     t_.visit_fine(block.k0, block.k1, part, parts, most, [&](Index c0, Index c1, Index p0, Index p1) {
       for_each_run(t_.fine_cells, t_.fine_number(block.group, c0), c1 - c0, [&](const Run& run) {
         Run rest = run;
@@ -235,7 +242,16 @@ class Forward {
     constexpr Index most = 2048 / static_cast<Index>(sizeof(T));
     unsigned char local[3 * Arena::bytes<T>(most) + kLine];
     Arena memory(local);
-    const Coefficients c{memory.take<T>(most), memory.take<T>(most), memory.take<T>(most)};
+    if (is_plain()) {
+      T* const scale = memory.take<T>(0);
+      constexpr Index all = Cut::kBlockCells / (is_double ? 2 : 1);
+      t_.visit_fine(cells.k0, cells.k1, part, parts, all, [&](Index c0, Index c1, Index p0, Index p1) {
+        put_fine(cells, c0, c1, p0, p1, plain_coefficients(t_.fine_number(cells.group, c0), c1 - c0, scale, p0 == 0),
+                 ahead);
+      });
+      return;
+    }
+    const Folded c{memory.take<T>(most), memory.take<T>(most), memory.take<T>(most)};
     t_.visit_fine(cells.k0, cells.k1, part, parts, most, [&](Index c0, Index c1, Index p0, Index p1) {
       for_each_run(t_.fine_cells, t_.fine_number(cells.group, c0), c1 - c0, [&](const Run& run) {
         give(run, c, p0 == 0);
@@ -246,8 +262,33 @@ class Forward {
     });
   }
 
+  // Whether each cell has a statistic, a gamma and a beta of its own, side by side: mean and beta are read where they
+  // are.
+  bool is_plain() const {
+    const Axes& cells = t_.fine_cells;
+    return cells.size() == 1 && cells.back().stat == 1 && cells.back().param == 1 && a_.beta != nullptr;
+  }
+  Coefficients plain_coefficients(Index first, Index n, T* scale, bool saves) const {
+    find_roots(a_.frozen_var + first, n, 1, scale);
+    if (saves && a_.saved.hi != nullptr) {
+      copy_run(a_.frozen_mean + first, n, a_.saved.hi + first);
+      fill_run(a_.saved.lo + first, n, T(0));
+      copy_run(scale, n, a_.saved.rstd + first);
+    }
+    const T* const gamma = a_.gamma + first;
+    Index i = 0;
+    for (Vec<T, 4> g, v; i + 4 <= n; i += 4) {
+      std::memcpy(&g, gamma + i, sizeof g);
+      std::memcpy(&v, scale + i, sizeof v);
+      v = -v * g;
+      std::memcpy(scale + i, &v, sizeof v);
+    }
+    for (; i < n; ++i) scale[i] = -scale[i] * gamma[i];
+    return {a_.frozen_mean + first, scale, a_.beta + first};
+  }
+
   // The given statistics of a run of cells: hi, and rstd in the place of the scale; of a run of one statistic, one.
-  void give(const Run& run, const Coefficients& c, bool saves) const {
+  void give(const Run& run, const Folded& c, bool saves) const {
     const Index n = run.stat_stride == 0 ? 1 : run.n;
     T *const hi = c.hi + run.first, *const rstd = c.scale + run.first;
     if (run.stat_stride <= 1) {
@@ -280,7 +321,7 @@ class Forward {
   }
 
   // y = (hi - x) * scale + shift for the cells of a run, from the statistics at run.stat on; no lo is 0.
-  void fold(const T* hi, const T* lo, const T* rstd, Run run, const Coefficients& c) const {
+  void fold(const T* hi, const T* lo, const T* rstd, Run run, const Folded& c) const {
     const bool is_one = run.stat_stride == 0 && run.param_stride == 0;
     const Index first = run.first, n = run.n;
     if (is_one) run.n = 1;
@@ -293,7 +334,7 @@ class Forward {
   // As many `together` as a V holds; leaves the rest of the run.
   // @pre with several at a time, their parameters lie side by side, and their statistics too or are one
   template <class V, Index together>
-  void fold_each(const T* hi, const T* lo, const T* rstd, Run& run, const Coefficients& c) const {
+  void fold_each(const T* hi, const T* lo, const T* rstd, Run& run, const Folded& c) const {
     const auto load = [&](const T* stats, V& v) {
       if (run.stat_stride == 0) {
         v = stats[run.stat] - V{};
@@ -335,7 +376,7 @@ class Forward {
       return put_across(block, {block.hi, block.scale, block.shift}, part, parts, ahead, memory);
     }
     const Index most = extents_.chunk;
-    const Coefficients c{memory.take<T>(most), memory.take<T>(most), memory.take<T>(most)};
+    const Folded c{memory.take<T>(most), memory.take<T>(most), memory.take<T>(most)};
     for_each_chunk(block.k0, block.k1, most, [&](Index k0, Index k1) {
       for_each_run(t_.cells, t_.cell_number(block.group, k0), k1 - k0, [&](const Run& run) {
         for (Index k = 0, s = run.stat - block.stat; k < run.n; ++k, s += run.stat_stride) {

@@ -19,12 +19,13 @@ class Arena {
     next_ += (kLine - static_cast<Index>(reinterpret_cast<std::uintptr_t>(next_) % kLine)) % kLine;
   }
 
-  // Bytes of an array, which begins with a line and has room for whole vectors. A long one has a line more, so that the
-  // same places of two arrays lie in different sets of the first-level cache.
+  // Bytes of an array, which begins with a line and has room for whole vectors. A long one has some lines more, so that
+  // the same places of two arrays lie in different sets of the first-level cache, and none is taken for the place in
+  // another that was just written: processors compare the lowest twelve bits of an address first.
   template <class T>
   static constexpr Index bytes(Index n) {
     const Index size = (n + kTogether - 1) / kTogether * kTogether * static_cast<Index>(sizeof(T));
-    return size < kLong ? size : size + kLine;
+    return size < kLong ? size : size + (size < kPage ? 1 : 7) * kLine;
   }
 
   template <class T>
@@ -40,7 +41,7 @@ class Arena {
   }
 
  private:
-  static constexpr Index kTogether = 16, kLong = 1 << 10;
+  static constexpr Index kTogether = 16, kLong = 1 << 10, kPage = 4 << 10;
   unsigned char* next_ = nullptr;
 };
 
