@@ -100,9 +100,10 @@ void refuse() {
   static_assert(fault != Fault::kTensorForDevice,
                 "tensornorm: a tensor or matrix where the device belongs: forward and infer take x and y, backward "
                 "takes x, dy and dx, and a device may come before them");
-  static_assert(fault != Fault::kNotADevice,
-                "tensornorm: the device is neither an Eigen::DefaultDevice nor has it numThreads() and getPool(): give "
-                "an Eigen::DefaultDevice or an Eigen::ThreadPoolDevice");
+  static_assert(
+      fault != Fault::kNotADevice,
+      "tensornorm: the device is neither an Eigen::DefaultDevice nor has it numThreads() and getPool(): give one "
+      "of Eigen's (Eigen::ThreadPoolDevice needs EIGEN_USE_THREADS, defined before the first include)");
   static_assert(fault != Fault::kOtherScalar,
                 "tensornorm: the argument's scalar type is not the layer's: cast one to the other");
   static_assert(fault != Fault::kNoRank,
