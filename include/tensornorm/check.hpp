@@ -57,9 +57,10 @@ inline int channel_axis(const Shape& x, Index wanted, Index channels, int first)
   check_that(axis >= first && axis < x.rank, "channel_axis is ", wanted, " but x of extents ", x,
              " has its channels between ", first, " and ", x.rank - 1);
   const int c = static_cast<int>(axis);
-  check_that(x.extent(c) == channels, "x of extents ", x, " has ", x.extent(c), " channels along axis ", c,
-             " but the layer has ", channels,
-             x.rank == 2 && x.extent(1 - c) == channels ? ": give the transpose of x, or the other channel_axis" : "");
+  check_that(
+      x.extent(c) == channels, "x of extents ", x, " has ", x.extent(c), " channels along axis ", c,
+      " but the layer has ", channels,
+      x.rank == 2 && x.extent(1 - c) == channels ? ": give the transposes of x and y, or the other channel_axis" : "");
   return c;
 }
 

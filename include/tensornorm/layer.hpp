@@ -87,7 +87,7 @@ class Layer : public Protocol<Derived, Scalar> {
   template <class Run>
   void infer_newly(Run& runner, const PlanKey& key, const Scalar* x, Scalar* y) const;
   core::BackwardPass<Scalar> backward_pass(const core::BackwardArguments<Scalar>& arguments) {
-    const auto& cells = plan_.gradient(uses({pass_.shape, pass_.batch}), core::BackwardPass<Scalar>::plan);
+    const auto& cells = plan_.gradient(uses({pass_.shape, pass_.batch}), core::BackwardPass<Scalar>::complete);
     return {arguments, plan_.traversal(), cells};
   }
   void backward_dense(const core::Runner& runner, const core::BackwardArguments<Scalar>& arguments);
@@ -127,7 +127,7 @@ bool Layer<Derived, Scalar>::keep_plan(const PlanKey& key) {
   if (plan_.is_of(key)) return check_parameters(), true;
   const Axes plan = checked_plan(key);
   if (key.shape.count() == 0) return false;
-  plan_.set(key, plan, uses(key), core::Forward<Scalar>::plan);
+  plan_.set(key, plan, uses(key), core::Forward<Scalar>::complete);
   return true;
 }
 
@@ -223,11 +223,11 @@ void Layer<Derived, Scalar>::infer_dense(Run& runner, const Traversal& traversal
   core::Forward<Scalar>(arguments(x, y, batch), traversal).run(runner, memory);
 }
 
-// In a frame of its own: plans are large, and infer needs the stack for its blocks.
+// In a frame of its own: the axes and the CellPlan are gone from the stack when the pass begins.
 template <class Derived, class Scalar>
 __attribute__((noinline)) core::Traversal Layer<Derived, Scalar>::traversal_of(const PlanKey& key) const {
   Traversal traversal(core::CellPlan(checked_plan(key), uses(key)), uses(key));
-  core::Forward<Scalar>::plan(traversal);
+  core::Forward<Scalar>::complete(traversal);
   return traversal;
 }
 

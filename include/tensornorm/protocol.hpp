@@ -16,28 +16,25 @@ template <class Scalar>
 std::uint64_t fingerprint(const Scalar* x, Index n) {
   using Bits = std::conditional_t<sizeof(Scalar) == 8, std::uint64_t,
                                   std::conditional_t<sizeof(Scalar) == 4, std::uint32_t, std::uint16_t>>;
-  constexpr int kPlaces = 16;
+  constexpr int kElements = 16;
   std::uint64_t sum = 0;
-  // Each place counts by an odd number of its own, so that no two may change places.
-  const auto add = [&](int place) {
+  // Each element has an odd factor of its own, so that two that change places change the sum.
+  const auto add = [&](int i, Index at) {
     Bits bits;
-    std::memcpy(&bits, x, sizeof bits);
-    sum += static_cast<std::uint64_t>(bits) * static_cast<std::uint64_t>(0x1b873593 + 0x2000102 * place);
+    std::memcpy(&bits, x + at, sizeof bits);
+    sum += static_cast<std::uint64_t>(bits) * static_cast<std::uint64_t>(0x1b873593 + 0x2000102 * i);
   };
-  if (n < kPlaces) {
-    for (int i = 0; i < static_cast<int>(n); ++i, ++x) add(i);
+  if (n < kElements) {
+    for (int i = 0; i < static_cast<int>(n); ++i) add(i, i);
     return sum;
   }
   // A little more than a sixteenth apart, so that not all of them are in the same column.
-  const Index step = n / kPlaces + n / kPlaces / kPlaces;
-  for (int i = 0; i < kPlaces; i += 4, x += step) {
-    add(i);
-    x += step;
-    add(i + 1);
-    x += step;
-    add(i + 2);
-    x += step;
-    add(i + 3);
+  const Index step = n / kElements + n / kElements / kElements;
+  for (int i = 0; i < kElements; i += 4) {
+    add(i, i * step);
+    add(i + 1, (i + 1) * step);
+    add(i + 2, (i + 2) * step);
+    add(i + 3, (i + 3) * step);
   }
   return sum;
 }
@@ -76,9 +73,9 @@ class Protocol {
   /// x: a tensor, map, matrix or expression, or a class derived from one (expressions, index lists and blocks with gaps
   /// are copied once); y: a tensor of x's rank and layout with memory of its own, resized when it owns its memory and
   /// has other extents; it may be x itself, never overlap it otherwise. Throws std::invalid_argument when shapes or
-  /// parameter sizes disagree, and std::bad_alloc, with the layer and y as they were. Allocates nothing while the
-  /// number of statistics stays the same, but for the decompositions of Whitening. Not for two threads at once: see
-  /// infer.
+  /// parameter sizes disagree, and std::bad_alloc, with the layer and y as they were. Allocates nothing from the second
+  /// call on with one shape and one device, but for the decompositions of Whitening. Takes less than 32 KB of the
+  /// stack. Not for two threads at once: see infer.
   template <class X, class Y>
   void forward(const X& x, Y&& y) {
     forward(Eigen::DefaultDevice(), x, y);
@@ -103,8 +100,9 @@ class Protocol {
   }
 
   /// y as forward in eval mode gives it, without changing the layer: one layer may serve many threads at once. Takes
-  /// and throws what forward does. Never allocates or locks, but to copy an expression or a block with gaps, to resize
-  /// y, and for a pool's own scheduling.
+  /// and throws what forward does. Never allocates or locks on one thread, but to copy an expression or a block with
+  /// gaps, to resize y, and for Whitening in place with more than 512 channels to a group. On a pool it also allocates
+  /// its threads' memory, which the calling thread keeps for its next calls. Takes less than 16 KB of the stack.
   template <class X, class Y>
   void infer(const X& x, Y&& y) const {
     infer(Eigen::DefaultDevice(), x, y);

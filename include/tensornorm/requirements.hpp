@@ -1,5 +1,6 @@
 // What a program that includes tensornorm must be compiled with. Every header for programs reaches this one first, and
-// one error says what to change: the file that the last lines miss is to end the compilation right after it.
+// one error says what to change. The last lines include a file that does not exist: unlike #error, that ends the
+// compilation at once.
 #pragma once
 
 #if defined(_MSC_VER) && !defined(__clang__)

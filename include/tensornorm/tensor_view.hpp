@@ -17,7 +17,7 @@ inline Shape dense_shape(Shape shape, bool row_major) {
   Index stride = 1;
   for (int i = 0; i < shape.rank; ++i) {
     const auto d = static_cast<std::size_t>(row_major ? shape.rank - 1 - i : i);
-    shape.strides[d] = shape.extents[d] == 1 ? 0 : stride;  // nobody takes it: layouts may differ in it
+    shape.strides[d] = shape.extents[d] == 1 ? 0 : stride;  // no step is made along it: layouts may differ here
     stride *= shape.extents[d];
   }
   return shape;

@@ -54,7 +54,7 @@ class TrailingAxes {
       fail("x has extents ", x, " but the layer normalizes over ", *this, ": a column vector is ", n,
            " rows of 1 value; give a row vector or the transpose of x");
     fail("x has extents ", x, " but the layer normalizes over ", *this,
-         turned ? ": its columns fit and its rows are normalized; give the transpose of x" : "");
+         turned ? ": its columns fit and its rows are normalized; give the transposes of x and y" : "");
   }
 
   std::vector<Index> extents_;

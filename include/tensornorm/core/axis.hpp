@@ -8,7 +8,7 @@
 
 namespace tensornorm {
 
-using Index = std::ptrdiff_t;  // whatever Eigen counts by
+using Index = std::ptrdiff_t;  // the same on every platform as Eigen's default
 
 namespace core {
 
@@ -95,9 +95,9 @@ inline Index part_begin(Index count, Index i, Index n) {
   return i == 0 ? 0 : i == n ? count : count / n * i + (std::min)(i, count % n);
 }
 
-// Cuts [begin, end) in chunks of about one size: at most `most`, and of whole groups of sixteen but for the end of the
-// last. So no chunk is narrower than a vector unless all of it is.
-// @pre most is a multiple of sixteen, and not the first
+// Cuts [begin, end) in chunks of about one size, at most `most`: all but the last end at a multiple of 16 from `begin`,
+// so no chunk is narrower than a vector unless the range is.
+// @pre most is a multiple of 16, at least 32
 class Chunks {
  public:
   Chunks(Index begin, Index end, Index most)

@@ -33,7 +33,7 @@ class Backward {
 
   // Doubles it needs: sums by share, by statistic and by parameter, a block's sums in parts, and a worker's arrays.
   Index workspace_size(Index threads) const {
-    return 2 * (shares_ + stats_ + params_ + part_sums()) + threads * g_.worker_size;
+    return 2 * (shares_ + stats_ + params_) + part_sums() + threads * g_.worker_size;
   }
 
   void run(const Runner& runner, double* workspace) {
@@ -88,11 +88,11 @@ class Backward {
     param_g_ = stat_gx_ + stats_;
     param_gx_ = param_g_ + params_;
     parts_ = param_gx_ + params_;
-    workers_ = parts_ + 2 * part_sums();
+    workers_ = parts_ + part_sums();
     std::fill_n(workspace, 2 * (shares_ + stats_ + params_), 0.0);
   }
 
-  Index part_sums() const { return has_sums() && cut_.parts > 1 ? cut_.parts * cut_.block_cells : 0; }
+  Index part_sums() const { return has_sums() && cut_.parts > 1 ? PartSums::doubles(cut_.parts, cut_.block_cells) : 0; }
   Arena memory_of(Index worker) const { return Arena(workers_ + worker * g_.worker_size); }
 
   // ---- sums

@@ -18,7 +18,7 @@ class BackwardAcross {
   // Doubles it needs: every unit's sums for every parameter, a block's sums in parts, and a worker's arrays.
   Index workspace_size(Index threads) const { return sums_size() + part_sums() + threads * g_.worker_size; }
 
-  // Bytes for a block's arrays, for copies of parameters and for their sums, or for a panel's.
+  // Bytes for a block's arrays, copies of parameters, their sums and a panel's sums.
   static Index worker_bytes(const Traversal& t, const Cut& cut) {
     const Index n = cut.block_cells, line = copied(t);
     return Block::bytes(n) + Arena::bytes<T>(line) + 2 * Arena::bytes<double>(line) +
@@ -241,25 +241,22 @@ class BackwardPass {
   BackwardPass(const BackwardArguments<Scalar>& arguments, const Traversal& traversal, const GradientCells& cells)
       : a_(arguments), t_(traversal), g_(cells) {}
 
-  // Completes new cells.
-  static void plan(GradientCells& cells, const Traversal& traversal) {
+  // Completes new GradientCells.
+  static void complete(GradientCells& cells, const Traversal& traversal) {
     const Index bytes = cells.crosses ? BackwardAcross<Scalar>::worker_bytes(traversal, cells.cut)
                                       : Backward<Scalar>::worker_bytes(cells.cut);
-    cells.worker_size = (bytes + 2 * kLine) / static_cast<Index>(sizeof(double));
+    cells.worker_size = Arena::doubles(bytes);
   }
 
   // Doubles that run needs as its workspace.
   Index workspace_size(Index threads) const {
-    return goes_across() ? BackwardAcross<Scalar>(a_, t_, g_).workspace_size(threads)
-                         : Backward<Scalar>(a_, t_, g_).workspace_size(threads);
+    return g_.crosses ? BackwardAcross<Scalar>(a_, t_, g_).workspace_size(threads)
+                      : Backward<Scalar>(a_, t_, g_).workspace_size(threads);
   }
 
   void run(const Runner& runner, double* workspace) const;
 
  private:
-  // Where some axis is neither kept nor affine, cells with parameters of their own are few.
-  bool goes_across() const { return g_.crosses; }
-
   BackwardArguments<Scalar> a_;
   const Traversal& t_;
   const GradientCells& g_;
@@ -267,7 +264,7 @@ class BackwardPass {
 
 template <class Scalar>
 void BackwardPass<Scalar>::run(const Runner& runner, double* workspace) const {
-  if (goes_across()) {
+  if (g_.crosses) {
     BackwardAcross<Scalar>(a_, t_, g_).run(runner, workspace);
   } else {
     Backward<Scalar>(a_, t_, g_).run(runner, workspace);

@@ -28,7 +28,7 @@ constexpr Index kPartValues = 8192, kPartRows = 1024;
 // Lanes of double that a panel reckons with, at least those of any vector. Groups of fewer channels lie across vectors:
 // their positions are side by side, and zeros fill the last of them.
 constexpr Index kPanelLanes = 8;
-constexpr bool is_across(Index k) { return k < kPanelLanes; }
+constexpr bool is_narrow(Index k) { return k < kPanelLanes; }
 constexpr Index padded(Index n) { return (n + kPanelLanes - 1) / kPanelLanes * kPanelLanes; }
 
 // Some positions by some channels, in double: the value of channel c at position p is at[c * channel + p * position].

@@ -15,34 +15,34 @@ class SumPanels {
   explicit SumPanels(const ChannelMatrix& m)
       : k_(m.group_channels()),
         rows_((std::min)((std::min)((std::max)(kValues / k_, kFewest), kMost), padded(m.rows()))),
-        stride_(is_across(k_) ? rows_ : (padded(k_) / kPanelLanes | 1) * kPanelLanes) {}
+        stride_(is_narrow(k_) ? rows_ : (padded(k_) / kPanelLanes | 1) * kPanelLanes) {}
 
   Index rows() const { return rows_; }
-  Index size() const { return is_across(k_) ? k_ * stride_ : rows_ * stride_; }
+  Index size() const { return is_narrow(k_) ? k_ * stride_ : rows_ * stride_; }
 
   template <class Scalar, class Value>
   Panel gather(const ChannelMatrix& m, const Scalar* x, Index first, Index rows, Index group, double* memory,
                const Value& value) const {
-    const Panel panel = is_across(k_) ? Panel{memory, stride_, 1} : Panel{memory, 1, stride_};
+    const Panel panel = is_narrow(k_) ? Panel{memory, stride_, 1} : Panel{memory, 1, stride_};
     m.gather(x, first, rows, group * k_, k_, panel, value);
-    if (is_across(k_)) panel.pad_positions(k_, rows);
+    if (is_narrow(k_)) panel.pad_positions(k_, rows);
     return panel;
   }
 
   // to[c] += the sum over positions of channel c.
   void add_positions(const Panel& a, Index rows, double* to) const {
-    if (is_across(k_)) return run(LaneSums{a.at, nullptr, stride_, k_, padded(rows), to});
+    if (is_narrow(k_)) return run(LaneSums{a.at, nullptr, stride_, k_, padded(rows), to});
     for (Index p = 0; p < rows; ++p) VectorMap(to, k_) += VectorMap(a.at + p * stride_, k_);
   }
 
   void subtract(const VectorMap& mean, Index rows, const Panel& a) const {
-    for (Index p = 0; !is_across(k_) && p < rows; ++p) VectorMap(a.at + p * stride_, k_) -= mean;
-    for (Index c = 0; is_across(k_) && c < k_; ++c) VectorMap(a.at + c * stride_, rows).array() -= mean[c];
+    for (Index p = 0; !is_narrow(k_) && p < rows; ++p) VectorMap(a.at + p * stride_, k_) -= mean;
+    for (Index c = 0; is_narrow(k_) && c < k_; ++c) VectorMap(a.at + c * stride_, rows).array() -= mean[c];
   }
 
   // to(i, j) += the sum over positions of a_i * b_j; of a lower triangle at least i >= j.
   void add_products(const Panel& a, const Panel& b, Index rows, double* to, bool is_lower) const {
-    if (is_across(k_)) return run(LaneSums{a.at, b.at, stride_, k_, padded(rows), to, is_lower});
+    if (is_narrow(k_)) return run(LaneSums{a.at, b.at, stride_, k_, padded(rows), to, is_lower});
     Product{a.by_channel(), b.by_channel().transposed(), to, k_, k_, k_, rows, is_lower}.add();
   }
 

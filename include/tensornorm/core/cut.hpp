@@ -8,8 +8,8 @@
 namespace tensornorm {
 namespace core {
 
-// Blocks of neighbouring cells, small enough for the stack and, where it can be, for the cache between the reduction
-// and the map; and where there are too few blocks to share among threads, their lines in parts.
+// Blocks of neighbouring cells, small enough for the cache between the reduction and the map where they can be; and
+// where there are too few blocks to share among threads, their lines in parts.
 struct Cut {
   static constexpr Index kBlockCells = 1024;
   static constexpr Index kFloatAdds = 16;  // rows that a float sum takes; see sums.hpp

@@ -151,8 +151,8 @@ class FindStatistics {
 
   static constexpr bool is_double = std::is_same<T, double>::value;
 
-  // Deviations whose squares overflow or underflow are summed again, scaled: none of a T is too large or too small
-  // then. (Sums of double hold deviations of doubles from 1e-150 to 1e150.)
+  // Deviations whose squares overflow or underflow are summed again, scaled so that no square of a T does.
+  // (Sums of double hold deviations of doubles from 1e-150 to 1e150.)
   enum class Scale { kOne, kDown, kUp };
   static double factor(Scale scale) {
     if (scale == Scale::kOne) return 1;
@@ -308,7 +308,7 @@ class FindStatistics {
       const double var = m.m2 * share;
       const bool trusted = trust.of(m, var, n);
       if (trusted && in_lanes) continue;  // all is known
-      if (!trusted && is_doubtful(block, s, m, doubts)) continue;
+      if (!trusted && must_sum_again(block, s, m, doubts)) continue;
       if (scale_ == Scale::kOne) {
         block.m2[s] = m.m2;
         block.set(s, finish<T>(m, var, eps));
@@ -329,7 +329,7 @@ class FindStatistics {
     block.set(s, finish<T>(m, m.var(), a_.eps));
   }
 
-  // Statistics to be summed again: about a better estimate; scaled otherwise, of them those that overflowed.
+  // How many statistics are summed again: about a better estimate; scaled, of which those that overflowed down.
   struct Doubts {
     Index distant = 0, unfit = 0, overflowed = 0;
   };
@@ -348,8 +348,8 @@ class FindStatistics {
     }
   };
 
-  // Whether another attempt can find better moments than these, which are not trusted.
-  __attribute__((cold, noinline)) bool is_doubtful(Block& block, Index s, const Moments& m, Doubts& doubts) const {
+  // Whether to sum again moments that are not trusted: prepares the estimate and counts the reason.
+  __attribute__((cold, noinline)) bool must_sum_again(Block& block, Index s, const Moments& m, Doubts& doubts) const {
     constexpr int kTries = 3, kAttempts = 3 * kTries;
     if (attempt_ == kAttempts) return false;
     const double mean = (m.estimate + m.correction) / factor(scale_);

@@ -18,12 +18,12 @@ class Forward {
   Forward(const Forward&) = delete;
   Forward& operator=(const Forward&) = delete;
 
-  // Completes a new plan.
-  static void plan(Traversal& traversal) {
+  // Completes a new Traversal.
+  static void complete(Traversal& traversal) {
     if (traversal.cut.reads_once) return;
     const Forward pass(ForwardArguments<Scalar>(), traversal);
     const Index size = pass.bytes(pass.whole());
-    traversal.shared_worker_size = (size + 2 * kLine) / static_cast<Index>(sizeof(double));
+    traversal.shared_worker_size = Arena::doubles(size);
     traversal.worker_size = size > kLocalBytes ? traversal.shared_worker_size : 0;
     traversal.copies_size = pass.copies_size();
   }
@@ -35,7 +35,7 @@ class Forward {
     return sums + threads * (shares_parts ? t.shared_worker_size : t.worker_size) + t.copies_size;
   }
 
-  // Once.
+  // @pre called once
   void run(const Runner& runner, double* workspace);
 
  private:
@@ -180,17 +180,17 @@ class Forward {
     sums.add_to(cut_.parts, sum_d, sum_d2);
   }
 
-  void run_given(const Runner& runner) const {
+  void run_frozen(const Runner& runner) const {
     const Index parts = runner.threads() > 1 ? cut_.map_parts : 1,
                 units = parts > 1 ? parts : (std::min)(cut_.blocks, Cut::kUnits);
     for (Index b = 0, all = parts > 1 ? cut_.blocks : 1; b < all; ++b) {
       runner(units, t_.elements / all, [&](Index unit, Index) {
         if (parts > 1) {
-          normalize_given(cut_.block(b), unit, parts, ahead(b));
+          normalize_frozen(cut_.block(b), unit, parts, ahead(b));
         } else {
           const Index end = part_begin(cut_.blocks, unit + 1, units);
           for (Index i = part_begin(cut_.blocks, unit, units); i < end; ++i) {
-            normalize_given(cut_.block(i), 0, 1, ahead(i));
+            normalize_frozen(cut_.block(i), 0, 1, ahead(i));
           }
         }
         if (streams_) finish_streaming();
@@ -204,7 +204,7 @@ class Forward {
   struct Coefficients {
     const T *hi, *scale, *shift;
   };
-  struct Folded {
+  struct CoefficientArrays {
     T *hi, *scale, *shift;
 
     operator Coefficients() const { return {hi, scale, shift}; }  // NOLINT(google-explicit-constructor)
@@ -226,7 +226,7 @@ class Forward {
 
   void normalize_fine(const Block& block, Index part, Index parts, Index ahead, Arena memory) const {
     const Index most = extents_.fine;
-    const Folded c{memory.take<T>(most), memory.take<T>(most), memory.take<T>(most)};
+    const CoefficientArrays c{memory.take<T>(most), memory.take<T>(most), memory.take<T>(most)};
     t_.visit_fine(block.k0, block.k1, part, parts, most, [&](Index c0, Index c1, Index p0, Index p1) {
       for_each_run(t_.fine_cells, t_.fine_number(block.group, c0), c1 - c0, [&](const Run& run) {
         Run rest = run;
@@ -237,24 +237,25 @@ class Forward {
     });
   }
 
-  // The same where statistics are given, each with one gamma: some coefficients at a time, made where they are needed.
-  __attribute__((noinline)) void normalize_given(const CellRange& cells, Index part, Index parts, Index ahead) const {
+  // The same where statistics are frozen, each with one gamma: some coefficients at a time, made where they are needed.
+  __attribute__((noinline)) void normalize_frozen(const CellRange& cells, Index part, Index parts, Index ahead) const {
     constexpr Index most = 2048 / static_cast<Index>(sizeof(T));
     unsigned char local[3 * Arena::bytes<T>(most) + kLine];
     Arena memory(local);
     if (is_plain()) {
-      T* const scale = memory.take<T>(0);
       constexpr Index all = Cut::kBlockCells / (is_double ? 2 : 1);
+      static_assert(Arena::bytes<T>(all) <= 3 * Arena::bytes<T>(most), "tensornorm: one long array instead of three");
+      T* const scale = memory.take<T>(all);
       t_.visit_fine(cells.k0, cells.k1, part, parts, all, [&](Index c0, Index c1, Index p0, Index p1) {
         put_fine(cells, c0, c1, p0, p1, plain_coefficients(t_.fine_number(cells.group, c0), c1 - c0, scale, p0 == 0),
                  ahead);
       });
       return;
     }
-    const Folded c{memory.take<T>(most), memory.take<T>(most), memory.take<T>(most)};
+    const CoefficientArrays c{memory.take<T>(most), memory.take<T>(most), memory.take<T>(most)};
     t_.visit_fine(cells.k0, cells.k1, part, parts, most, [&](Index c0, Index c1, Index p0, Index p1) {
       for_each_run(t_.fine_cells, t_.fine_number(cells.group, c0), c1 - c0, [&](const Run& run) {
-        give(run, c, p0 == 0);
+        load_frozen(run, c, p0 == 0);
         Run rest{run.first, run.n, run.first, run.stat_stride == 0 ? 0 : 1, run.param, run.param_stride};
         fold(c.hi, nullptr, c.scale, rest, c);
       });
@@ -287,8 +288,8 @@ class Forward {
     return {a_.frozen_mean + first, scale, a_.beta + first};
   }
 
-  // The given statistics of a run of cells: hi, and rstd in the place of the scale; of a run of one statistic, one.
-  void give(const Run& run, const Folded& c, bool saves) const {
+  // The frozen statistics of a run: the mean to c.hi, rstd to c.scale; one of each where the run has one statistic.
+  void load_frozen(const Run& run, const CoefficientArrays& c, bool saves) const {
     const Index n = run.stat_stride == 0 ? 1 : run.n;
     T *const hi = c.hi + run.first, *const rstd = c.scale + run.first;
     if (run.stat_stride <= 1) {
@@ -305,7 +306,7 @@ class Forward {
     }
   }
 
-  // Of variances `stride` apart, neighbours in lanes; one by one what these cannot be trusted with.
+  // rstd of variances `stride` apart: neighbours in lanes; those that ReciprocalRoots does not trust one by one.
   void find_roots(const T* var, Index n, Index stride, T* rstd) const {
     constexpr bool in_lanes = std::is_same<T, float>::value;
     bool trusted = false;
@@ -320,8 +321,8 @@ class Forward {
     }
   }
 
-  // y = (hi - x) * scale + shift for the cells of a run, from the statistics at run.stat on; no lo is 0.
-  void fold(const T* hi, const T* lo, const T* rstd, Run run, const Folded& c) const {
+  // y = (hi - x) * scale + shift for the cells of a run, from the statistics at run.stat on; a null lo counts as 0.
+  void fold(const T* hi, const T* lo, const T* rstd, Run run, const CoefficientArrays& c) const {
     const bool is_one = run.stat_stride == 0 && run.param_stride == 0;
     const Index first = run.first, n = run.n;
     if (is_one) run.n = 1;
@@ -334,7 +335,7 @@ class Forward {
   // As many `together` as a V holds; leaves the rest of the run.
   // @pre with several at a time, their parameters lie side by side, and their statistics too or are one
   template <class V, Index together>
-  void fold_each(const T* hi, const T* lo, const T* rstd, Run& run, const Folded& c) const {
+  void fold_each(const T* hi, const T* lo, const T* rstd, Run& run, const CoefficientArrays& c) const {
     const auto load = [&](const T* stats, V& v) {
       if (run.stat_stride == 0) {
         v = stats[run.stat] - V{};
@@ -376,7 +377,7 @@ class Forward {
       return put_across(block, {block.hi, block.scale, block.shift}, part, parts, ahead, memory);
     }
     const Index most = extents_.chunk;
-    const Folded c{memory.take<T>(most), memory.take<T>(most), memory.take<T>(most)};
+    const CoefficientArrays c{memory.take<T>(most), memory.take<T>(most), memory.take<T>(most)};
     for_each_chunk(block.k0, block.k1, most, [&](Index k0, Index k1) {
       for_each_run(t_.cells, t_.cell_number(block.group, k0), k1 - k0, [&](const Run& run) {
         for (Index k = 0, s = run.stat - block.stat; k < run.n; ++k, s += run.stat_stride) {
@@ -444,7 +445,7 @@ void Forward<Scalar>::run(const Runner& runner, double* workspace) {
   }
   cut_.share_among(t_.walk, t_.granule, runner.threads());
   if (a_.is_frozen()) {
-    run_given(runner);
+    run_frozen(runner);
   } else if (cut_.parts > 1) {
     for (Index b = 0; b < cut_.blocks; ++b) run_in_parts(runner, b);
   } else {

@@ -1,7 +1,6 @@
 // Where a pass lays out its arrays: the workspace of a layer, or a few KB of the stack.
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
 
 #include "tensornorm/core/axis.hpp"
@@ -9,7 +8,7 @@
 namespace tensornorm {
 namespace core {
 
-constexpr Index kLine = 64;  // bytes of memory that come at once
+constexpr Index kLine = 64;  // bytes of a cache line
 
 // Hands out arrays from a piece of memory, one after the other. A copy of an arena hands out the same memory again.
 class Arena {
@@ -28,11 +27,14 @@ class Arena {
     return size < kLong ? size : size + (size < kPage ? 1 : 7) * kLine;
   }
 
+  // Doubles that hold arrays of so many bytes in all, wherever they begin.
+  static constexpr Index doubles(Index bytes) { return (bytes + 2 * kLine) / static_cast<Index>(sizeof(double)); }
+
   template <class T>
   T* take(Index n) {
     return take_bytes<T>(bytes<T>(n));
   }
-  // The same, of so many bytes: for arrays of one length.
+  // The same with bytes<T>(n) computed before, for several arrays of one length.
   template <class T>
   T* take_bytes(Index size) {
     T* const array = reinterpret_cast<T*>(next_);
@@ -45,7 +47,7 @@ class Arena {
   unsigned char* next_ = nullptr;
 };
 
-// A pass's frame keeps so much for its arrays: with it a call takes less than 16 KB of the stack.
+// A pass's frame keeps so much for its arrays: with it infer takes less than 16 KB of the stack.
 constexpr Index kLocalBytes = 6 << 10;
 
 // Memory on the stack, not yet aligned.

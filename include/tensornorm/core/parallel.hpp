@@ -83,7 +83,8 @@ class PoolRunner {
 
   Index threads() const { return team_ == nullptr ? 1 : threads_; }
 
-  // Memory for all threads, kept from call to call. Null where there is none: the caller then does it all.
+  // Memory for all threads, kept from call to call. Null where none is needed or there is no team; where it cannot be
+  // allocated the team is given up, and the caller does it all.
   double* memory(Index doubles) {
     double* result = nullptr;
     if (team_ == nullptr || doubles == 0) return result;

@@ -64,8 +64,8 @@ struct Traversal {
   Index fineness;                // fine cells in a cell
   Index elements, stat_size;     // of x, and of a statistic
   Index params;                  // how many parameters, where there are any
-  // Doubles of the workspace that forward needs: for a thread, where the stack does not hold blocks whole, and for one
-  // that shares the parts of a block; for copies of parameters. Completed by Forward.
+  // Doubles of forward's workspace. A thread's: 0 where the stack holds blocks whole. A thread's that shares parts of a
+  // block. For copies of parameters. Completed by Forward.
   Index worker_size = 0, shared_worker_size = 0, copies_size = 0;
   Places places;  // along a cell's line, where its mean is estimated
   Cut cut;        // of the forward pass

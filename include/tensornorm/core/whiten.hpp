@@ -23,7 +23,7 @@ struct MapTiles {
 
   // What is read of x at a time, all of it before y is written where `terms` tensors of k channels have room.
   static MapTiles on_stack(Index k, Index terms) {
-    if (is_across(k)) return {k, terms, kStackValues / ((terms + 1) * k) / kPanelLanes * kPanelLanes, k, k};
+    if (is_narrow(k)) return {k, terms, kStackValues / ((terms + 1) * k) / kPanelLanes * kPanelLanes, k, k};
     if (terms * k > kPanelValues) return {k, terms, 4, kDepth, (kStackValues - 4 * terms * kDepth) / 4};
     const Index room = (std::min)(kPanelValues / (terms * k), kMostPositions), n = room < 4 ? room : room / 4 * 4;
     return {k, terms, n, k, kStackValues / n - terms * k};
@@ -69,7 +69,7 @@ class PanelMap {
  public:
   PanelMap(const ChannelMatrix& m, const MapTiles& tiles, double* memory, Index group, Index first, Index rows)
       : m_(m), tiles_(tiles), memory_(memory), from_(group * tiles.k), first_(first), rows_(rows),
-        places_(is_across(tiles.k) ? padded(rows) : rows) {}
+        places_(is_narrow(tiles.k) ? padded(rows) : rows) {}
 
   template <class... Terms>
   void run(Scalar* y, const After& after, const Terms&... terms) const {
@@ -91,14 +91,14 @@ class PanelMap {
  private:
   bool holds_all() const { return tiles_.depth == tiles_.k; }
   Panel panel(double* at, Index channels) const {
-    return is_across(tiles_.k) ? Panel{at, places_, 1} : Panel{at, 1, channels};
+    return is_narrow(tiles_.k) ? Panel{at, places_, 1} : Panel{at, 1, channels};
   }
 
   template <class Term>
   void gather(const Term& term, Index c, Index n, double* to) const {
     const Panel x = panel(to, tiles_.depth);
     m_.gather(term.x, first_, rows_, from_ + c, n, x, term.value);
-    if (is_across(tiles_.k)) x.pad_positions(n, rows_);
+    if (is_narrow(tiles_.k)) x.pad_positions(n, rows_);
   }
 
   // out(i, p) += the term's for channels from_ + i to from_ + i + n - 1.
@@ -109,7 +109,7 @@ class PanelMap {
       if (!holds_all()) gather(term, r, depth, at);
       const ConstMatrix matrix = term.matrices.block(from_ + i, r);
       const ConstMatrix x = panel(at, tiles_.depth).from_channel(holds_all() ? r : 0).by_channel();
-      if (is_across(tiles_.k)) {
+      if (is_narrow(tiles_.k)) {
         Product{x.transposed(), matrix.transposed(), out, places_, places_, n, depth}.add();
       } else {
         Product{matrix, x, out, n, n, rows_, depth}.add();
