@@ -180,17 +180,19 @@ class Forward {
     sums.add_to(cut_.parts, sum_d, sum_d2);
   }
 
+  // One thread makes the coefficients of a block once, several each for its parts of the lines.
   void run_frozen(const Runner& runner) const {
-    const Index parts = runner.threads() > 1 ? cut_.map_parts : 1,
-                units = parts > 1 ? parts : (std::min)(cut_.blocks, Cut::kUnits);
-    for (Index b = 0, all = parts > 1 ? cut_.blocks : 1; b < all; ++b) {
+    const Index parts = cut_.map_parts;
+    const bool shares_parts = parts > 1 && runner.threads() > 1;
+    const Index units = shares_parts ? parts : (std::min)(cut_.blocks, Cut::kUnits);
+    for (Index b = 0, all = shares_parts ? cut_.blocks : 1; b < all; ++b) {
       runner(units, t_.elements / all, [&](Index unit, Index) {
-        if (parts > 1) {
-          normalize_frozen(cut_.block(b), unit, parts, ahead(b));
+        if (shares_parts) {
+          normalize_frozen(cut_.block(b), unit, unit + 1, ahead(b));
         } else {
           const Index end = part_begin(cut_.blocks, unit + 1, units);
           for (Index i = part_begin(cut_.blocks, unit, units); i < end; ++i) {
-            normalize_frozen(cut_.block(i), 0, 1, ahead(i));
+            normalize_frozen(cut_.block(i), 0, parts, ahead(i));
           }
         }
         if (streams_) finish_streaming();
@@ -237,29 +239,36 @@ class Forward {
     });
   }
 
-  // The same where statistics are frozen, each with one gamma: some coefficients at a time, made where they are needed.
-  __attribute__((noinline)) void normalize_frozen(const CellRange& cells, Index part, Index parts, Index ahead) const {
+  // The same where statistics are frozen, each with one gamma, for parts [part, last_part) of the lines: some
+  // coefficients at a time, made where they are needed. @pre cells and fine cells are the same
+  __attribute__((noinline)) void normalize_frozen(const CellRange& cells, Index part, Index last_part,
+                                                  Index ahead) const {
     constexpr Index most = 2048 / static_cast<Index>(sizeof(T));
     unsigned char local[3 * Arena::bytes<T>(most) + kLine];
     Arena memory(local);
+    const auto put_parts = [&](Index c0, Index c1, const Coefficients& c) {
+      const Index positions = t_.fine.line(), parts = cut_.map_parts;
+      for (Index i = part; i < last_part; ++i) {
+        put_fine(cells, c0, c1, part_begin(positions, i, parts), part_begin(positions, i + 1, parts), c, ahead);
+      }
+    };
     if (is_plain()) {
       constexpr Index all = Cut::kBlockCells / (is_double ? 2 : 1);
       static_assert(Arena::bytes<T>(all) <= 3 * Arena::bytes<T>(most), "tensornorm: one long array instead of three");
       T* const scale = memory.take<T>(all);
-      t_.visit_fine(cells.k0, cells.k1, part, parts, all, [&](Index c0, Index c1, Index p0, Index p1) {
-        put_fine(cells, c0, c1, p0, p1, plain_coefficients(t_.fine_number(cells.group, c0), c1 - c0, scale, p0 == 0),
-                 ahead);
+      for_each_chunk(cells.k0, cells.k1, all, [&](Index c0, Index c1) {
+        put_parts(c0, c1, plain_coefficients(t_.fine_number(cells.group, c0), c1 - c0, scale, part == 0));
       });
       return;
     }
     const CoefficientArrays c{memory.take<T>(most), memory.take<T>(most), memory.take<T>(most)};
-    t_.visit_fine(cells.k0, cells.k1, part, parts, most, [&](Index c0, Index c1, Index p0, Index p1) {
+    for_each_chunk(cells.k0, cells.k1, most, [&](Index c0, Index c1) {
       for_each_run(t_.fine_cells, t_.fine_number(cells.group, c0), c1 - c0, [&](const Run& run) {
-        load_frozen(run, c, p0 == 0);
+        load_frozen(run, c, part == 0);
         Run rest{run.first, run.n, run.first, run.stat_stride == 0 ? 0 : 1, run.param, run.param_stride};
         fold(c.hi, nullptr, c.scale, rest, c);
       });
-      put_fine(cells, c0, c1, p0, p1, c, ahead);
+      put_parts(c0, c1, c);
     });
   }
 
