@@ -157,5 +157,29 @@ TEST(HardNumbers, LargeGradientsOfLargeInputs) {
   }
 }
 
+// A statistic's bits are its own: infer, which takes smaller blocks than forward, finds the same ones beside channels
+// that underflow, overflow or mislead the estimate.
+TEST(HardNumbers, OthersOfABlockChangeNoBits) {
+  constexpr Index n = 96, channels = 256;
+  for (const double strange : {1e30, 1e-20, 0.0}) {
+    Eigen::Tensor<float, 2, kRow> x(n, channels), y, inferred;
+    const Values values = normal(n * channels, 5);
+    for (Index i = 0; i < n; ++i) {
+      for (Index c = 0; c < channels; ++c) {
+        x(i, c) = static_cast<float>(values[std::size_t(i * channels + c)]) * (c < 8 ? 1e-20F : 1.0F);
+      }
+      // Without another strange value: 1 wherever the estimate looks, and 0 elsewhere.
+      x(i, 200) = strange > 0 ? x(i, 200) * float(strange) : float(i % 3 == 1);
+    }
+    BatchNormOptions options;
+    options.eps = 0;
+    options.affine = options.track_running_stats = false;
+    BatchNorm<float> layer(channels, options);
+    layer.forward(x, y);
+    layer.infer(x, inferred);
+    EXPECT_EQ(bytes(y), bytes(inferred)) << strange;
+  }
+}
+
 }  // namespace
 }  // namespace tensornorm_test

@@ -4,8 +4,7 @@
 #include "tensornorm/core/arithmetic.hpp"
 #include "tensornorm/core/column.hpp"
 #include "tensornorm/core/row.hpp"
-#include "tensornorm/core/statistics.hpp"
-#include "tensornorm/core/traversal.hpp"
+#include "tensornorm/core/statistics_block.hpp"
 
 namespace tensornorm {
 namespace core {
@@ -31,72 +30,6 @@ struct ForwardArguments {
   bool is_frozen() const { return frozen_mean != nullptr; }
 };
 
-// How much of a block a worker takes at a time.
-struct BlockExtents {
-  Index cells, stats;  // of the block: whole statistics
-  Index chunk;         // cells whose sums are taken together
-};
-
-// A block of cells, whole statistics, and what is known of them, in memory of the caller's. Statistics are numbered
-// from the block's first, cells from the first of the chunk at hand: where every cell is a statistic, the chunk is all
-// of the block.
-template <class T>
-struct StatisticsBlock : CellRange {
-  StatisticsBlock(const CellRange& range, const Traversal& t, Index chunk_cells, Arena memory)
-      : CellRange(range), cell(t.cell_number(range.group, range.k0)), stat(t.first_stat(cell)),
-        stats(t.granule == 1 ? range.size() : range.size() / t.granule * t.granule_stats), chunk(range) {
-    const Index size = Arena::bytes<T>(stats), doubles = Arena::bytes<double>(stats),
-                sums = Arena::bytes<double>(chunk_cells);
-    estimate = memory.take_bytes<T>(size);
-    hi = memory.take_bytes<T>(size);
-    lo = memory.take_bytes<T>(size);
-    rstd = memory.take_bytes<T>(size);
-    scale = memory.take_bytes<T>(size);
-    shift = memory.take_bytes<T>(size);
-    m2 = memory.take_bytes<double>(doubles);
-    rest = memory;
-    cell_estimate = memory.take<T>(chunk_cells);
-    total_d = sum_d = memory.take_bytes<double>(sums);
-    total_d2 = sum_d2 = memory.take_bytes<double>(sums);
-    if (t.granule > 1) {
-      total_d = memory.take_bytes<double>(doubles);
-      total_d2 = memory.take_bytes<double>(doubles);
-    }
-    is_done = memory.take<unsigned char>(stats);
-    beside_sums = memory;
-  }
-
-  // Bytes of the arrays that last, and of those that only the sums need.
-  static Index lasting_bytes(Index stats) { return 6 * Arena::bytes<T>(stats) + Arena::bytes<double>(stats); }
-  static Index sum_bytes(const BlockExtents& n, Index granule) {
-    const Index totals = granule == 1 ? 0 : 2 * Arena::bytes<double>(n.stats);
-    return Arena::bytes<T>(n.chunk) + 2 * Arena::bytes<double>(n.chunk) + totals + Arena::bytes<char>(n.stats);
-  }
-
-  Index cell, stat, stats;  // number of the first cell and of the first statistic; how many statistics
-  T* estimate;              // of the mean, by statistic
-  T *hi, *lo, *rstd;        // by statistic
-  T *scale, *shift;         // xhat = (hi - x) * scale + shift, by statistic
-  double* m2;               // sums of squared deviations, by statistic
-  double *total_d, *total_d2;
-  unsigned char* is_done;  // by statistic, once one was doubtful
-  Arena rest;              // free once the statistics are known
-
-  CellRange chunk;
-  T* cell_estimate;  // by cell of the chunk, as are the sums
-  double *sum_d, *sum_d2;
-  Arena beside_sums;  // free while they are summed
-
-  StatisticArrays arrays() { return {hi, lo, rstd, scale, shift}; }
-  void set(Index s, const Statistic<T>& statistic) {
-    hi[s] = statistic.hi;
-    lo[s] = statistic.lo;
-    rstd[s] = statistic.rstd;
-    scale[s] = -statistic.rstd;
-    shift[s] = statistic.lo * scale[s];
-  }
-};
-
 template <class Scalar>
 class FindStatistics {
  public:
@@ -114,14 +47,14 @@ class FindStatistics {
   // parts, `in_parts` takes them, by way of reduce.
   void run(Block& block, Index chunk, Index ahead, const Reduce* in_parts = nullptr) {
     scale_ = Scale::kOne;
-    tries_ = 1;
+    is_first_ = true;
     if (t_.granule == 1) {
       sample(block);
       copy_run(block.cell_estimate, block.stats, block.estimate);
     } else {
       for_each_chunk_of(block, chunk, [&](const CellRange&) { sample(block); });
     }
-    for (attempt_ = 1;; ++attempt_) {
+    for (;;) {
       sum(block, chunk, ahead, in_parts);
       if (take_sums(block)) break;
     }
@@ -151,9 +84,6 @@ class FindStatistics {
 
   static constexpr bool is_double = std::is_same<T, double>::value;
 
-  // Deviations whose squares overflow or underflow are summed again, scaled so that no square of a T does.
-  // (Sums of double hold deviations of doubles from 1e-150 to 1e150.)
-  enum class Scale { kOne, kDown, kUp };
   static double factor(Scale scale) {
     if (scale == Scale::kOne) return 1;
     return scale == Scale::kDown ? (is_double ? 0x1p-516 : 0x1p-68) : (is_double ? 0x1p950 : 0x1p90);
@@ -225,7 +155,7 @@ class FindStatistics {
       reduce(block, range, 0, t_.walk.line(), ahead, block.sum_d, block.sum_d2, block.beside_sums);
     };
     if (t_.granule == 1) {
-      if (attempt_ > 1) spread_estimates(block, block.cell, block.size());
+      if (!is_first_) spread_estimates(block, block.cell, block.size());
       for (double* const sums : {block.sum_d, block.sum_d2}) std::fill_n(sums, block.size(), 0.0);
       return add(block);
     }
@@ -245,8 +175,8 @@ class FindStatistics {
   // raises no exception.
   void spread_estimates(Block& block, Index cell, Index n) const {
     const auto estimate = [&](Index s) {
-      const bool is_known = scale_ != Scale::kOne && block.is_done[s] != 0;
-      return is_known ? std::numeric_limits<T>::quiet_NaN() : block.estimate[s];
+      const bool is_scaled = scale_ != Scale::kOne && !block.pending[s].is_due(scale_);
+      return is_scaled ? std::numeric_limits<T>::quiet_NaN() : block.estimate[s];
     };
     for_each_run(t_.cells, cell, n, [&](const Run& run) {
       const Index first = run.stat - block.stat;
@@ -285,30 +215,29 @@ class FindStatistics {
         bool trusted = false;
         core::run(TakeSums{block.stats, n, a_.eps, least_trusted_var<T>(a_.eps), a_.centred, block.estimate,
                            block.total_d, block.total_d2, block.m2, block.arrays(), &trusted});
-        if (trusted) return true;
+        if (trusted && is_first_) return true;
       }
     }
     return take_each(block, n);
   }
 
+  // Each statistic goes its own way, whatever the others of its block do: so its bits are the same in any block.
   bool take_each(Block& block, double n) {
-    const bool is_first = attempt_ == 1;
-    if (is_first) std::fill_n(block.is_done, block.stats, static_cast<unsigned char>(true));
-    Doubts doubts;
+    if (is_first_) std::fill_n(block.pending, block.stats, Pending());
     const double f = factor(scale_), share = 1 / n, eps = a_.eps;
     const bool is_centred = a_.centred, in_lanes = !is_double && scale_ == Scale::kOne;
     const Trust trust(scale_, eps);
     const Index count = t_.stat_size;
     for (Index s = 0; s < block.stats; ++s) {
-      if (!is_first && block.is_done[s] != 0) continue;
-      if (!is_first) block.is_done[s] = static_cast<unsigned char>(true);
+      if (!is_first_ && !block.pending[s].is_due(scale_)) continue;
       const double estimate = static_cast<double>(block.estimate[s]), sum = is_centred ? -block.total_d[s] : 0;
       Moments m = moments_about(estimate * f, count, share, sum, block.total_d2[s]);
       if (in_lanes) m.m2 = block.m2[s] < 0 ? 0 : block.m2[s];
       const double var = m.m2 * share;
       const bool trusted = trust.of(m, var, n);
+      if (!trusted && must_sum_again(block, s, m)) continue;
+      if (!is_first_) block.pending[s] = Pending();
       if (trusted && in_lanes) continue;  // all is known
-      if (!trusted && must_sum_again(block, s, m, doubts)) continue;
       if (scale_ == Scale::kOne) {
         block.m2[s] = m.m2;
         block.set(s, finish<T>(m, var, eps));
@@ -316,23 +245,25 @@ class FindStatistics {
         take_scaled(block, s, {t_.stat_size, estimate, m.correction / f, m.m2 / f / f});
       }
     }
-    ++tries_;
-    if (doubts.distant == 0 && doubts.unfit > 0) {
-      scale_ = doubts.overflowed > 0 ? Scale::kDown : Scale::kUp;
-      tries_ = 1;
+    is_first_ = false;
+    return !choose_scale(block);
+  }
+
+  // Takes the next scale by which some statistic is to be summed again; false where none is.
+  bool choose_scale(const Block& block) {
+    for (const Scale scale : {Scale::kOne, Scale::kDown, Scale::kUp}) {
+      const auto is_due = [scale](const Pending& pending) { return pending.is_due(scale); };
+      if (!std::any_of(block.pending, block.pending + block.stats, is_due)) continue;
+      scale_ = scale;
+      return true;
     }
-    return doubts.distant + doubts.unfit == 0;
+    return false;
   }
 
   __attribute__((cold, noinline)) void take_scaled(Block& block, Index s, const Moments& m) const {
     block.m2[s] = m.m2;
     block.set(s, finish<T>(m, m.var(), a_.eps));
   }
-
-  // How many statistics are summed again: about a better estimate; scaled, of which those that overflowed down.
-  struct Doubts {
-    Index distant = 0, unfit = 0, overflowed = 0;
-  };
 
   // Whether the estimate was near, and the squares neither overflowed nor underflowed; of moments as they are scaled.
   struct Trust {
@@ -348,24 +279,24 @@ class FindStatistics {
     }
   };
 
-  // Whether to sum again moments that are not trusted: prepares the estimate and counts the reason.
-  __attribute__((cold, noinline)) bool must_sum_again(Block& block, Index s, const Moments& m, Doubts& doubts) const {
-    constexpr int kTries = 3, kAttempts = 3 * kTries;
-    if (attempt_ == kAttempts) return false;
+  // Whether to sum again moments that are not trusted: notes how, and about which estimate. A scale is left for kDown
+  // or kUp once, and kDown for kUp.
+  __attribute__((cold, noinline)) bool must_sum_again(Block& block, Index s, const Moments& m) const {
+    constexpr int kTries = 3;
+    const int tries = is_first_ ? 1 : block.pending[s].tries + 1;
     const double mean = (m.estimate + m.correction) / factor(scale_);
     const bool overflowed = !(m.m2 < kInfinity), underflowed = m.var() < Trust(scale_, a_.eps).least;
     if (is_far(m) && !underflowed && std::isfinite(mean)) {
+      if (tries == kTries) return false;
       block.estimate[s] = static_cast<T>(mean);
-      if (tries_ == kTries) return false;
-      block.is_done[s] = static_cast<unsigned char>(false);
-      return ++doubts.distant > 0;
+      block.pending[s] = Pending(scale_, tries);
+      return true;
     }
-    if (scale_ == (overflowed ? Scale::kDown : Scale::kUp)) return false;
+    if (scale_ == Scale::kUp || (overflowed && scale_ == Scale::kDown)) return false;
     if (!overflowed) block.estimate[s] = static_cast<T>(mean);
     if (!std::isfinite(block.estimate[s])) block.estimate[s] = 0;
-    doubts.overflowed += overflowed ? 1 : 0;
-    block.is_done[s] = static_cast<unsigned char>(false);
-    return ++doubts.unfit > 0;
+    block.pending[s] = Pending(overflowed ? Scale::kDown : Scale::kUp, 0);
+    return true;
   }
 
   void save(const Block& block) const {
@@ -379,8 +310,8 @@ class FindStatistics {
 
   const ForwardArguments<Scalar>& a_;
   const Traversal& t_;
-  Scale scale_ = Scale::kOne;    // of the sums of the block at hand
-  int attempt_ = 1, tries_ = 1;  // in all, and by this scale
+  Scale scale_ = Scale::kOne;  // of the sums of the block at hand
+  bool is_first_ = true;
 };
 
 }  // namespace core

@@ -85,14 +85,14 @@ struct TakeSums {
     V n, share, minus_share, eps, least_var, hidden, least_sum;
     Bits doubt{};  // not 0 where anything was doubtful
 
-    // From the sum of squares about an estimate, m2 about the mean and 1 / sqrt(var + eps).
-    TENSORNORM_INLINE void take(const V& correction, V& m2, V& root) {
+    // From the sum of squares about an estimate, `moment` about the mean and 1 / sqrt(var + eps).
+    TENSORNORM_INLINE void take(const V& correction, V& moment, V& root) {
       const V excess = n * correction * correction;
-      m2 -= excess;
-      const V var = m2 * share;
+      moment -= excess;
+      const V var = moment * share;
       Bits distant, tiny, wild;  // by the sign; by the sign; by any bit, as inf - inf is NaN
-      copy_bits(V((m2 - excess) + hidden), distant);
-      copy_bits(V((m2 + hidden) * share - least_var), tiny);
+      copy_bits(V((moment - excess) + hidden), distant);
+      copy_bits(V((moment + hidden) * share - least_var), tiny);
       copy_bits(V(var - var), wild);
       doubt |= ((distant | tiny) >> 63) | wild;
       const V sum = var + eps;
