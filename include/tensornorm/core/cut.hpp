@@ -12,9 +12,8 @@ namespace core {
 // where there are too few blocks to share among threads, their lines in parts.
 struct Cut {
   static constexpr Index kBlockCells = 1024;
-  static constexpr Index kFloatAdds = 16;  // rows that a float sum takes; see sums.hpp
-  // Statistics that cells which stay together make, at most: what the stack holds, with 32 of the cells.
-  static constexpr Index most_stats(Index element_bytes) { return element_bytes > 4 ? 48 : 64; }
+  static constexpr Index kFloatAdds = 16;      // rows that a float sum takes; see sums.hpp
+  static constexpr Index kStatsTogether = 64;  // statistics that cells which stay together make, at most, for the stack
   // A block of dense rows stays near the first-level cache, or, where it is to have many, in the second-level one. Rows
   // that lie in pieces have so many elements, 512 KiB of float (measured on Zen 5, which has 1 MiB of second-level
   // cache: four times as many take 1.3 times as long, a quarter as many 1.1 times).

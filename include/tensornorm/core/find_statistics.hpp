@@ -285,7 +285,8 @@ class FindStatistics {
     constexpr int kTries = 3;
     const int tries = is_first_ ? 1 : block.pending[s].tries + 1;
     const double mean = (m.estimate + m.correction) / factor(scale_);
-    const bool overflowed = !(m.m2 < kInfinity), underflowed = m.var() < Trust(scale_, a_.eps).least;
+    const double least = Trust(scale_, a_.eps).least;
+    const bool overflowed = !(m.m2 < kInfinity), underflowed = m.var() < least && m.correction * m.correction < least;
     if (is_far(m) && !underflowed && std::isfinite(mean)) {
       if (tries == kTries) return false;
       block.estimate[s] = static_cast<T>(mean);

@@ -12,7 +12,7 @@ namespace core {
 enum class Scale : unsigned char { kOne, kDown, kUp };
 
 // A statistic that is to be summed again: by which scale, and how often it was by that one; or one that is known.
-struct Pending {
+struct alignas(4) Pending {
   bool is_pending = false;
   Scale scale = Scale::kOne;
   unsigned char tries = 0;

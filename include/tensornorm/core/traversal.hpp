@@ -29,16 +29,16 @@ struct CellPlan {
   bool across;
 
   CellPlan(const Axes& full_plan, const Uses& uses)
-      : CellPlan(uses.affine ? coalesce(full_plan) : without_param(full_plan), Cut::most_stats(uses.element_bytes)) {}
+      : CellPlan(uses.affine ? coalesce(full_plan) : without_param(full_plan)) {}
 
   // The plan with its statistics numbered in the order of x.
   Axes in_order() const { return numbered(plan, select(plan, is_kept)); }
 
  private:
-  CellPlan(const Axes& coalesced, Index most_stats)
-      : cells(refined(coalesced, kShortRun, kFewRows, Cut::kBlockCells, most_stats)),
-        plan(widened(coalesced, cells, (std::min)(kNarrow, most_stats), kWide, kFewRows)),
-        fine(cells | select(plan, is_affine)), across(goes_across()) {}
+  explicit CellPlan(const Axes& coalesced)
+      : cells(refined(coalesced, kShortRun, kFewRows, Cut::kBlockCells, Cut::kStatsTogether)),
+        plan(widened(coalesced, cells, kNarrow, kWide, kFewRows)), fine(cells | select(plan, is_affine)),
+        across(goes_across()) {}
 
   // Whether cells that know their parameter would be many, short or scattered. They are not if there are, from inside:
   // a run of one parameter that fills vectors, reduced axes with parameters, then cells alone.
