@@ -44,7 +44,8 @@ Shape extents_of(const X& x) {
   shape.rank = Traits<X>::rank;
   if constexpr (kIsTensor<X>) {
     for (int d = 0; d < shape.rank; ++d) {
-      shape.extents[static_cast<std::size_t>(d)] = x.dimension(static_cast<unsigned>(d));
+      // A type that every index type holds.
+      shape.extents[static_cast<std::size_t>(d)] = x.dimension(static_cast<unsigned char>(d));
     }
   } else {
     shape.extents[0] = x.rows();
