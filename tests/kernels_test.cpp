@@ -6,11 +6,11 @@
 #include <string>
 #include <vector>
 
-#include "tensornorm/core/arithmetic.hpp"
-#include "tensornorm/core/column.hpp"
-#include "tensornorm/core/estimate.hpp"
-#include "tensornorm/core/map.hpp"
-#include "tensornorm/core/row.hpp"
+#include "tensornorm/core/kernel/arithmetic.hpp"
+#include "tensornorm/core/kernel/column_reduce.hpp"
+#include "tensornorm/core/kernel/map.hpp"
+#include "tensornorm/core/kernel/row_reduce.hpp"
+#include "tensornorm/core/kernel/sample.hpp"
 
 namespace {
 
@@ -93,26 +93,26 @@ TYPED_TEST(Kernels, ReduceLikePlainLoops) {
   }
 }
 
-// The mean of some places of a line: of a column one number each, of a row `width` neighbours or a whole vector.
+// The mean of some points of a line: of a column one number each, of a row `width` neighbours or a whole vector.
 TYPED_TEST(Kernels, EstimatesAreTheMeansOfTheirPlaces) {
   using S = TypeParam;
   using T = ParamOf<S>;
   const double tolerance = std::is_same<S, double>::value ? 1e-13 : 1e-5;
-  Places places;
-  places.count = 3;
+  SamplePoints points;
+  points.count = 3;
   for (const Index n : {Index{1}, Index{7}, Index{16}, Index{100}}) {
     const Index stride = n + kGap;
     const auto x = random_numbers<S>(6 * stride + n, 8);
     std::vector<T> of_columns(static_cast<std::size_t>(n)), of_rows(static_cast<std::size_t>(3));
-    for (int i = 0; i < places.count; ++i) places.offsets[i] = 2 * i * stride;
-    run(SampleColumns<S>{x.data(), n, places, of_columns.data()});
+    for (int i = 0; i < points.count; ++i) points.offsets[i] = 2 * i * stride;
+    dispatch(SampleColumns<S>{x.data(), n, points, of_columns.data()});
     for (Index c = 0; c < n; ++c) {
       double sum = 0;
-      for (int i = 0; i < places.count; ++i) sum += as_double(x[static_cast<std::size_t>(places.offsets[i] + c)]);
-      ASSERT_NEAR(static_cast<double>(of_columns[static_cast<std::size_t>(c)]), sum / places.count, tolerance) << n;
+      for (int i = 0; i < points.count; ++i) sum += as_double(x[static_cast<std::size_t>(points.offsets[i] + c)]);
+      ASSERT_NEAR(static_cast<double>(of_columns[static_cast<std::size_t>(c)]), sum / points.count, tolerance) << n;
     }
     const auto constant = std::vector<S>(static_cast<std::size_t>(6 * stride + n), static_cast<S>(3));
-    run(SampleRows<S>{constant.data(), stride, 3, n, places, of_rows.data()});
+    dispatch(SampleRows<S>{constant.data(), stride, 3, n, points, of_rows.data()});
     for (const T& estimate : of_rows) ASSERT_NEAR(static_cast<double>(estimate), 3, 3 * tolerance) << n;
   }
 }

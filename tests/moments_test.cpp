@@ -1,5 +1,5 @@
 // Moments: right about any estimate, at any offset, merged in any order.
-#include "tensornorm/core/moments.hpp"
+#include "tensornorm/core/kernel/moments.hpp"
 
 #include <gtest/gtest.h>
 

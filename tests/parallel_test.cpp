@@ -1,6 +1,6 @@
 // Sharing work with a pool: every unit runs once, on any pool, from anywhere.
 #define EIGEN_USE_THREADS
-#include "tensornorm/core/parallel.hpp"
+#include "tensornorm/core/thread/runner.hpp"
 
 #include <gtest/gtest.h>
 

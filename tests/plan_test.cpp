@@ -1,5 +1,5 @@
 // The post-conditions of axis.hpp and plan.hpp, for every layer's plan in every layout.
-#include "tensornorm/core/plan.hpp"
+#include "tensornorm/core/plan/axes.hpp"
 
 #include <gtest/gtest.h>
 
@@ -60,19 +60,19 @@ std::vector<Case> layer_plans(const std::vector<Index>& extents) {
     const std::string order = row_major ? " RowMajor" : " ColMajor";
     for (int c = 0; c < rank; ++c) {
       const std::string where = order + " channel axis " + std::to_string(c);
-      cases.push_back({"BatchNorm" + where, make_plan(shape, axis(c), axis(c))});
+      cases.push_back({"BatchNorm" + where, make_axes(shape, axis(c), axis(c))});
       if (c == 0) continue;
-      cases.push_back({"InstanceNorm" + where, make_plan(shape, axis(0) | axis(c), axis(c))});
+      cases.push_back({"InstanceNorm" + where, make_axes(shape, axis(0) | axis(c), axis(c))});
       for (Index groups = 1; groups <= shape.extent(c); ++groups) {
         if (shape.extent(c) % groups != 0) continue;
-        const Axes plan = make_plan(split_axis(shape, c, groups), axis(0) | axis(c), axis(c) | axis(c + 1));
+        const Axes plan = make_axes(split_axis(shape, c, groups), axis(0) | axis(c), axis(c) | axis(c + 1));
         cases.push_back({"GroupNorm " + std::to_string(groups) + where, plan});
       }
     }
     for (int leading = 0; leading < rank; ++leading) {
       const AxisSet kept = axes_below(leading);
       const std::string where = order + " leading " + std::to_string(leading);
-      cases.push_back({"LayerNorm" + where, make_plan(shape, kept, axes_below(rank) & ~kept)});
+      cases.push_back({"LayerNorm" + where, make_axes(shape, kept, axes_below(rank) & ~kept)});
     }
   }
   return cases;
@@ -109,14 +109,14 @@ TEST(Coalesce, LeavesNothingToMergeAndNoExtentOfOne) {
 
 TEST(Coalesce, UsualLayersNeedTwoToFourAxes) {
   const Shape nchw = make_shape({8, 6, 5, 7}, true), nhwc = make_shape({8, 5, 7, 6}, true);
-  EXPECT_EQ(coalesce(make_plan(nchw, axis(1), axis(1))).size(), 3);                      // N | C | HW
-  EXPECT_EQ(coalesce(make_plan(nhwc, axis(3), axis(3))).size(), 2);                      // NHW | C
-  EXPECT_EQ(coalesce(make_plan(nchw, axis(0) | axis(1), axis(1))).size(), 3);            // N | C | HW
-  EXPECT_EQ(without_param(make_plan(nchw, axis(0) | axis(1), axis(1))).size(), 2);       // NC | HW
-  EXPECT_EQ(coalesce(make_plan(nchw, axis(0), axis(1) | axis(2) | axis(3))).size(), 2);  // N | CHW
+  EXPECT_EQ(coalesce(make_axes(nchw, axis(1), axis(1))).size(), 3);                      // N | C | HW
+  EXPECT_EQ(coalesce(make_axes(nhwc, axis(3), axis(3))).size(), 2);                      // NHW | C
+  EXPECT_EQ(coalesce(make_axes(nchw, axis(0) | axis(1), axis(1))).size(), 3);            // N | C | HW
+  EXPECT_EQ(without_param(make_axes(nchw, axis(0) | axis(1), axis(1))).size(), 2);       // NC | HW
+  EXPECT_EQ(coalesce(make_axes(nchw, axis(0), axis(1) | axis(2) | axis(3))).size(), 2);  // N | CHW
   const Shape grouped = split_axis(nchw, 1, 3);
-  EXPECT_EQ(coalesce(make_plan(grouped, axis(0) | axis(1), axis(1) | axis(2))).size(), 4);       // N | G | C/G | HW
-  EXPECT_EQ(without_param(make_plan(grouped, axis(0) | axis(1), axis(1) | axis(2))).size(), 2);  // NG | C/G HW
+  EXPECT_EQ(coalesce(make_axes(grouped, axis(0) | axis(1), axis(1) | axis(2))).size(), 4);       // N | G | C/G | HW
+  EXPECT_EQ(without_param(make_axes(grouped, axis(0) | axis(1), axis(1) | axis(2))).size(), 2);  // NG | C/G HW
 }
 
 TEST(SplitAxis, KeepsEveryOffset) {
@@ -124,7 +124,7 @@ TEST(SplitAxis, KeepsEveryOffset) {
     const Shape shape = make_shape({3, 12, 5}, row_major), split = split_axis(shape, 1, 4);
     EXPECT_EQ(split.rank, 4);
     EXPECT_EQ(split.count(), shape.count());
-    EXPECT_EQ(offsets(make_plan(split, 0, 0)), offsets(make_plan(shape, 0, 0)));
+    EXPECT_EQ(offsets(make_axes(split, 0, 0)), offsets(make_axes(shape, 0, 0)));
   }
 }
 
@@ -149,29 +149,29 @@ TEST(Dual, IsItsOwnInverse) {
   }
 }
 
-// Cells refine statistics: each cell lies in one statistic, and whole statistics lie in each granule of cells.
+// Bins refine statistics: each bin lies in one statistic, and whole statistics lie in each multiple of bins.
 TEST(Refined, NeverDividesAStatisticBetweenGranules) {
   int refined_plans = 0;
   for (const auto& extents : {std::vector<Index>{64, 6, 2, 2}, {2, 40, 6}, {2, 6, 40, 3}, {3, 5, 30, 4}, {40, 4}}) {
     for (const Case& c : layer_plans(extents)) {
       SCOPED_TRACE(c.name);
       const Axes plan = coalesce(c.plan);
-      const AxisSet kept = select(plan, is_kept), cells = refined(plan, 32, 16, 256, 256);
-      EXPECT_EQ(cells & kept, kept);
-      refined_plans += cells != kept ? 1 : 0;
-      const Index together = granule(plan, cells);
+      const AxisSet kept = select(plan, is_kept), bins = rows_to_columns(plan, 32, 16, 256, 256);
+      EXPECT_EQ(bins & kept, kept);
+      refined_plans += bins != kept ? 1 : 0;
+      const Index together = multiple(plan, bins);
       EXPECT_LE(together, 256);
-      Axes both = number_cells(plan, cells);  // stat: the cell; param: the statistic
+      Axes both = number_bins(plan, bins);  // stat: the bin; param: the statistic
       for (int i = 0; i < plan.size(); ++i) both[i].param = plan[i].stat;
       const auto elements = static_cast<std::size_t>(plan.count());
       std::vector<Index> statistic_of(elements, -1), granule_of(elements, -1);
-      for (const auto& [x, cell, stat] : offsets(both)) {
-        auto& known = statistic_of[static_cast<std::size_t>(cell)];
+      for (const auto& [x, bin, stat] : offsets(both)) {
+        auto& known = statistic_of[static_cast<std::size_t>(bin)];
         EXPECT_TRUE(known == -1 || known == stat);
         known = stat;
         auto& owner = granule_of[static_cast<std::size_t>(stat)];
-        EXPECT_TRUE(owner == -1 || owner == cell / together || together == 1);
-        owner = cell / together;
+        EXPECT_TRUE(owner == -1 || owner == bin / together || together == 1);
+        owner = bin / together;
       }
     }
   }
@@ -187,18 +187,18 @@ TEST(Widened, PutsNeighbouringRowsTogether) {
     return plan;
   };
   const Axes plan = rows_of_channels(1000);
-  AxisSet cells = select(plan, is_kept);
-  const Axes wide = widened(plan, cells, 64, 256, 16);
+  AxisSet bins = select(plan, is_kept);
+  const Axes wide = joined_columns(plan, bins, 64, 256, 16);
   ASSERT_EQ(wide.size(), 3);
   EXPECT_EQ(wide[0].extent, 100);
   EXPECT_EQ(wide[1].extent, 10);
   EXPECT_EQ(wide[2].extent, 24);
   EXPECT_EQ(offsets(wide), offsets(plan));
-  EXPECT_EQ(cells, axis(1) | axis(2));
+  EXPECT_EQ(bins, axis(1) | axis(2));
 
   const Axes prime = rows_of_channels(1009);
   AxisSet same = select(prime, is_kept);
-  EXPECT_EQ(offsets(widened(prime, same, 64, 256, 16)), offsets(prime));
+  EXPECT_EQ(offsets(joined_columns(prime, same, 64, 256, 16)), offsets(prime));
   EXPECT_EQ(same, select(prime, is_kept));
 }
 

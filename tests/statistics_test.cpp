@@ -7,7 +7,7 @@
 #include <random>
 #include <vector>
 
-#include "tensornorm/core/statistics.hpp"
+#include "tensornorm/core/kernel/finish_sums.hpp"
 
 namespace {
 
@@ -25,7 +25,7 @@ struct Sums {
   std::vector<double> sum_d, sum_d2, m2;
 
   explicit Sums(Index n) : count(n) {
-    const auto room = static_cast<std::size_t>(n + TakeSums::kMostTogether);
+    const auto room = static_cast<std::size_t>(n + FinishSums::kMostTogether);
     for (std::vector<float>* v : {&estimate, &hi, &lo, &rstd, &scale, &shift}) v->assign(room, -7);
     sum_d.assign(room, -7);
     sum_d2.assign(room, -7);
@@ -47,8 +47,8 @@ struct Sums {
 
   bool take(Index first, Index n, bool centred = true) {
     bool trusted = false;
-    core::run(TakeSums{n, kN, kEps, least_trusted_var<float>(kEps), centred, estimate.data() + first,
-                       sum_d.data() + first, sum_d2.data() + first, m2.data() + first, arrays(first), &trusted});
+    core::dispatch(FinishSums{n, kN, kEps, least_trusted_var<float>(kEps), centred, estimate.data() + first,
+                              sum_d.data() + first, sum_d2.data() + first, m2.data() + first, arrays(first), &trusted});
     return trusted;
   }
 };
@@ -140,8 +140,8 @@ TEST(Statistics, TooSmallAVariance) {
   bool trusted = true;
   sums.sum_d[5] = 0;
   sums.sum_d2[5] = 1e-30;
-  core::run(TakeSums{9, kN, 0, least_trusted_var<float>(0), true, sums.estimate.data(), sums.sum_d.data(),
-                     sums.sum_d2.data(), sums.m2.data(), sums.arrays(0), &trusted});
+  core::dispatch(FinishSums{9, kN, 0, least_trusted_var<float>(0), true, sums.estimate.data(), sums.sum_d.data(),
+                            sums.sum_d2.data(), sums.m2.data(), sums.arrays(0), &trusted});
   EXPECT_FALSE(trusted);
 }
 
@@ -160,7 +160,7 @@ struct Roots {
   bool trusted = false;
 
   Roots(const std::vector<float>& var, double eps) : rstd(var.size() + 1, -7) {
-    core::run(ReciprocalRoots{static_cast<Index>(var.size()), eps, var.data(), rstd.data(), &trusted});
+    core::dispatch(ReciprocalRoots{static_cast<Index>(var.size()), eps, var.data(), rstd.data(), &trusted});
     EXPECT_EQ(rstd.back(), -7);
   }
 };

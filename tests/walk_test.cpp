@@ -1,5 +1,5 @@
-// Every element is visited once, in the tile of its own cell, however the walk is cut.
-#include "tensornorm/core/walk.hpp"
+// Every element is visited once, in the tile of its own bin, however the walk is cut.
+#include "tensornorm/core/plan/walk.hpp"
 
 #include <gtest/gtest.h>
 
@@ -7,7 +7,8 @@
 #include <random>
 #include <vector>
 
-#include "tensornorm/core/traversal.hpp"
+#include "tensornorm/core/kernel/run_values.hpp"
+#include "tensornorm/core/plan/plan.hpp"
 
 namespace {
 
@@ -31,9 +32,9 @@ Axes random_plan(std::mt19937& random) {
   return axes;
 }
 
-// The cell of every element, from the plan's own numbering.
-std::vector<Index> cell_of(const Axes& plan, AxisSet cells) {
-  const Axes numbered = number_cells(plan, cells);
+// The bin of every element, from the plan's own numbering.
+std::vector<Index> cell_of(const Axes& plan, AxisSet bins) {
+  const Axes numbered = number_bins(plan, bins);
   std::vector<Index> result(static_cast<std::size_t>(plan.count()));
   Odometer at(numbered);
   for (Index i = 0; i < plan.count(); ++i, at.next()) result[static_cast<std::size_t>(at.x())] = at.stat();
@@ -58,15 +59,15 @@ TEST(Walk, VisitsEveryElementOnceInItsOwnCell) {
   std::mt19937 random(2);
   for (int trial = 0; trial < 500; ++trial) {
     const Axes plan = coalesce(random_plan(random));
-    const AxisSet cells = select(plan, is_kept);
-    const Walk walk(coalesce(number_cells(plan, cells)));
-    const std::vector<Index> cell = cell_of(plan, cells);
-    std::vector<int> visits(cell.size(), 0);
-    ASSERT_EQ(walk.groups() * walk.cells() * walk.line(), plan.count());
+    const AxisSet bins = select(plan, is_kept);
+    const Walk walk(coalesce(number_bins(plan, bins)));
+    const std::vector<Index> bin = cell_of(plan, bins);
+    std::vector<int> visits(bin.size(), 0);
+    ASSERT_EQ(walk.groups() * walk.bins() * walk.line(), plan.count());
     for (Index group = 0; group < walk.groups(); ++group) {
-      for (Index k = 0; k < walk.cells(); k += 2) {
+      for (Index k = 0; k < walk.bins(); k += 2) {
         for (Index part = 0; part < 3; ++part) {
-          const Index k1 = std::min(k + 2, walk.cells()), line = walk.line();
+          const Index k1 = std::min(k + 2, walk.bins()), line = walk.line();
           walk.visit(group, k, k1, part_begin(line, part, 3), part_begin(line, part + 1, 3), [&](const Tile& tile) {
             ASSERT_EQ(walk.columns() ? tile.cols : tile.rows, k1 - k);
             ASSERT_EQ(walk.columns() ? tile.rows : tile.cols, tile.count);
@@ -74,7 +75,7 @@ TEST(Walk, VisitsEveryElementOnceInItsOwnCell) {
               for (Index c = 0; c < tile.cols; ++c) {
                 const auto at = static_cast<std::size_t>(tile.offset + r * tile.stride + c);
                 ++visits[at];
-                ASSERT_EQ(cell[at], group * walk.cells() + k + (walk.columns() ? c : r));
+                ASSERT_EQ(bin[at], group * walk.bins() + k + (walk.columns() ? c : r));
               }
             }
           });
@@ -89,7 +90,7 @@ TEST(Walk, KnowsWhetherACellIsOneRun) {
   std::mt19937 random(5);
   for (int trial = 0; trial < 200; ++trial) {
     const Axes plan = coalesce(random_plan(random));
-    const Walk walk(coalesce(number_cells(plan, select(plan, is_kept))));
+    const Walk walk(coalesce(number_bins(plan, select(plan, is_kept))));
     int tiles = 0;
     walk.visit(0, 0, 1, 0, walk.line(), [&](const Tile&) { ++tiles; });
     EXPECT_EQ(walk.is_dense(), !walk.columns() && tiles == 1);
@@ -100,12 +101,12 @@ TEST(Walk, KnowsWhereAPositionOfACellLies) {
   std::mt19937 random(3);
   for (int trial = 0; trial < 200; ++trial) {
     const Axes plan = coalesce(random_plan(random));
-    const Walk walk(coalesce(number_cells(plan, select(plan, is_kept))));
+    const Walk walk(coalesce(number_bins(plan, select(plan, is_kept))));
     for (Index group = 0; group < walk.groups(); ++group) {
-      for (Index k = 0; k < walk.cells(); ++k) {
+      for (Index k = 0; k < walk.bins(); ++k) {
         for (Index p = 0; p < walk.line(); ++p) {
           walk.visit(group, k, k + 1, p, p + 1, [&](const Tile& tile) {
-            ASSERT_EQ(walk.cell_offset(group, k) + walk.line_offset(p), tile.offset);
+            ASSERT_EQ(walk.bin_offset(group, k) + walk.line_offset(p), tile.offset);
           });
         }
       }
@@ -113,34 +114,34 @@ TEST(Walk, KnowsWhereAPositionOfACellLies) {
   }
 }
 
-TEST(Traversal, FineCellsKnowTheStatisticAndParameterOfTheirElements) {
+TEST(Plan, FineCellsKnowTheStatisticAndParameterOfTheirElements) {
   std::mt19937 random(3);
-  int across = 0, fine = 0;
+  int params_apart = 0, fine = 0;
   for (int trial = 0; trial < 1000; ++trial) {
     const Axes plan = random_plan(random);
     const Uses uses{sizeof(float), true, false};
-    const CellPlan p(plan, uses);
-    const Traversal t(p, uses);
-    const GradientCells g(p, t, uses);
-    ++(t.across ? across : fine);
+    const Binning p(plan, uses);
+    const Plan t(p, uses);
+    const BackwardPlan g(p, t, uses);
+    ++(t.params_apart ? params_apart : fine);
     std::vector<Index> stat(static_cast<std::size_t>(plan.count())), param(stat.size()), visits(stat.size(), 0);
     Odometer at(plan);
     for (Index i = 0; i < plan.count(); ++i, at.next()) {
       stat[static_cast<std::size_t>(at.x())] = at.stat();
       param[static_cast<std::size_t>(at.x())] = at.param();
     }
-    const std::vector<Index> owner = cell_of(p.plan, p.cells);
-    for (Index group = 0; group < t.fine.groups(); ++group) {
-      for (Index c = 0; c < t.fine.cells(); ++c) {
-        const Odometer cell(g.fine, t.fine_number(group, c));
-        t.fine.visit(group, c, c + 1, 0, t.fine.line(), [&](const Tile& tile) {
+    const std::vector<Index> owner = cell_of(p.axes, p.bins);
+    for (Index group = 0; group < t.map_walk.groups(); ++group) {
+      for (Index c = 0; c < t.map_walk.bins(); ++c) {
+        const Odometer bin(g.map_bins, t.map_bin_number(group, c));
+        t.map_walk.visit(group, c, c + 1, 0, t.map_walk.line(), [&](const Tile& tile) {
           for (Index r = 0; r < tile.rows; ++r) {
             for (Index col = 0; col < tile.cols; ++col) {
               const auto x = static_cast<std::size_t>(tile.offset + r * tile.stride + col);
-              ASSERT_EQ(stat[x], cell.stat());
-              ASSERT_EQ(param[x], cell.param());
-              if (!t.across) {
-                ASSERT_EQ(owner[x], t.cell_number(group, c / t.fineness));
+              ASSERT_EQ(stat[x], bin.stat());
+              ASSERT_EQ(param[x], bin.param());
+              if (!t.params_apart) {
+                ASSERT_EQ(owner[x], t.bin_number(group, c / t.map_bins_per_bin));
               }
               ++visits[x];
             }
@@ -150,72 +151,72 @@ TEST(Traversal, FineCellsKnowTheStatisticAndParameterOfTheirElements) {
     }
     for (const Index n : visits) ASSERT_EQ(n, 1);
   }
-  EXPECT_GT(across, 50);
+  EXPECT_GT(params_apart, 50);
   EXPECT_GT(fine, 50);
 }
 
-// The places where a mean is estimated lie on the first cell's line, in order, and reach into its second half.
-TEST(Traversal, PlacesAreSpreadOverALine) {
+// The points where a mean is estimated lie on the first bin's line, in order, and reach into its second half.
+TEST(Plan, SamplePointsAreSpreadOverALine) {
   std::mt19937 random(4);
   for (int trial = 0; trial < 500; ++trial) {
     const Uses uses{sizeof(float), true, false};
-    const Traversal t(CellPlan(random_plan(random), uses), uses);
+    const Plan t(Binning(random_plan(random), uses), uses);
     const Index line = t.walk.line();
     std::vector<Index> offsets;
     for (Index p = 0; p < line; ++p) offsets.push_back(t.walk.line_offset(p));
     Index last = -1;
-    ASSERT_GE(t.places.count, 1);
-    for (int i = 0; i < t.places.count; ++i) {
-      const auto at = std::find(offsets.begin(), offsets.end(), t.places.offsets[i]);
-      ASSERT_NE(at, offsets.end()) << "place " << i << " of a line of " << line;
+    ASSERT_GE(t.samples.count, 1);
+    for (int i = 0; i < t.samples.count; ++i) {
+      const auto at = std::find(offsets.begin(), offsets.end(), t.samples.offsets[i]);
+      ASSERT_NE(at, offsets.end()) << "point " << i << " of a line of " << line;
       ASSERT_GE(at - offsets.begin(), last);
       last = at - offsets.begin();
     }
-    if (t.walk.columns() && t.places.count > 1) {
+    if (t.walk.columns() && t.samples.count > 1) {
       ASSERT_GE(2 * (last + 1), line);
     }
   }
 }
 
-// Rows of channels, `granule` of them to a statistic: what many threads share are pieces of the same blocks and parts,
+// Rows of channels, `multiple` of them to a statistic: what many threads share are pieces of the same blocks and parts,
 // each as wide as a vector wherever its block is.
-TEST(Cut, ManyThreadsSharePiecesOfColumns) {
+TEST(Partition, ManyThreadsSharePiecesOfColumns) {
   for (const Index rows : {1, 100, 7000}) {
     for (const Index channels : {1, 15, 17, 64, 320, 1028, 1156, 4100, 20000}) {
-      for (const Index granule : {1, 10}) {
-        if (channels % granule != 0) continue;
+      for (const Index multiple : {1, 10}) {
+        if (channels % multiple != 0) continue;
         Axes axes;
         axes.push_back({rows, channels, 0, 0});
         axes.push_back({channels, 1, 1, 0});
         const Walk walk(axes);
-        const Cut alone(walk, granule, 4, false);
+        const Partition alone(walk, multiple, 4, false);
         for (const Index threads : {1, 2, 3, 16, 64}) {
-          Cut cut = alone;
-          cut.share_among(walk, granule, threads);
-          ASSERT_EQ(cut.parts, alone.parts);
-          ASSERT_EQ(cut.block_cells, alone.block_cells);
+          Partition partition = alone;
+          partition.share_among(walk, multiple, threads);
+          ASSERT_EQ(partition.parts, alone.parts);
+          ASSERT_EQ(partition.block_bins, alone.block_bins);
           Index next = 0;
-          for (Index b = 0; b < cut.blocks; ++b) {
-            const CellRange block = cut.block(b);
-            for (Index i = 0, n = cut.parts > 1 ? cut.pieces : 1; i < n; ++i) {
-              const CellRange piece = n == 1 ? block : cut.piece(block, i);
+          for (Index b = 0; b < partition.blocks; ++b) {
+            const BinRange block = partition.block(b);
+            for (Index i = 0, n = partition.parts > 1 ? partition.pieces : 1; i < n; ++i) {
+              const BinRange piece = n == 1 ? block : partition.piece(block, i);
               if (piece.size() == 0) continue;
               ASSERT_EQ(piece.k0, next);
               next = piece.k1;
-              const Index from = piece.k0 / alone.block_cells * alone.block_cells;
-              const Index to = (std::min)(from + alone.block_cells, channels);
+              const Index from = piece.k0 / alone.block_bins * alone.block_bins;
+              const Index to = (std::min)(from + alone.block_bins, channels);
               ASSERT_LE(piece.k1, to);
-              ASSERT_GE(piece.size(), (std::min)(to - from, Cut::kLineCells))
-                  << rows << " rows of " << channels << ", granule " << granule << ", threads " << threads << ", from "
-                  << piece.k0;
-              ASSERT_TRUE(cut.parts > 1 || piece.k0 % granule == 0);
+              ASSERT_GE(piece.size(), (std::min)(to - from, Partition::kLineBins))
+                  << rows << " rows of " << channels << ", multiple " << multiple << ", threads " << threads
+                  << ", from " << piece.k0;
+              ASSERT_TRUE(partition.parts > 1 || piece.k0 % multiple == 0);
             }
           }
           ASSERT_EQ(next, channels);
           const bool is_large = rows == 7000 && channels >= 1028;
           if (is_large && threads <= 16) {
-            ASSERT_GE(cut.parts > 1 ? cut.parts * cut.pieces : cut.blocks, threads);
-            ASSERT_GE(cut.map_parts > 1 ? cut.map_parts : cut.blocks, threads);
+            ASSERT_GE(partition.parts > 1 ? partition.parts * partition.pieces : partition.blocks, threads);
+            ASSERT_GE(partition.map_parts > 1 ? partition.map_parts : partition.blocks, threads);
           }
         }
       }
@@ -223,21 +224,21 @@ TEST(Cut, ManyThreadsSharePiecesOfColumns) {
   }
 }
 
-// Whole granules, at most as many cells as wanted, and none narrower than a vector unless the block is.
-TEST(Cut, PortionsOfABlock) {
-  for (const Index granule : {1, 3, 10, 16, 49, 165}) {
-    for (Index granules = 1; granules * granule < 1100; granules += 1 + granules / 7) {
-      const CellRange block{2, 7 * granule, (7 + granules) * granule};
+// Whole multiples, at most as many bins as wanted, and none narrower than a vector unless the block is.
+TEST(Partition, PortionsOfABlock) {
+  for (const Index multiple : {1, 3, 10, 16, 49, 165}) {
+    for (Index multiples = 1; multiples * multiple < 1100; multiples += 1 + multiples / 7) {
+      const BinRange block{2, 7 * multiple, (7 + multiples) * multiple};
       for (const Index most : {32, 48, 128, 2000}) {
-        const Index at_most = (std::max)(most, Cut::least_portion(granule));
-        const Index n = Cut::portions(block.size(), granule, at_most);
+        const Index at_most = (std::max)(most, Partition::least_portion(multiple));
+        const Index n = Partition::portions(block.size(), multiple, at_most);
         Index k = block.k0;
         for (Index i = 0; i < n; ++i) {
-          const CellRange portion = Cut::portion(block, granule, i, n);
+          const BinRange portion = Partition::portion(block, multiple, i, n);
           ASSERT_EQ(portion.k0, k);
-          ASSERT_EQ(portion.size() % granule, 0);
+          ASSERT_EQ(portion.size() % multiple, 0);
           ASSERT_GE(portion.size(), (std::min)(block.size(), Index{16}));
-          ASSERT_LE(portion.size(), at_most) << granule << " x " << granules << ", " << most;
+          ASSERT_LE(portion.size(), at_most) << multiple << " x " << multiples << ", " << most;
           k = portion.k1;
         }
         ASSERT_EQ(k, block.k1);
@@ -261,7 +262,7 @@ TEST(Chunks, CoverARangeAndAreNotNarrow) {
   }
 }
 
-// Sums by statistic have the same bits, whatever pieces the cells come in.
+// Sums by statistic have the same bits, whatever pieces the bins come in.
 TEST(Fold, AnyPieces) {
   std::mt19937 random(5);
   std::normal_distribution<double> normal;
@@ -271,7 +272,7 @@ TEST(Fold, AnyPieces) {
     a.push_back({21, 1, 0, 0});
     return a;
   }()};
-  const Axes by_cell{[] {
+  const Axes by_bin{[] {
     Axes a;
     a.push_back({7, 15, 0, 0});
     a.push_back({15, 1, 1, 0});
@@ -279,15 +280,15 @@ TEST(Fold, AnyPieces) {
   }()};
   std::vector<double> values(105);
   for (double& v : values) v = normal(random);
-  for (const Axes& cells : {by_run, by_cell}) {
+  for (const Axes& bins : {by_run, by_bin}) {
     std::vector<double> whole(15, 0.0);
-    Fold(cells, 0, whole.data()).add(0, 105, values.data());
+    Fold(bins, 0, whole.data()).add(0, 105, values.data());
     for (const Index piece : {4, 8, 16, 20}) {
       std::vector<double> sums(15, 0.0);
-      Fold fold(cells, 0, sums.data());
+      Fold fold(bins, 0, sums.data());
       for (Index k = 0, n = 0; k < 105; k += n) {
         // Up to the end of a run at most, where each is one statistic's.
-        n = (std::min)(piece, cells.back().stat == 0 ? 21 - k % 21 : 105 - k);
+        n = (std::min)(piece, bins.back().stat == 0 ? 21 - k % 21 : 105 - k);
         fold.add(k, n, values.data() + k);
       }
       EXPECT_EQ(sums, whole) << piece;
@@ -295,7 +296,7 @@ TEST(Fold, AnyPieces) {
   }
 }
 
-TEST(Cut, PartsCoverTheLine) {
+TEST(Partition, PartsCoverTheLine) {
   for (const Index count : {0, 1, 5, 16, 17, 1000}) {
     for (const Index parts : {1, 2, 7, 16}) {
       EXPECT_EQ(part_begin(count, 0, parts), 0);

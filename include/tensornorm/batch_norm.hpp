@@ -39,7 +39,7 @@ class BatchNorm : public RunningLayer<BatchNorm<Scalar>, Scalar> {
   const BatchNormOptions& options() const { return options_; }
 
  private:
-  core::Axes plan(const core::Shape& x) const { return this->channel_plan(x, options_.channel_axis); }
+  core::Axes axes(const core::Shape& x) const { return this->channel_axes(x, options_.channel_axis); }
 
   void check_statistics(const core::Shape& x) const { core::check_batch(x, this->channels()); }
 

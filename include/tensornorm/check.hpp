@@ -6,7 +6,7 @@
 #include <stdexcept>
 
 #include "tensornorm/core/exceptions.hpp"
-#include "tensornorm/core/plan.hpp"
+#include "tensornorm/core/plan/axes.hpp"
 
 namespace tensornorm {
 namespace core {

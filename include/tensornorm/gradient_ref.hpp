@@ -4,7 +4,7 @@
 #include <iterator>
 
 #include "tensornorm/checked_call.hpp"
-#include "tensornorm/core/gradient.hpp"
+#include "tensornorm/core/clip/gradient.hpp"
 
 namespace tensornorm {
 

@@ -45,10 +45,10 @@ class GroupNorm : public CentredLayer<GroupNorm<Scalar>, Scalar> {
     return options.affine ? channels : 0;
   }
 
-  core::Axes plan(const core::Shape& x) const {
+  core::Axes axes(const core::Shape& x) const {
     const int c = core::channel_axis(x, options_.channel_axis, channels_, 1);
     const core::AxisSet group = core::axis(c), within_group = core::axis(c + 1);
-    return core::make_plan(core::split_axis(x, c, groups_), core::axis(0) | group, group | within_group);
+    return core::make_axes(core::split_axis(x, c, groups_), core::axis(0) | group, group | within_group);
   }
 
   Index groups_, channels_;

@@ -39,14 +39,14 @@ class InstanceNorm : public RunningLayer<InstanceNorm<Scalar>, Scalar> {
   const InstanceNormOptions& options() const { return options_; }
 
  private:
-  core::Axes plan(const core::Shape& x) const {
+  core::Axes axes(const core::Shape& x) const {
     const int c = core::channel_axis(x, options_.channel_axis, this->channels(), 1);
-    return core::make_plan(x, core::axis(0) | core::axis(c), core::axis(c));
+    return core::make_axes(x, core::axis(0) | core::axis(c), core::axis(c));
   }
 
-  core::Axes frozen_plan(const core::Shape& x) const {
+  core::Axes frozen_axes(const core::Shape& x) const {
     core::channel_axis(x, options_.channel_axis, this->channels(), 1);
-    return this->channel_plan(x, options_.channel_axis);
+    return this->channel_axes(x, options_.channel_axis);
   }
 
   void check_statistics(const core::Shape& x) const {

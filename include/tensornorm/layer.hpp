@@ -5,8 +5,8 @@
 #include <optional>
 #include <vector>
 
-#include "tensornorm/core/plan_cache.hpp"
-#include "tensornorm/core/running.hpp"
+#include "tensornorm/core/pass/running.hpp"
+#include "tensornorm/core/plan/plan_cache.hpp"
 #include "tensornorm/passes.hpp"
 #include "tensornorm/protocol.hpp"
 
@@ -16,9 +16,9 @@ namespace tensornorm {
 // xhat * mean(g * xhat)), dgamma = sum(dy * xhat), dbeta = sum(dy); with running statistics, dx = dy * gamma * rstd.
 //
 // Derived provides
-//   Axes plan(const Shape& x) const              its axes for x; throws when x has not the shape it takes
+//   Axes axes(const Shape& x) const              its axes for x; throws when x has not the shape it takes
 // and may provide
-//   Axes frozen_plan(const Shape& x) const       its axes with running statistics
+//   Axes frozen_axes(const Shape& x) const       its axes with running statistics
 //   void check_statistics(const Shape& x) const  throws when x has too little data for statistics
 template <class Derived, class Scalar>
 class Layer : public Protocol<Derived, Scalar> {
@@ -53,7 +53,7 @@ class Layer : public Protocol<Derived, Scalar> {
   }
 
   // What Derived may hide: the axes with running statistics, and how much data statistics need.
-  Axes frozen_plan(const Shape& x) const { return derived().plan(x); }
+  Axes frozen_axes(const Shape& x) const { return derived().axes(x); }
   void check_statistics(const Shape&) const {}
 
   Array mean_, rstd_;
@@ -74,21 +74,21 @@ class Layer : public Protocol<Derived, Scalar> {
   void run_backward(const Device& device, const X& x, const DY& dy, DX& dx);
 
   // What these are made of, whatever the tensors' types.
-  using Traversal = core::Traversal;
+  using Plan = core::Plan;
   using PlanKey = core::PlanKey;
   bool keep_plan(const PlanKey& key);
   core::Uses uses(const PlanKey& key) const { return {sizeof(Scalar), gamma_size_ > 0, !key.batch}; }
   void check_parameters() const;
-  Axes checked_plan(const PlanKey& key) const;
+  Axes checked_axes(const PlanKey& key) const;
   void forward_dense(const core::Runner& runner, const Scalar* x, Scalar* y, bool batch);
-  template <class Run>
-  void infer_dense(Run& runner, const Traversal& traversal, const Scalar* x, Scalar* y, bool batch) const;
-  Traversal traversal_of(const PlanKey& key) const;
-  template <class Run>
-  void infer_newly(Run& runner, const PlanKey& key, const Scalar* x, Scalar* y) const;
+  template <class AnyRunner>
+  void infer_dense(AnyRunner& runner, const Plan& plan, const Scalar* x, Scalar* y, bool batch) const;
+  Plan plan_of(const PlanKey& key) const;
+  template <class AnyRunner>
+  void infer_newly(AnyRunner& runner, const PlanKey& key, const Scalar* x, Scalar* y) const;
   core::BackwardPass<Scalar> backward_pass(const core::BackwardArguments<Scalar>& arguments) {
-    const auto& cells = plan_.gradient(uses({pass_.shape, pass_.batch}), core::BackwardPass<Scalar>::complete);
-    return {arguments, plan_.traversal(), cells};
+    const auto& bins = plan_.gradient(uses({pass_.shape, pass_.batch}), core::BackwardPass<Scalar>::complete);
+    return {arguments, plan_.plan(), bins};
   }
   void backward_dense(const core::Runner& runner, const core::BackwardArguments<Scalar>& arguments);
   void grow_workspace(Index doubles) {
@@ -101,7 +101,7 @@ class Layer : public Protocol<Derived, Scalar> {
   Array lo_;                // what rounding lost of mean_
   std::vector<double> m2_;  // sums of squared deviations, of the last forward that tracks
   std::vector<double> workspace_;
-  core::TrainPlan plan_;
+  core::KeptPlan plan_;
   core::InferPlans infer_plans_;
 };
 
@@ -114,20 +114,20 @@ void Layer<Derived, Scalar>::check_parameters() const {
 
 // The layer's axes for x; throws when x has not the shape it takes, or too little data.
 template <class Derived, class Scalar>
-core::Axes Layer<Derived, Scalar>::checked_plan(const PlanKey& key) const {
-  const Axes plan = key.batch ? derived().plan(key.shape) : derived().frozen_plan(key.shape);
+core::Axes Layer<Derived, Scalar>::checked_axes(const PlanKey& key) const {
+  const Axes axes = key.batch ? derived().axes(key.shape) : derived().frozen_axes(key.shape);
   check_parameters();
   if (key.batch && key.shape.count() > 0) derived().check_statistics(key.shape);
-  return plan;
+  return axes;
 }
 
 // Makes plan_ that of x; false for an empty x.
 template <class Derived, class Scalar>
 bool Layer<Derived, Scalar>::keep_plan(const PlanKey& key) {
   if (plan_.is_of(key)) return check_parameters(), true;
-  const Axes plan = checked_plan(key);
+  const Axes axes = checked_axes(key);
   if (key.shape.count() == 0) return false;
-  plan_.set(key, plan, uses(key), core::Forward<Scalar>::complete);
+  plan_.set(key, axes, uses(key), core::Forward<Scalar>::complete);
   return true;
 }
 
@@ -172,8 +172,8 @@ void Layer<Derived, Scalar>::run_forward(const Device& device, const X& x, Y& y)
   // Everything that can fail comes before anything that changes, and y may be x.
   const std::uint64_t fingerprint = core::fingerprint(in.data(), in.shape().count());
   const auto runner = core::runner_on(device, in.shape().count());
-  const Index stats = has_data ? plan_.traversal().statistics.count() : 0;
-  if (has_data) grow_workspace(core::Forward<Scalar>::workspace_size(plan_.traversal(), runner.threads()));
+  const Index stats = has_data ? plan_.plan().statistics.count() : 0;
+  if (has_data) grow_workspace(core::Forward<Scalar>::workspace_size(plan_.plan(), runner.threads()));
   if (training_ && running_.tracked()) m2_.resize(static_cast<std::size_t>(stats));
   Array mean, lo, rstd;  // the old ones live until the end, as x may be a view of them
   const bool resizes = mean_.size() != stats;
@@ -195,8 +195,8 @@ void Layer<Derived, Scalar>::forward_dense(const core::Runner& runner, const Sca
   const bool tracks = training_ && running_.tracked();
   auto pass = arguments(x, y, batch);
   pass.saved = {mean_.data(), lo_.data(), rstd_.data(), tracks ? m2_.data() : nullptr};
-  core::Forward<Scalar>(pass, plan_.traversal()).run(runner, workspace_.data());
-  if (tracks) running_.update({plan_.traversal().stat_size, mean_.size(), mean_.data(), lo_.data(), m2_.data()});
+  core::Forward<Scalar>(pass, plan_.plan()).run(runner, workspace_.data());
+  if (tracks) running_.update({plan_.plan().stat_size, mean_.size(), mean_.data(), lo_.data(), m2_.data()});
 }
 
 template <class Derived, class Scalar>
@@ -204,8 +204,8 @@ template <class Device, class X, class Y>
 void Layer<Derived, Scalar>::run_infer(const Device& device, const X& x, Y& y) const {
   const core::Input<X> in(x);
   const PlanKey key{in.shape(), !running_.tracked()};
-  const Traversal* const known = infer_plans_.find(key);
-  known != nullptr ? check_parameters() : void(checked_plan(key));
+  const Plan* const known = infer_plans_.find(key);
+  known != nullptr ? check_parameters() : void(checked_axes(key));
   core::Output<Y> out(y, "y", in.shape());
   out.check_overlap(in.data(), "y", "x");
   Scalar* const y_data = out.prepare();
@@ -216,28 +216,28 @@ void Layer<Derived, Scalar>::run_infer(const Device& device, const X& x, Y& y) c
 }
 
 template <class Derived, class Scalar>
-template <class Run>
-void Layer<Derived, Scalar>::infer_dense(Run& runner, const Traversal& traversal, const Scalar* x, Scalar* y,
+template <class AnyRunner>
+void Layer<Derived, Scalar>::infer_dense(AnyRunner& runner, const Plan& plan, const Scalar* x, Scalar* y,
                                          bool batch) const {
-  double* const memory = runner.memory(core::Forward<Scalar>::workspace_size(traversal, runner.threads()));
-  core::Forward<Scalar>(arguments(x, y, batch), traversal).run(runner, memory);
+  double* const memory = runner.memory(core::Forward<Scalar>::workspace_size(plan, runner.threads()));
+  core::Forward<Scalar>(arguments(x, y, batch), plan).run(runner, memory);
 }
 
-// In a frame of its own: the axes and the CellPlan are gone from the stack when the pass begins.
+// In a frame of its own: the axes and the Binning are gone from the stack when the pass begins.
 template <class Derived, class Scalar>
-__attribute__((noinline)) core::Traversal Layer<Derived, Scalar>::traversal_of(const PlanKey& key) const {
-  Traversal traversal(core::CellPlan(checked_plan(key), uses(key)), uses(key));
-  core::Forward<Scalar>::complete(traversal);
-  return traversal;
+__attribute__((noinline)) core::Plan Layer<Derived, Scalar>::plan_of(const PlanKey& key) const {
+  Plan plan(core::Binning(checked_axes(key), uses(key)), uses(key));
+  core::Forward<Scalar>::complete(plan);
+  return plan;
 }
 
 // A shape that infer_plans_ does not hold.
 template <class Derived, class Scalar>
-template <class Run>
-void Layer<Derived, Scalar>::infer_newly(Run& runner, const PlanKey& key, const Scalar* x, Scalar* y) const {
-  const Traversal traversal = traversal_of(key);
-  infer_plans_.offer(key, traversal);
-  infer_dense(runner, traversal, x, y, key.batch);
+template <class AnyRunner>
+void Layer<Derived, Scalar>::infer_newly(AnyRunner& runner, const PlanKey& key, const Scalar* x, Scalar* y) const {
+  const Plan plan = plan_of(key);
+  infer_plans_.offer(key, plan);
+  infer_dense(runner, plan, x, y, key.batch);
 }
 
 template <class Derived, class Scalar>

@@ -40,7 +40,7 @@ class LayerNorm : public CentredLayer<LayerNorm<Scalar>, Scalar> {
   LayerNorm(core::TrailingAxes axes, const LayerNormOptions& options)
       : Base(options.eps, options.affine ? axes.count() : 0, options.bias), axes_(std::move(axes)), options_(options) {}
 
-  core::Axes plan(const core::Shape& x) const { return axes_.plan(x); }
+  core::Axes axes(const core::Shape& x) const { return axes_.axes(x); }
 
   core::TrailingAxes axes_;
   LayerNormOptions options_;

@@ -6,8 +6,8 @@
 
 #include "tensornorm/requirements.hpp"
 
-#include "tensornorm/core/backward_across.hpp"
-#include "tensornorm/core/forward.hpp"
+#include "tensornorm/core/pass/backward_apart.hpp"
+#include "tensornorm/core/pass/forward.hpp"
 
 // NOLINTBEGIN(bugprone-macro-parentheses): `declaration` is keywords
 #define TENSORNORM_PASSES_OF(Scalar, declaration)                \

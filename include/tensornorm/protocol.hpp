@@ -6,7 +6,7 @@
 #include <cstring>
 
 #include "tensornorm/checked_call.hpp"
-#include "tensornorm/core/packet.hpp"
+#include "tensornorm/core/kernel/packet.hpp"
 
 namespace tensornorm {
 namespace core {

@@ -39,7 +39,7 @@ class RMSNorm : public Layer<RMSNorm<Scalar>, Scalar> {
   RMSNorm(core::TrailingAxes axes, const RMSNormOptions& options)
       : Base(options.eps, false, options.affine ? axes.count() : 0, 0), axes_(std::move(axes)), options_(options) {}
 
-  core::Axes plan(const core::Shape& x) const { return axes_.plan(x); }
+  core::Axes axes(const core::Shape& x) const { return axes_.axes(x); }
 
   core::TrailingAxes axes_;
   RMSNormOptions options_;

@@ -28,9 +28,9 @@ class RunningLayer : public CentredLayer<Derived, Scalar> {
     if (options.track_running_stats) this->track(channels, options.momentum, options.unbiased_running_var);
   }
 
-  core::Axes channel_plan(const core::Shape& x, Index wanted) const {
+  core::Axes channel_axes(const core::Shape& x, Index wanted) const {
     const int c = core::channel_axis(x, wanted, channels_, 0);
-    return core::make_plan(x, core::axis(c), core::axis(c));
+    return core::make_axes(x, core::axis(c), core::axis(c));
   }
 
  private:

@@ -33,12 +33,12 @@ class TrailingAxes {
 
   // Statistics along the leading axes, parameters along the trailing ones.
   // @throws std::invalid_argument when x does not end in the layer's extents
-  Axes plan(const Shape& x) const {
+  Axes axes(const Shape& x) const {
     const int trailing = static_cast<int>(extents_.size()), leading = x.rank - trailing;
     bool fits = leading >= 0;
     for (int d = 0; fits && d < trailing; ++d) fits = x.extent(leading + d) == extents_[static_cast<std::size_t>(d)];
     if (!fits) refuse(x);
-    return make_plan(x, axes_below(leading), axes_below(x.rank) & ~axes_below(leading));
+    return make_axes(x, axes_below(leading), axes_below(x.rank) & ~axes_below(leading));
   }
 
   friend std::ostream& operator<<(std::ostream& out, const TrailingAxes& axes) {

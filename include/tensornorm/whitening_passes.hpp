@@ -3,8 +3,8 @@
 
 #include "tensornorm/requirements.hpp"
 
-#include "tensornorm/core/running_whitening.hpp"
-#include "tensornorm/core/whiten.hpp"
+#include "tensornorm/core/whitening/running_whitening.hpp"
+#include "tensornorm/core/whitening/whiten.hpp"
 
 // NOLINTBEGIN(bugprone-macro-parentheses): `declaration` is keywords
 #define TENSORNORM_WHITENING_PASSES(declaration)                                                                       \

@@ -3,19 +3,19 @@
 
 #include <cstdint>
 
-#include "tensornorm/core/axis.hpp"
+#include "tensornorm/core/plan/axis.hpp"
 
 namespace tensornorm {
 namespace core {
 
-constexpr Index kLine = 64;  // bytes of a cache line
+constexpr Index kCacheLine = 64;  // bytes of a cache line
 
 // Hands out arrays from a piece of memory, one after the other. A copy of an arena hands out the same memory again.
 class Arena {
  public:
   Arena() = default;
   explicit Arena(void* memory) : next_(static_cast<unsigned char*>(memory)) {
-    next_ += (kLine - static_cast<Index>(reinterpret_cast<std::uintptr_t>(next_) % kLine)) % kLine;
+    next_ += (kCacheLine - static_cast<Index>(reinterpret_cast<std::uintptr_t>(next_) % kCacheLine)) % kCacheLine;
   }
 
   // Bytes of an array, which begins with a line and has room for whole vectors. A long one has some lines more, so that
@@ -24,11 +24,11 @@ class Arena {
   template <class T>
   static constexpr Index bytes(Index n) {
     const Index size = (n + kTogether - 1) / kTogether * kTogether * static_cast<Index>(sizeof(T));
-    return size < kLong ? size : size + (size < kPage ? 1 : 7) * kLine;
+    return size < kLong ? size : size + (size < kPage ? 1 : 7) * kCacheLine;
   }
 
   // Doubles that hold arrays of so many bytes in all, wherever they begin.
-  static constexpr Index doubles(Index bytes) { return (bytes + 2 * kLine) / static_cast<Index>(sizeof(double)); }
+  static constexpr Index doubles(Index bytes) { return (bytes + 2 * kCacheLine) / static_cast<Index>(sizeof(double)); }
 
   template <class T>
   T* take(Index n) {
@@ -52,7 +52,7 @@ constexpr Index kLocalBytes = 6656;
 
 // Memory on the stack, not yet aligned.
 struct LocalMemory {
-  unsigned char bytes[kLocalBytes + kLine];
+  unsigned char bytes[kLocalBytes + kCacheLine];
 };
 
 }  // namespace core

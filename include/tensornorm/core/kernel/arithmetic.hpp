@@ -1,0 +1,294 @@
+// The arithmetic of every pass, one functor each. A functor sees vectors only; the loop shapes (row.hpp, column.hpp,
+// map.hpp) own the loops, and an operand is a value for a whole row or lanes along it.
+//
+// hi + lo is the mean: hi rounded to the tensor's precision, lo what the rounding lost. x - hi is exact where it
+// matters and lo is so small that folding it into a constant cancels nothing, so no digit of x is lost at any offset.
+// It is written hi - x, which takes x straight from memory; the sign goes into the factor that follows.
+#pragma once
+
+#include "tensornorm/core/kernel/operand.hpp"
+
+namespace tensornorm {
+namespace core {
+
+// ---- reductions hand out p and q: the loop sums p and p * q
+
+// p = q = estimate - x: the sums of a mean and a variance about an estimate of the mean.
+template <class S, class Estimate>
+struct Deviations {
+  using Scalar = S;
+  Rows<S> x;
+  Estimate estimate;
+
+  TENSORNORM_INLINE void prefetch(Index r, Index j) const { x.prefetch(r, j); }
+
+  template <class V>
+  struct Row {
+    RowOf<Rows<S>, V> x;
+    RowOf<Estimate, V> estimate;
+  };
+  template <class Isa, class V>
+  TENSORNORM_INLINE void begin(Index r, Row<V>& row) const {
+    x.template begin<Isa>(r, row.x);
+    estimate.template begin<Isa>(r, row.estimate);
+  }
+  template <class V, class At>
+  TENSORNORM_INLINE void factors(const Row<V>& row, const At& at, V& p, V& q) const {
+    V e;
+    row.x.get(at, p);
+    row.estimate.get(at, e);
+    p = e - p;
+    q = p;
+  }
+};
+
+// The same, scaled by powers of two that keep squares within T: down before the difference is taken, which then does
+// not overflow, or up after it.
+template <class S, class Estimate>
+struct ScaledDeviations {
+  using Scalar = S;
+  Deviations<S, Estimate> plain;
+  PerRowOrAll<ParamOf<S>> down, up;
+
+  TENSORNORM_INLINE void prefetch(Index r, Index j) const { plain.prefetch(r, j); }
+
+  template <class V>
+  struct Row {
+    RowOf<Deviations<S, Estimate>, V> plain;
+    RowOf<PerRowOrAll<ParamOf<S>>, V> down, up;
+  };
+  template <class Isa, class V>
+  TENSORNORM_INLINE void begin(Index r, Row<V>& row) const {
+    plain.template begin<Isa>(r, row.plain);
+    down.template begin<Isa>(r, row.down);
+    up.template begin<Isa>(r, row.up);
+  }
+  template <class V, class At>
+  TENSORNORM_INLINE void factors(const Row<V>& row, const At& at, V& p, V& q) const {
+    V e, before, after;
+    row.plain.x.get(at, p);
+    row.plain.estimate.get(at, e);
+    row.down.get(at, before);
+    row.up.get(at, after);
+    p = (e * before - p * before) * after;
+    q = p;
+  }
+};
+
+// (hi - x) * scale + shift: xhat with scale = -rstd and shift = -lo * rstd; y, where gamma and beta are folded in.
+template <class S, class Stat>
+struct Xhat {
+  Rows<S> x;
+  Stat hi, scale, shift;
+
+  template <class V>
+  struct Row {
+    RowOf<Rows<S>, V> x;
+    RowOf<Stat, V> hi, scale, shift;
+  };
+  template <class Isa, class V>
+  TENSORNORM_INLINE void begin(Index r, Row<V>& row) const {
+    x.template begin<Isa>(r, row.x);
+    hi.template begin<Isa>(r, row.hi);
+    scale.template begin<Isa>(r, row.scale);
+    shift.template begin<Isa>(r, row.shift);
+  }
+  template <class V, class At>
+  TENSORNORM_INLINE void value(const Row<V>& row, const At& at, V& xhat) const {
+    V mean, a, b;
+    row.x.get(at, xhat);
+    row.hi.get(at, mean);
+    row.scale.get(at, a);
+    row.shift.get(at, b);
+    xhat = (mean - xhat) * a + b;
+  }
+};
+
+// p = dy * gamma, q = xhat: the sums of dx, and without gamma those of dbeta and dgamma.
+template <class S, class Stat, class Param>
+struct Gradients {
+  using Scalar = S;
+  Xhat<S, Stat> xhat;
+  Rows<S> dy;
+  Param gamma;
+
+  TENSORNORM_INLINE void prefetch(Index r, Index j) const {
+    xhat.x.prefetch(r, j);
+    dy.prefetch(r, j);
+  }
+
+  template <class V>
+  struct Row {
+    RowOf<Xhat<S, Stat>, V> xhat;
+    RowOf<Rows<S>, V> dy;
+    RowOf<Param, V> gamma;
+  };
+  template <class Isa, class V>
+  TENSORNORM_INLINE void begin(Index r, Row<V>& row) const {
+    xhat.template begin<Isa>(r, row.xhat);
+    dy.template begin<Isa>(r, row.dy);
+    gamma.template begin<Isa>(r, row.gamma);
+  }
+  template <class V, class At>
+  TENSORNORM_INLINE void factors(const Row<V>& row, const At& at, V& p, V& q) const {
+    V g;
+    xhat.value(row.xhat, at, q);
+    row.dy.get(at, p);
+    row.gamma.get(at, g);
+    p *= g;
+  }
+};
+
+// x and one operand.
+template <class S, class Operand>
+struct WithOperand {
+  using Scalar = S;
+  Rows<S> x;
+  Operand operand;
+
+  TENSORNORM_INLINE void prefetch(Index r, Index j) const { x.prefetch(r, j); }
+
+  template <class V>
+  struct Row {
+    RowOf<Rows<S>, V> x;
+    RowOf<Operand, V> operand;
+  };
+  template <class Isa, class V>
+  TENSORNORM_INLINE void begin(Index r, Row<V>& row) const {
+    x.template begin<Isa>(r, row.x);
+    operand.template begin<Isa>(r, row.operand);
+  }
+};
+
+// p = q = |x| * factor: the sums of a 1-norm and a 2-norm.
+template <class S, class Factor>
+struct Magnitudes : WithOperand<S, Factor> {
+  template <class V>
+  using Row = typename WithOperand<S, Factor>::template Row<V>;
+
+  template <class V, class At>
+  TENSORNORM_INLINE void factors(const Row<V>& row, const At& at, V& p, V& q) const {
+    using T = ParamOf<S>;
+    constexpr int lanes = sizeof(V) / sizeof(T);
+    Vec<typename LaneMasks<T, lanes>::Int, lanes> bits;
+    row.x.get(at, p);
+    magnitude_bits<T, lanes>(p, bits);
+    copy_bits(bits, p);
+    row.operand.get(at, q);
+    p *= q;
+    q = p;
+  }
+};
+
+// ---- maps give a value for each element
+
+// y = x * factor.
+template <class S, class Factor>
+struct Scaled : WithOperand<S, Factor> {
+  template <class V>
+  using Row = typename WithOperand<S, Factor>::template Row<V>;
+
+  template <class V, class At>
+  TENSORNORM_INLINE void value(const Row<V>& row, const At& at, V& y) const {
+    V f;
+    row.x.get(at, y);
+    row.operand.get(at, f);
+    y *= f;
+  }
+};
+
+// y = x between -limit and limit; NaN, which compares with nothing, stays.
+template <class S, class Limit>
+struct Clamped : WithOperand<S, Limit> {
+  template <class V>
+  using Row = typename WithOperand<S, Limit>::template Row<V>;
+
+  template <class V, class At>
+  TENSORNORM_INLINE void value(const Row<V>& row, const At& at, V& y) const {
+    V most;
+    row.x.get(at, y);
+    row.operand.get(at, most);
+    const V least = -most;
+    y = y > most ? most : y;
+    y = y < least ? least : y;
+  }
+};
+
+// y = xhat * gamma + beta.
+template <class S, class Stat, class Param>
+struct Normalize {
+  using Scalar = S;
+  Xhat<S, Stat> xhat;
+  Param gamma, beta;
+
+  TENSORNORM_INLINE void prefetch(Index r, Index j) const { xhat.x.prefetch(r, j); }
+
+  template <class V>
+  struct Row {
+    RowOf<Xhat<S, Stat>, V> xhat;
+    RowOf<Param, V> gamma, beta;
+  };
+  template <class Isa, class V>
+  TENSORNORM_INLINE void begin(Index r, Row<V>& row) const {
+    xhat.template begin<Isa>(r, row.xhat);
+    gamma.template begin<Isa>(r, row.gamma);
+    beta.template begin<Isa>(r, row.beta);
+  }
+  template <class V, class At>
+  TENSORNORM_INLINE void value(const Row<V>& row, const At& at, V& y) const {
+    V g, b;
+    xhat.value(row.xhat, at, y);
+    row.gamma.get(at, g);
+    row.beta.get(at, b);
+    y = y * g + b;
+  }
+};
+
+// dx = dy * gamma * scale + ((hi - x) * minus_rstd * slope + shift). Every coefficient is of the order of rstd, so none
+// overflows or underflows before dx does.
+template <class S, class Stat, class Param>
+struct InputGradient {
+  using Scalar = S;
+  Rows<S> x, dy;
+  Stat hi, minus_rstd, scale, slope, shift;
+  Param gamma;
+
+  TENSORNORM_INLINE void prefetch(Index r, Index j) const {
+    x.prefetch(r, j);
+    dy.prefetch(r, j);
+  }
+
+  template <class V>
+  struct Row {
+    RowOf<Rows<S>, V> x, dy;
+    RowOf<Stat, V> hi, minus_rstd, scale, slope, shift;
+    RowOf<Param, V> gamma;
+  };
+  template <class Isa, class V>
+  TENSORNORM_INLINE void begin(Index r, Row<V>& row) const {
+    x.template begin<Isa>(r, row.x);
+    dy.template begin<Isa>(r, row.dy);
+    hi.template begin<Isa>(r, row.hi);
+    minus_rstd.template begin<Isa>(r, row.minus_rstd);
+    scale.template begin<Isa>(r, row.scale);
+    slope.template begin<Isa>(r, row.slope);
+    shift.template begin<Isa>(r, row.shift);
+    gamma.template begin<Isa>(r, row.gamma);
+  }
+  template <class V, class At>
+  TENSORNORM_INLINE void value(const Row<V>& row, const At& at, V& dx) const {
+    V g, mean, r, a, b, c, factor;
+    row.x.get(at, dx);
+    row.hi.get(at, mean);
+    row.minus_rstd.get(at, r);
+    row.slope.get(at, b);
+    row.shift.get(at, c);
+    row.dy.get(at, g);
+    row.gamma.get(at, factor);
+    row.scale.get(at, a);
+    dx = g * factor * a + ((mean - dx) * r * b + c);
+  }
+};
+
+}  // namespace core
+}  // namespace tensornorm

@@ -1,0 +1,221 @@
+// Statistics from the sums of deviations, a vector of them at a time: with short rows the root, the division and the
+// rounding of one after the other would take longer than the rows.
+#pragma once
+
+#include "tensornorm/core/kernel/moments.hpp"
+#include "tensornorm/core/kernel/packet.hpp"
+
+namespace tensornorm {
+namespace core {
+
+// root = 1 / sqrt(sum) of doubles with a float's exponents, V a double or lanes of them and Bits an integer: guessed
+// from the bits of its argument to 3.4e-2 (Lomont 2003), then by Newton's rule to 1.8e-3, 4.7e-6 and 3.3e-11: half a
+// thousandth of a float's last place.
+template <class Bits, class V>
+TENSORNORM_INLINE void reciprocal_root(const V& sum, V& root) {
+  const V half = 0.5 * sum;
+  Bits bits;
+  copy_bits(sum, bits);
+  bits = 0x5fe6eb50c7b537a9 - (bits >> 1);
+  copy_bits(bits, root);
+  for (int step = 0; step < 3; ++step) root *= 1.5 - half * root * root;
+}
+
+// Statistics of float and 16-bit tensors, as arrays.
+struct StatisticArrays {
+  float *hi, *lo, *rstd;
+  float *scale, *shift;  // -rstd, -lo * rstd
+
+  // Those of the places from j on that a vector holds.
+  template <class V>
+  TENSORNORM_INLINE void put(Index j, const V& high, const V& low, const V& root) const {
+    const V slope = -root, offset = low * slope;
+    std::memcpy(hi + j, &high, sizeof high);
+    std::memcpy(lo + j, &low, sizeof low);
+    std::memcpy(rstd + j, &root, sizeof root);
+    std::memcpy(scale + j, &slope, sizeof slope);
+    std::memcpy(shift + j, &offset, sizeof offset);
+  }
+};
+
+// Whether any bit of a vector of integers is set.
+template <int lanes>
+TENSORNORM_INLINE bool has_bits(const Vec<std::uint64_t, lanes>& bits) {
+  std::uint64_t values[static_cast<std::size_t>(lanes)], any = 0;
+  std::memcpy(values, &bits, sizeof values);
+  for (const std::uint64_t v : values) any |= v;
+  return any != 0;
+}
+
+// What of n squares of deviations eps hides: an estimate that is so little off raises no doubt.
+constexpr double hidden_by(double eps, double n) { return 1e-20 * eps * n; }
+
+// For float and 16-bit tensors, what `finish` computes of moments_about, and whether any of it cannot be trusted: an
+// estimate more than a standard deviation off, or sums that overflowed, underflowed or are NaN.
+struct FinishSums {
+  Index count;
+  double n, eps, least_var;
+  bool centred;            // false: the mean is taken to be the estimate
+  float* estimate;         // arrays of `count`, with memory up to the next multiple of kMostTogether
+  double *sum_d, *sum_d2;  // d = estimate - x
+  double* m2;
+  StatisticArrays to;
+  bool* trusted;
+
+  static constexpr Index kMostTogether = 16;
+
+  template <class Isa>
+  bool fills() const {
+    return true;
+  }
+
+  template <class Isa>
+  TENSORNORM_INLINE void run() const {
+    *trusted = count < kFew ? take_each() : take_vectors<Isa>();
+  }
+
+ private:
+  static constexpr Index kFew = 4;  // fewer are faster one by one, with the same bits
+  // Below any sum that is trusted: the root of a smaller one would be no float.
+  static constexpr double kLeastSum = 1e-30;
+
+  // The arithmetic of one statistic (V is double, Bits an integer) or of lanes of them.
+  template <class V, class Bits>
+  struct Arithmetic {
+    V n, share, minus_share, eps, least_var, hidden, least_sum;
+    Bits doubt{};  // not 0 where anything was doubtful
+
+    // From the sum of squares about an estimate, `moment` about the mean and 1 / sqrt(var + eps).
+    TENSORNORM_INLINE void take(const V& correction, V& moment, V& root) {
+      const V excess = n * correction * correction;
+      moment -= excess;
+      const V var = moment * share;
+      Bits distant, tiny, wild;  // by the sign; by the sign; by any bit, as inf - inf is NaN
+      copy_bits(V((moment - excess) + hidden), distant);
+      copy_bits(V((moment + hidden) * share - least_var), tiny);
+      copy_bits(V(var - var), wild);
+      doubt |= ((distant | tiny) >> 63) | wild;
+      const V sum = var + eps;
+      reciprocal_root<Bits>(V(sum > least_sum ? sum : least_sum), root);
+    }
+  };
+
+  // Both say whether nothing was doubtful.
+  TENSORNORM_INLINE bool take_each() const {
+    Arithmetic<double, std::uint64_t> a{n, 1 / n, centred ? -1 / n : 0, eps, least_var, hidden_by(eps, n), kLeastSum};
+    for (Index s = 0; s < count; ++s) {
+      const double e = static_cast<double>(estimate[s]), correction = sum_d[s] * a.minus_share;
+      double root;
+      m2[s] = sum_d2[s];
+      a.take(correction, m2[s], root);
+      const float hi = static_cast<float>(e + correction);
+      to.put(s, hi, static_cast<float>((e - static_cast<double>(hi)) + correction), static_cast<float>(root));
+    }
+    return a.doubt == 0;
+  }
+
+  template <class Isa>
+  TENSORNORM_INLINE bool take_vectors() const {
+    constexpr int floats = kLanes<Isa, float>, lanes = kLanes<Isa, double>;
+    using V = Vec<double, lanes>;
+    Arithmetic<V, Vec<std::uint64_t, lanes>> a;
+    VectorOps<Isa>::broadcast(n, a.n);
+    VectorOps<Isa>::broadcast(1 / n, a.share);
+    VectorOps<Isa>::broadcast(centred ? -1 / n : 0, a.minus_share);
+    VectorOps<Isa>::broadcast(eps, a.eps);
+    VectorOps<Isa>::broadcast(least_var, a.least_var);
+    VectorOps<Isa>::broadcast(hidden_by(eps, n), a.hidden);
+    VectorOps<Isa>::broadcast(kLeastSum, a.least_sum);
+    for (Index j = count; j % floats != 0; ++j) {  // what fills the last vector up raises no doubt
+      estimate[j] = 0;
+      sum_d[j] = 0;
+      sum_d2[j] = n;
+    }
+    for (Index j = 0; j < count; j += floats) {
+      Vec<float, floats> e, h, low, r;
+      V wide[2], correction[2], mean[2], root[2], rounded[2];
+      std::memcpy(&e, estimate + j, sizeof e);
+      VectorOps<Isa>::widen(e, wide[0], wide[1]);
+      for (int i = 0; i < 2; ++i) {
+        V squares;
+        std::memcpy(&correction[i], sum_d + j + i * lanes, sizeof squares);
+        std::memcpy(&squares, sum_d2 + j + i * lanes, sizeof squares);
+        correction[i] *= a.minus_share;
+        a.take(correction[i], squares, root[i]);
+        std::memcpy(m2 + j + i * lanes, &squares, sizeof squares);
+        mean[i] = wide[i] + correction[i];
+      }
+      VectorOps<Isa>::narrow(mean[0], mean[1], h);
+      VectorOps<Isa>::widen(h, rounded[0], rounded[1]);
+      for (int i = 0; i < 2; ++i) correction[i] += wide[i] - rounded[i];
+      VectorOps<Isa>::narrow(correction[0], correction[1], low);
+      VectorOps<Isa>::narrow(root[0], root[1], r);
+      to.put(j, h, low, r);
+    }
+    return !has_bits<lanes>(a.doubt);
+  }
+};
+
+// rstd = 1 / sqrt(var + eps) for float and 16-bit tensors, and whether all can be trusted: those whose var + eps is
+// negative, NaN, infinite or hardly above 0 cannot.
+struct ReciprocalRoots {
+  Index count;
+  double eps;
+  const float* var;
+  float* rstd;
+  bool* trusted;
+
+  static bool can_trust(double sum) { return sum >= kLeast && sum < kInfinity; }
+
+  template <class Isa>
+  bool fills() const {
+    return fill_vectors<Isa, float>(count);
+  }
+
+  template <class Isa>
+  TENSORNORM_INLINE void run() const {
+    constexpr int floats = kLanes<Isa, float>, lanes = kLanes<Isa, double>;
+    if (Isa::is_baseline && count < floats) return take_each();
+    using V = Vec<double, lanes>;
+    using Bits = Vec<std::uint64_t, lanes>;
+    V add, least;
+    VectorOps<Isa>::broadcast(eps, add);
+    VectorOps<Isa>::broadcast(kLeast, least);
+    Bits doubt{};
+    for (Index i = 0; i < count; i += floats) {
+      const Index j = (std::min)(i, count - floats);
+      Vec<float, floats> v, r;
+      V sum[2], root[2];
+      std::memcpy(&v, var + j, sizeof v);
+      VectorOps<Isa>::widen(v, sum[0], sum[1]);
+      for (int part = 0; part < 2; ++part) {
+        sum[part] += add;
+        Bits tiny, wild;  // by the sign; by any bit, as inf - inf is NaN
+        copy_bits(V(sum[part] - least), tiny);
+        copy_bits(V(sum[part] - sum[part]), wild);
+        doubt |= (tiny >> 63) | wild;
+        reciprocal_root<Bits>(V(sum[part] > least ? sum[part] : least), root[part]);
+      }
+      VectorOps<Isa>::narrow(root[0], root[1], r);
+      std::memcpy(rstd + j, &r, sizeof r);
+    }
+    *trusted = !has_bits<lanes>(doubt);
+  }
+
+ private:
+  static constexpr double kLeast = 1e-70;  // whose root a float holds
+
+  TENSORNORM_INLINE void take_each() const {
+    *trusted = true;
+    for (Index i = 0; i < count; ++i) {
+      const double sum = static_cast<double>(var[i]) + eps;
+      double root;
+      reciprocal_root<std::uint64_t>(sum > kLeast ? sum : kLeast, root);
+      rstd[i] = static_cast<float>(root);
+      *trusted = *trusted && can_trust(sum);
+    }
+  }
+};
+
+}  // namespace core
+}  // namespace tensornorm

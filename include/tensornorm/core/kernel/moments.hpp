@@ -1,0 +1,85 @@
+// Moments: count, mean and squared deviations of a set of numbers, in a form that merges and keeps every digit.
+#pragma once
+
+#include <cmath>
+#include <limits>
+#include <type_traits>
+
+#include "tensornorm/core/plan/axis.hpp"
+
+namespace tensornorm {
+namespace core {
+
+// The mean is estimate + correction, kept apart: near a large offset their sum would round what the correction holds.
+struct Moments {
+  Index n;
+  double estimate, correction;
+  double m2;  // sum of (x - mean)^2
+
+  double mean() const { return estimate + correction; }
+  double var() const { return m2 / static_cast<double>(n); }
+};
+
+// From the sums of d = x - estimate and of d^2 over n numbers, share = 1 / n; exact in exact arithmetic for any
+// estimate.
+inline Moments moments_about(double estimate, Index n, double share, double sum_d, double sum_d2) {
+  const double correction = sum_d * share;
+  const double m2 = sum_d2 - sum_d * correction;
+  return {n, estimate, correction, m2 < 0 ? 0.0 : m2};
+}
+
+// True when the estimate lies more than a standard deviation from the mean, so that m2 lost digits to cancellation.
+inline bool is_far(const Moments& m) { return static_cast<double>(m.n) * m.correction * m.correction > m.m2; }
+
+// The union of two disjoint sets (Chan, Golub and LeVeque 1979, formula 2.1); associative up to rounding.
+inline Moments merge(const Moments& a, const Moments& b) {
+  if (a.n == 0) return b;
+  if (b.n == 0) return a;
+  const Index n = a.n + b.n;
+  const double delta = (b.estimate - a.estimate) + (b.correction - a.correction);
+  const double share = static_cast<double>(b.n) / static_cast<double>(n);
+  return {n, a.estimate, a.correction + delta * share, a.m2 + b.m2 + delta * delta * share * static_cast<double>(a.n)};
+}
+
+// What a map needs of a statistic: the mean as hi + lo, and 1 / sqrt(var + eps).
+template <class T>
+struct Statistic {
+  T hi = 0, lo = 0, rstd = 0;
+};
+
+// 1 / sqrt(var + eps), and 0 where that is no T: a slice that is constant, or as good as, becomes beta. Double tensors
+// take the root in long double, so that it rounds once.
+template <class T>
+T reciprocal_std(double var, double eps) {
+  using Wide = std::conditional_t<std::is_same<T, double>::value, long double, double>;
+  const Wide sum = static_cast<Wide>(var) + static_cast<Wide>(eps);
+  if (!(sum > 0)) return sum >= 0 ? T(0) : std::numeric_limits<T>::quiet_NaN();
+  const Wide result = 1 / std::sqrt(sum);
+  const T largest = (std::numeric_limits<T>::max)();
+  return static_cast<T>(result > static_cast<Wide>(largest) ? Wide(0) : result);
+}
+
+template <class T>
+Statistic<T> finish(const Moments& m, double var, double eps) {
+  Statistic<T> s;
+  s.hi = static_cast<T>(m.mean());
+  s.lo = static_cast<T>((m.estimate - static_cast<double>(s.hi)) + m.correction);
+  s.rstd = reciprocal_std<T>(var, eps);
+  return s;
+}
+template <class T>
+Statistic<T> finish(const Moments& m, double eps) {
+  return finish<T>(m, m.var(), eps);
+}
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+
+// The least variance that sums of squares in T give: smaller ones lost digits to underflow, unless eps hides that.
+template <class T>
+constexpr double least_trusted_var(double eps) {
+  constexpr double kTiny = std::is_same<T, double>::value ? 1e-280 : 1e-28;
+  return eps < kTiny * 1e17 ? kTiny : 0;
+}
+
+}  // namespace core
+}  // namespace tensornorm

@@ -1,0 +1,259 @@
+// Vectors of an instruction set: loads that widen, stores that round once, parts of a vector, sums in double.
+//
+// Vectors pass by reference only: by value their ABI would depend on the compiler's flags.
+#pragma once
+
+#include <Eigen/Core>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <type_traits>
+
+#include "tensornorm/core/kernel/vector_ops.hpp"
+
+namespace tensornorm {
+
+// The type of parameters and statistics: double for double tensors, float for float and 16-bit ones.
+template <class Scalar>
+using ParamOf = std::conditional_t<std::is_same<Scalar, double>::value, double, float>;
+
+// Once for every scalar, PASSES_OF(Scalar, declaration).
+#define TENSORNORM_FOR_EACH_SCALAR(PASSES_OF, declaration) \
+  PASSES_OF(float, declaration);                           \
+  PASSES_OF(double, declaration);                          \
+  PASSES_OF(Eigen::half, declaration);                     \
+  PASSES_OF(Eigen::bfloat16, declaration)
+
+namespace core {
+
+// How a Scalar in memory becomes lanes of ParamOf<Scalar> and back, `Packed` as they lie in memory: float and double
+// are what they are.
+template <class Isa, class Scalar>
+struct Conversion {
+  using Packed = Vec<Scalar, kLanes<Isa, Scalar>>;
+
+  static TENSORNORM_INLINE void load(const Scalar* p, Packed& v) { std::memcpy(&v, p, sizeof v); }
+  static TENSORNORM_INLINE void pack(const Packed& v, Packed& packed) { packed = v; }
+};
+
+// bfloat16 is the upper half of a float; packing rounds to nearest even and keeps NaN a NaN.
+template <class Isa>
+struct Conversion<Isa, Eigen::bfloat16> {
+  static constexpr int kWidth = kLanes<Isa, float>;
+  using Packed = Vec<std::uint16_t, kWidth>;
+  using Bits = Vec<std::uint32_t, kWidth>;
+
+  template <class V>
+  static TENSORNORM_INLINE void load(const Eigen::bfloat16* p, V& v) {
+    Packed packed;
+    Bits bits;
+    std::memcpy(&packed, p, sizeof packed);
+    VectorOps<Isa>::widen(packed, bits);
+    bits <<= 16;
+    copy_bits(bits, v);
+  }
+  template <class V>
+  static TENSORNORM_INLINE void pack(const V& v, Packed& packed) {
+    Bits bits;
+    copy_bits(v, bits);
+    const Bits rounded = (bits + (((bits >> 16) & 1) + 0x7fff)) >> 16;
+    const Bits quiet = (bits >> 16) | 0x40;
+    // All ones where bits & 0x7fffffff exceeds infinity's pattern: the difference wraps and its sign spreads.
+    Vec<std::int32_t, kWidth> is_nan;
+    copy_bits(Bits(0x7f800000 - (bits & 0x7fffffff)), is_nan);
+    is_nan >>= 31;
+    Bits nan_mask;
+    copy_bits(is_nan, nan_mask);
+    VectorOps<Isa>::narrow(Bits((rounded & ~nan_mask) | (quiet & nan_mask)), packed);
+  }
+};
+
+// half: the processor's own conversion where there is one, else Eigen's.
+template <class Isa>
+struct Conversion<Isa, Eigen::half> {
+  using Packed = Vec<std::uint16_t, kLanes<Isa, float>>;
+
+  template <class V>
+  static TENSORNORM_INLINE void load(const Eigen::half* p, V& v) {
+    VectorOps<Isa>::load_half(p, v);
+  }
+  template <class V>
+  static TENSORNORM_INLINE void pack(const V& v, Packed& packed) {
+    VectorOps<Isa>::pack_half(v, packed);
+  }
+};
+
+// Whether so many columns fill a vector of Isa.
+template <class Isa, class T>
+constexpr bool fill_vectors(Index cols) {
+  return cols >= kLanes<Isa, T>;
+}
+
+// A place in a row: vector number k from column j on, or the first n lanes of one (the others read 0 and are not
+// written), for rows narrower than a vector. An operand that may be constant along the row masks j away: k alone then
+// counts.
+constexpr Index kEach = -1, kNone = 0;
+
+template <class Isa>
+struct FullVector {
+  Index j;
+  int k = 0;
+
+  template <class T>
+  using Vector = Vec<T, kLanes<Isa, T>>;
+
+  template <class Scalar, class V>
+  TENSORNORM_INLINE void load(const Scalar* row, V& v, Index mask = kEach) const {
+    Conversion<Isa, Scalar>::load(row + (j & mask) + k * kLanes<Isa, ParamOf<Scalar>>, v);
+  }
+  template <class Scalar, class V>
+  TENSORNORM_INLINE void store(Scalar* row, const V& v) const {
+    typename Conversion<Isa, Scalar>::Packed packed;
+    Conversion<Isa, Scalar>::pack(v, packed);
+    std::memcpy(static_cast<void*>(row + j + k * kLanes<Isa, ParamOf<Scalar>>), &packed, sizeof packed);
+  }
+  // Past the cache; the place is on a boundary of the packed vector's size.
+  template <class Scalar, class V>
+  TENSORNORM_INLINE void stream(Scalar* row, const V& v) const {
+    typename Conversion<Isa, Scalar>::Packed packed;
+    Conversion<Isa, Scalar>::pack(v, packed);
+    store_past_cache<Isa>(row + j + k * kLanes<Isa, ParamOf<Scalar>>, packed);
+  }
+};
+
+template <class Isa>
+struct PartialVector {
+  Index j;
+  int n;
+
+  template <class T>
+  using Vector = Vec<T, kLanes<Isa, T>>;
+
+  template <class Scalar, class V>
+  TENSORNORM_INLINE void load(const Scalar* row, V& v, Index mask = kEach) const {
+    alignas(64) Scalar lanes[kLanes<Isa, ParamOf<Scalar>>] = {};
+    std::memcpy(static_cast<void*>(lanes), row + (j & mask), static_cast<std::size_t>(n) * sizeof(Scalar));
+    Conversion<Isa, Scalar>::load(lanes, v);
+  }
+  template <class Scalar, class V>
+  TENSORNORM_INLINE void store(Scalar* row, const V& v) const {
+    typename Conversion<Isa, Scalar>::Packed packed;
+    Conversion<Isa, Scalar>::pack(v, packed);
+    std::memcpy(static_cast<void*>(row + j), &packed, static_cast<std::size_t>(n) * sizeof(Scalar));
+  }
+};
+
+// A vector of ones between two of zeros: a load from within masks either end.
+template <class T, int lanes>
+struct LaneMasks {
+  using Int = std::conditional_t<sizeof(T) == 8, std::int64_t, std::int32_t>;
+  struct Table {
+    Int values[static_cast<std::size_t>(3 * lanes)];
+    constexpr Table() : values() {
+      for (int i = 0; i < lanes; ++i) values[lanes + i] = -1;
+    }
+  };
+  static constexpr Table kTable{};
+};
+
+// The halves of a vector.
+template <class V, class Half>
+TENSORNORM_INLINE void split(const V& v, Half& low, Half& high) {
+  static_assert(2 * sizeof(Half) == sizeof(V), "tensornorm: a half is half as wide");
+  std::memcpy(&low, &v, sizeof low);
+  std::memcpy(&high, reinterpret_cast<const char*>(&v) + sizeof low, sizeof high);
+}
+
+// The sum of a vector's lanes, halves first.
+template <class T, int lanes>
+TENSORNORM_INLINE T sum_lanes(const Vec<T, lanes>& v) {
+  if constexpr (lanes == 2) {
+    return v[0] + v[1];
+  } else {
+    Vec<T, lanes / 2> low, high;
+    split(v, low, high);
+    low += high;
+    return sum_lanes<T, lanes / 2>(low);
+  }
+}
+
+// The lanes [first, last) of a vector; one of the two is the vector's own end.
+template <class T, int lanes>
+class LaneMask {
+ public:
+  TENSORNORM_INLINE LaneMask(int first, int last) {
+    std::memcpy(&mask_, LaneMasks<T, lanes>::kTable.values + (first > 0 ? lanes - first : 2 * lanes - last),
+                sizeof mask_);
+  }
+
+  // Clears every other lane.
+  TENSORNORM_INLINE void keep(Vec<T, lanes>& v) const {
+    Vec<Int, lanes> bits;
+    copy_bits(v, bits);
+    bits &= mask_;
+    copy_bits(bits, v);
+  }
+
+ private:
+  using Int = typename LaneMasks<T, lanes>::Int;
+  Vec<Int, lanes> mask_;
+};
+
+template <class T, int lanes>
+TENSORNORM_INLINE void keep_lanes(int first, int last, Vec<T, lanes>& v) {
+  LaneMask<T, lanes>(first, last).keep(v);
+}
+
+// The bits of |v| as integers, which are ordered as the numbers are, with NaN above infinity.
+template <class T, int lanes>
+TENSORNORM_INLINE void magnitude_bits(const Vec<T, lanes>& v, Vec<typename LaneMasks<T, lanes>::Int, lanes>& bits) {
+  copy_bits(v, bits);
+  bits &= (std::numeric_limits<typename LaneMasks<T, lanes>::Int>::max)();
+}
+
+// Lanes of double that take a vector's lanes in: two registers for a vector of float, one for a vector of double, which
+// adds what rounding lost at the end (Knuth's two-sum): else sums of 1e8 doubles would lose a digit.
+template <class Isa, class T>
+struct WideSum;
+
+template <class Isa>
+struct WideSum<Isa, double> {
+  using V = Vec<double, kLanes<Isa, double>>;
+  V sum, lost{};
+
+  TENSORNORM_INLINE explicit WideSum(const V& v) : sum(v) {}
+  TENSORNORM_INLINE void add(const V& v) {
+    const V next = sum + v, added = next - sum;
+    lost += (sum - (next - added)) + (v - added);
+    sum = next;
+  }
+  TENSORNORM_INLINE void add_to(double* out) const {
+    V total;
+    std::memcpy(&total, out, sizeof total);
+    total += sum;
+    std::memcpy(out, &total, sizeof total);
+  }
+  TENSORNORM_INLINE double total() const { return sum_lanes<double, kLanes<Isa, double>>(sum + lost); }
+};
+
+template <class Isa>
+struct WideSum<Isa, float> {
+  using V = Vec<float, kLanes<Isa, float>>;
+  using Half = Vec<double, kLanes<Isa, double>>;
+  Half low, high;
+
+  TENSORNORM_INLINE explicit WideSum(const V& v) { VectorOps<Isa>::widen(v, low, high); }
+  TENSORNORM_INLINE void add(const V& v) {
+    const WideSum other(v);
+    low += other.low;
+    high += other.high;
+  }
+  TENSORNORM_INLINE void add_to(double* out) const {
+    WideSum<Isa, double>(low).add_to(out);
+    WideSum<Isa, double>(high).add_to(out + kLanes<Isa, double>);
+  }
+  TENSORNORM_INLINE double total() const { return sum_lanes<double, kLanes<Isa, double>>(low + high); }
+};
+
+}  // namespace core
+}  // namespace tensornorm

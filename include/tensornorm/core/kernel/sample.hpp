@@ -1,0 +1,89 @@
+// Estimates of means, from a few points spread over a bin's line so that no order of its numbers misleads them. An
+// estimate need only lie within a standard deviation of the mean.
+#pragma once
+
+#include "tensornorm/core/kernel/packet.hpp"
+#include "tensornorm/core/plan/sample_points.hpp"
+
+namespace tensornorm {
+namespace core {
+
+// estimate[r] = the mean of `width` or a whole vector of neighbours at each point of row r.
+template <class Scalar>
+struct SampleRows {
+  using T = ParamOf<Scalar>;
+  const Scalar* x;
+  Index stride, rows, width;
+  const SamplePoints& points;
+  T* estimate;
+
+  template <class Isa>
+  bool fills() const {
+    return fill_vectors<Isa, T>(width);
+  }
+
+  template <class Isa>
+  TENSORNORM_INLINE void run() const {
+    constexpr int lanes = kLanes<Isa, T>;
+    if constexpr (Isa::is_baseline) {
+      if (width < lanes) return sample<lanes>(PartialVector<Isa>{0, static_cast<int>(width)}, width);
+    }
+    sample<lanes>(FullVector<Isa>{0}, lanes);
+  }
+
+ private:
+  template <int lanes, class At>
+  TENSORNORM_INLINE void sample(const At& at, Index width_of_one) const {
+    const T share = T(1) / static_cast<T>(points.count * width_of_one);
+    for (Index r = 0; r < rows; ++r) {
+      Vec<T, lanes> sum{}, v;
+      for (int i = 0; i < points.count; ++i) {
+        at.load(x + r * stride + points.offsets[i], v);
+        sum += v;
+      }
+      estimate[r] = sum_lanes<T, lanes>(sum) * share;  // an overflow is found when the deviations are summed
+    }
+  }
+};
+
+// estimate[c] = the mean of column c over the points, which are its rows.
+template <class Scalar>
+struct SampleColumns {
+  using T = ParamOf<Scalar>;
+  const Scalar* x;
+  Index cols;
+  const SamplePoints& points;
+  T* estimate;
+
+  template <class Isa>
+  bool fills() const {
+    return fill_vectors<Isa, T>(cols);
+  }
+
+  template <class Isa>
+  TENSORNORM_INLINE void run() const {
+    constexpr int lanes = kLanes<Isa, T>;
+    if constexpr (Isa::is_baseline) {
+      if (cols < lanes) return sample<Vec<T, lanes>>(PartialVector<Isa>{0, static_cast<int>(cols)});
+    }
+    for (Index j = 0; j < cols; j += lanes) {
+      sample<Vec<T, lanes>>(FullVector<Isa>{(std::min)(j, cols - lanes)});
+    }
+  }
+
+ private:
+  template <class V, class At>
+  TENSORNORM_INLINE void sample(const At& at) const {
+    const T share = T(1) / static_cast<T>(points.count);
+    V sum{}, v;
+    for (int i = 0; i < points.count; ++i) {
+      at.load(x + points.offsets[i], v);
+      sum += v;
+    }
+    sum *= share;
+    at.store(estimate, sum);
+  }
+};
+
+}  // namespace core
+}  // namespace tensornorm

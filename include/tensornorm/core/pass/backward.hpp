@@ -1,0 +1,297 @@
+// Backward: dx, dgamma and dbeta from x, dy and the statistics of the forward pass.
+//
+// With g = dy * gamma and n elements to a statistic, dx = rstd * (g - mean(g) - xhat * mean(g * xhat)); a mean that is
+// not taken from x (RMSNorm) drops the first mean, frozen statistics drop both (Ioffe and Szegedy 2015, section 3).
+#pragma once
+
+#include "tensornorm/core/kernel/arithmetic.hpp"
+#include "tensornorm/core/kernel/column_reduce.hpp"
+#include "tensornorm/core/kernel/row_reduce.hpp"
+#include "tensornorm/core/pass/backward_arguments.hpp"
+#include "tensornorm/core/thread/runner.hpp"
+
+namespace tensornorm {
+namespace core {
+
+// Where some axis is neither kept nor affine: both kinds of sums come from one reduction to map bins. A share is what
+// one statistic gives one parameter.
+template <class Scalar>
+class Backward {
+ public:
+  Backward(const BackwardArguments<Scalar>& arguments, const Plan& plan, const BackwardPlan& bins)
+      : a_(arguments), t_(plan), g_(bins), multiple_(g_.multiple), partition_(g_.partition), shares_(g_.shares.count()),
+        stats_(t_.statistics.count()), params_(a_.gamma == nullptr ? 0 : t_.params), of_one_(is_of_one(a_, t_)),
+        streams_(goes_past_cache(a_, t_)) {}
+
+  // Bytes for the coefficients of some bins and, while these are summed, for the sums.
+  static Index worker_bytes(const Partition& partition) {
+    const Index n = (std::min)(kBins, (std::max)(partition.block_bins, Index{1}));
+    const Index sums =
+        3 * Arena::bytes<T>(n) + 2 * Arena::bytes<double>(n) + panel_size<T>(n) * static_cast<Index>(sizeof(T));
+    return (std::max)(sums, 5 * Arena::bytes<T>(n));
+  }
+
+  // Doubles it needs: sums by share, by statistic and by parameter, a block's sums in parts, and a worker's arrays.
+  Index workspace_size(Index threads) const {
+    return 2 * (shares_ + stats_ + params_) + part_sums() + threads * g_.worker_size;
+  }
+
+  void run(const Runner& runner, double* workspace) {
+    share_out(workspace);
+    partition_.share_among(t_.map_walk, multiple_, runner.threads());
+    if (multiple_ > t_.map_walk.bins()) {  // statistics reach across groups: all sums first
+      over_blocks(runner, [&](const Block& block, Arena memory) { reduce_block(block, memory); });
+      for (Index b = 0; b < partition_.blocks; ++b) finish(place(b));
+      over_blocks(runner, [&](const Block& block, Arena memory) { map_block(block, 0, 1, memory); });
+    } else if (partition_.parts > 1) {
+      for (Index b = 0; b < partition_.blocks; ++b) run_in_parts(runner, place(b));
+    } else {
+      over_blocks(runner, [&](const Block& block, Arena memory) {
+        reduce_block(block, memory);
+        finish(block);
+        map_block(block, 0, 1, memory);
+      });
+    }
+    sum_parameters();
+  }
+
+ private:
+  using T = ParamOf<Scalar>;
+  static constexpr Index kBins = Partition::kBlockBins;
+
+  struct Block : BinRange {
+    Index index, bin, share, shares;  // its own number, those of its first bin and share, and how many shares
+  };
+
+  Block place(Index b) const {
+    const BinRange range = partition_.block(b);
+    const Index bin = t_.map_bin_number(range.group, range.k0);
+    return {range, b, bin, Odometer(g_.share_of, bin).stat(), range.size() * shares_ / t_.map_bins.count()};
+  }
+
+  void over_blocks(const Runner& runner, FunctionRef<void(const Block&, Arena memory)> work) const {
+    const Index units = (std::min)(partition_.blocks, Partition::kUnits);
+    runner(units, t_.elements, [&](Index unit, Index worker) {
+      for (Index b = part_begin(partition_.blocks, unit, units); b < part_begin(partition_.blocks, unit + 1, units);
+           ++b) {
+        const Block block = place(b);
+        if (block.size() > 0) work(block, memory_of(worker));
+      }
+      if (streams_) finish_streaming();
+    });
+  }
+
+  void share_out(double* workspace) {
+    share_g_ = workspace;
+    share_gx_ = share_g_ + shares_;
+    stat_g_ = share_gx_ + shares_;
+    stat_gx_ = stat_g_ + stats_;
+    param_g_ = stat_gx_ + stats_;
+    param_gx_ = param_g_ + params_;
+    parts_ = param_gx_ + params_;
+    workers_ = parts_ + part_sums();
+    std::fill_n(workspace, 2 * (shares_ + stats_ + params_), 0.0);
+  }
+
+  Index part_sums() const {
+    return has_sums() && partition_.parts > 1 ? PartSums::doubles(partition_.parts, partition_.block_bins) : 0;
+  }
+  Arena memory_of(Index worker) const { return Arena(workers_ + worker * g_.worker_size); }
+
+  // ---- sums
+
+  bool has_sums() const { return !a_.frozen || a_.gamma != nullptr; }  // else nobody reads them
+
+  void run_in_parts(const Runner& runner, const Block& block) {
+    const Index n = block.size(), line = t_.map_walk.line(), elements = n * line;
+    if (has_sums()) {
+      runner(partition_.parts * partition_.pieces, elements, [&](Index unit, Index worker) {
+        const Index part = unit / partition_.pieces;
+        const BinRange piece = partition_.piece(block, unit % partition_.pieces);
+        double* const sums = parts_ + 2 * n * part;
+        const Index p0 = part_begin(line, part, partition_.parts), p1 = part_begin(line, part + 1, partition_.parts);
+        for (Index i = piece.k0 - block.k0, stop = piece.k1 - block.k0; i < stop; i += kBins) {
+          const Index end = (std::min)(i + kBins, stop);
+          std::fill_n(sums + i, end - i, 0.0);
+          std::fill_n(sums + n + i, end - i, 0.0);
+          reduce(block, i, end, p0, p1, sums + i, sums + n + i, memory_of(worker));
+        }
+      });
+      for (Index part = 0; part < partition_.parts; ++part) {
+        add_shares(block.bin, n, parts_ + 2 * n * part, parts_ + 2 * n * part + n);
+      }
+    }
+    finish(block);
+    runner.backwards(partition_.map_parts, elements, [&](Index part, Index worker) {
+      map_block(block, part, partition_.map_parts, memory_of(worker));
+      if (streams_) finish_streaming();
+    });
+  }
+
+  void reduce_block(const Block& block, Arena memory) const {
+    if (!has_sums()) return;
+    double *const g = memory.take<double>((std::min)(kBins, block.size())), *const gx = memory.take<double>(
+                                                                                (std::min)(kBins, block.size()));
+    for (Index i = 0; i < block.size(); i += kBins) {
+      const Index end = (std::min)(i + kBins, block.size());
+      std::fill_n(g, end - i, 0.0);
+      std::fill_n(gx, end - i, 0.0);
+      reduce(block, i, end, 0, t_.map_walk.line(), g, gx, memory);
+      add_shares(block.bin + i, end - i, g, gx);
+    }
+  }
+
+  // Adds the sums of dy and dy * xhat over positions [p0, p1) of the lines of a block's bins [i, end).
+  void reduce(const Block& block, Index i, Index end, Index p0, Index p1, double* sum_g, double* sum_gx,
+              Arena memory) const {
+    T *const hi = memory.take<T>(end - i), *const scale = memory.take<T>(end - i),
+             *const shift = memory.take<T>(end - i), *const panel = memory.take<T>(panel_size<T>(end - i));
+    for_each_bin_run(g_.map_bins, block.bin + i, end - i, [&](const BinRun& run) {
+      const bool is_one = run.stat_stride == 0;
+      for (Index k = 0, stat = run.stat; k < (is_one ? 1 : run.n); ++k, stat += run.stat_stride) {
+        const Index at = run.first + k;
+        hi[at] = a_.hi[stat];
+        scale[at] = -a_.rstd[stat];
+        shift[at] = a_.lo[stat] * scale[at];
+      }
+      if (!is_one) return;
+      for (T* const array : {hi, scale, shift}) fill_run(array + run.first, run.n, array[run.first]);
+    });
+    t_.map_walk.visit(block.group, block.k0 + i, block.k0 + end, p0, p1, [&](const Tile& tile) {
+      const Rows<Scalar> x{a_.x + tile.offset, tile.stride}, dy{a_.dy + tile.offset, tile.stride};
+      if (t_.map_walk.columns()) {
+        const Gradients<Scalar, PerColumn<T>, PerRowOrAll<T>> functor{
+            {x, {hi}, {scale}, {shift}}, dy, every_row(kOne<T>)};
+        column_reduce(functor, tile, sum_g, sum_gx, panel);
+      } else {
+        const Gradients<Scalar, PerRow<T>, PerColumnOrAll<T>> functor{
+            {x, {hi}, {scale}, {shift}}, dy, every_column(kOne<T>)};
+        row_reduce(functor, tile, sum_g, sum_gx);
+      }
+    });
+  }
+
+  // Sums by bin to sums by share.
+  void add_shares(Index bin, Index n, const double* sum_g, const double* sum_gx) const {
+    for_each_bin_run(g_.share_of, bin, n, [&](const BinRun& run) {
+      add_run(sum_g + run.first, run.n, share_g_ + run.stat, run.stat_stride);
+      add_run(sum_gx + run.first, run.n, share_gx_ + run.stat, run.stat_stride);
+    });
+  }
+
+  // The totals of a block's statistics.
+  void finish(const Block& block) const {
+    for_each_bin_run(g_.shares, block.share, block.shares, [&](const BinRun& run) {
+      for (Index k = 0; k < run.n; ++k) {
+        const Index share = block.share + run.first + k, stat = run.stat + k * run.stat_stride;
+        const double gamma = static_cast<double>(gamma_at(run.param + k * run.param_stride));
+        stat_g_[stat] += gamma * share_g_[share];
+        stat_gx_[stat] += gamma * share_gx_[share];
+      }
+    });
+  }
+
+  // dbeta and dgamma: the shares, over every axis along which parameters do not vary.
+  void sum_parameters() const {
+    if (params_ == 0) return;
+    for_each_bin_run(g_.shares, 0, shares_, [&](const BinRun& run) {
+      for (Index k = 0, param = run.param; k < run.n; ++k, param += run.param_stride) {
+        param_g_[param] += share_g_[run.first + k];
+        param_gx_[param] += share_gx_[run.first + k];
+      }
+    });
+    if (a_.dbeta != nullptr) core::dispatch(RoundSums<T>{param_g_, 1, 0, params_, a_.dbeta});
+    if (a_.dgamma != nullptr) core::dispatch(RoundSums<T>{param_gx_, 1, 0, params_, a_.dgamma});
+  }
+
+  T gamma_at(Index param) const { return a_.gamma == nullptr ? T(1) : a_.gamma[param]; }
+
+  // ---- dx
+
+  // Coefficients of dx by bin.
+  struct Coefficients {
+    T *hi, *minus_rstd, *scale, *slope, *shift;
+  };
+
+  void map_block(const Block& block, Index part, Index parts, Arena memory) const {
+    const Index line = t_.map_walk.line(), stretches = partition_.stretches(block.size() * line / parts),
+                all = parts * stretches;
+    const Index ahead = streams_ ? partition_.ahead(t_.map_walk, block.index) : 0;
+    for (Index i = stretches - 1; i >= 0; --i) {
+      const Index p0 = part_begin(line, part * stretches + i, all),
+                  p1 = part_begin(line, part * stretches + i + 1, all);
+      for (Index k = block.k0; k < block.k1; k += kBins) {
+        put_bins(block, k, (std::min)(k + kBins, block.k1), p0, p1, ahead, memory);
+      }
+    }
+  }
+
+  void put_bins(const Block& block, Index k0, Index k1, Index p0, Index p1, Index ahead, Arena memory) const {
+    Coefficients c;
+    for (T** const array : {&c.hi, &c.minus_rstd, &c.scale, &c.slope, &c.shift}) *array = memory.take<T>(k1 - k0);
+    for_each_bin_run(g_.map_bins, block.bin + k0 - block.k0, k1 - k0, [&](const BinRun& run) { set(c, run); });
+    t_.map_walk.visit(block.group, k0, k1, p0, p1, [&](const Tile& tile) {
+      if (t_.map_walk.columns()) {
+        put<PerColumn<T>>(c, every_row(kOne<T>), every_row(kMinusZero<T>), tile, ahead);
+      } else {
+        put<PerRow<T>>(c, every_column(kOne<T>), every_column(kMinusZero<T>), tile, ahead);
+      }
+    });
+  }
+
+  void set(const Coefficients& c, const BinRun& run) const {
+    const double n = static_cast<double>(t_.stat_size);
+    const bool is_one = run.stat_stride == 0 && run.param_stride == 0;
+    InputCoefficients<T> of_stat;
+    for (Index k = 0; k < (is_one ? 1 : run.n); ++k) {
+      const Index i = run.first + k, stat = run.stat + k * run.stat_stride;
+      const T scale = of_one_ ? T(0) : a_.rstd[stat] * gamma_at(run.param + k * run.param_stride);
+      if (a_.frozen) {
+        c.hi[i] = c.minus_rstd[i] = c.slope[i] = 0;
+        c.scale[i] = -scale;
+        c.shift[i] = T(-0.0);
+        continue;
+      }
+      if (k == 0 || run.stat_stride != 0) {
+        of_stat = {a_.lo[stat], a_.rstd[stat], a_.centred ? stat_g_[stat] : 0, stat_gx_[stat], n};
+        if (of_one_) of_stat = {};
+      }
+      c.hi[i] = a_.hi[stat];
+      c.minus_rstd[i] = -a_.rstd[stat];
+      c.scale[i] = scale;
+      c.slope[i] = of_stat.slope;
+      c.shift[i] = of_stat.shift;
+    }
+    if (!is_one) return;
+    for (T* const array : {c.hi, c.minus_rstd, c.scale, c.slope, c.shift}) {
+      fill_run(array + run.first, run.n, array[run.first]);
+    }
+  }
+
+  template <class Stat, class Param>
+  void put(const Coefficients& c, const Param& one, const Param& minus_zero, const Tile& tile, Index ahead) const {
+    const Rows<Scalar> x{a_.x + tile.offset, tile.stride}, dy{a_.dy + tile.offset, tile.stride};
+    const Stat hi{c.hi}, scale{c.scale}, shift{c.shift};
+    if (a_.frozen) {  // constants: dx = dy * scale whatever x holds, which is y of dy
+      map(Normalize<Scalar, Stat, Param>{{dy, hi, scale, shift}, one, minus_zero}, tile, a_.dx,
+          {streams_, is_in_place(a_), ahead});
+    } else {
+      const Stat minus_rstd{c.minus_rstd}, slope{c.slope};
+      const InputGradient<Scalar, Stat, Param> functor{x, dy, hi, minus_rstd, scale, slope, shift, one};
+      map(functor, tile, a_.dx, {streams_, is_in_place(a_), ahead});
+    }
+  }
+
+  BackwardArguments<Scalar> a_;
+  const Plan& t_;
+  const BackwardPlan& g_;
+  Index multiple_;  // map bins that make whole statistics
+  Partition partition_;
+  Index shares_, stats_, params_;
+  bool of_one_, streams_;
+  double *share_g_ = nullptr, *share_gx_ = nullptr, *stat_g_ = nullptr, *stat_gx_ = nullptr;
+  double *param_g_ = nullptr, *param_gx_ = nullptr, *parts_ = nullptr, *workers_ = nullptr;
+};
+
+}  // namespace core
+}  // namespace tensornorm

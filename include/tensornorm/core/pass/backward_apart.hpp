@@ -1,0 +1,277 @@
+// Backward where parameters vary along every element of a statistic (LayerNorm): the sums of dx and those of the
+// parameters cross, and both are taken from a block of x and dy while it is in cache. Its statistics are never frozen.
+// A block has as many rows as float sums may take: the parameters' sums go to double once a block.
+#pragma once
+
+#include "tensornorm/core/pass/backward.hpp"
+
+namespace tensornorm {
+namespace core {
+
+template <class Scalar>
+class BackwardApart {
+ public:
+  BackwardApart(const BackwardArguments<Scalar>& arguments, const Plan& plan, const BackwardPlan& bins)
+      : a_(arguments), t_(plan), g_(bins), partition_(g_.partition), params_(t_.params), units_(choose_units()),
+        streams_(goes_past_cache(a_, t_)) {}
+
+  // Doubles it needs: every unit's sums for every parameter, a block's sums in parts, and a worker's arrays.
+  Index workspace_size(Index threads) const { return sums_size() + part_sums() + threads * g_.worker_size; }
+
+  // Bytes for a block's arrays, copies of parameters, their sums and a panel's sums.
+  static Index worker_bytes(const Plan& t, const Partition& partition) {
+    const Index n = partition.block_bins, line = copied(t);
+    return Block::bytes(n) + Arena::bytes<T>(line) + 2 * Arena::bytes<double>(line) +
+           panel_size<T>(n) * static_cast<Index>(sizeof(T));
+  }
+
+  void run(const Runner& runner, double* sums) {
+    parts_ = sums + sums_size();
+    workers_ = parts_ + part_sums();
+    if (partition_.parts > 1) {
+      std::fill_n(sums, sums_size(), 0.0);
+      for (Index b = 0; b < partition_.blocks; ++b) run_in_parts(runner, b, sums);
+    } else {
+      runner(units_, t_.elements, [&](Index unit, Index worker) {
+        std::fill_n(sums + 2 * params_ * unit, 2 * params_, 0.0);
+        const Index end = part_begin(partition_.blocks, unit + 1, units_);
+        for (Index b = part_begin(partition_.blocks, unit, units_); b < end; ++b) {
+          const Block block(partition_.block(b), memory_of(worker));
+          load(block);
+          reduce(block, 0, 1, block.sum_g, block.sum_gx, block.rest);
+          finish(block);
+          const Index ahead = streams_ ? partition_.ahead(t_.walk, b) : 0;
+          map_block(block, 0, 1, sums + 2 * params_ * unit, ahead, block.rest);
+        }
+        if (streams_) finish_streaming();
+      });
+    }
+    store_parameters(runner, sums);
+  }
+
+ private:
+  using T = ParamOf<Scalar>;
+  // Units hold sums for every parameter: there are few, in pairs, and each has as many elements as a thread is to have
+  // (measured on one thread: always sixteen take 1.02 to 1.13 times as long in cache, 64 up to 1.12 out of it).
+  static constexpr Index kUnits = 16, kUnitElements = 32 << 10;
+
+  struct Block : BinRange {
+    Block(const BinRange& range, Arena memory) : BinRange(range) {
+      for (double** const array : {&sum_g, &sum_gx}) *array = memory.take<double>(size());
+      for (T** const array : {&hi, &lo, &rstd, &minus_rstd, &minus_lo_rstd, &slope, &shift}) {
+        *array = memory.take<T>(size());
+      }
+      rest = memory;
+    }
+    static Index bytes(Index bins) { return 2 * Arena::bytes<double>(bins) + 7 * Arena::bytes<T>(bins); }
+
+    double *sum_g, *sum_gx;
+    T *hi, *lo, *rstd, *minus_rstd, *minus_lo_rstd, *slope, *shift;
+    Arena rest;
+  };
+
+  Index sums_size() const { return 2 * units_ * params_; }
+  Index part_sums() const {
+    return partition_.parts > 1 ? PartSums::doubles(partition_.parts, partition_.block_bins) : 0;
+  }
+  // Parameters that are copied, and summed, at a time.
+  static Index copied(const Plan& t) {
+    return LineParams::contiguous_run(t.line_params) > 0 ? 0 : (std::min)(t.walk.line(), Partition::kBlockBins);
+  }
+  Arena memory_of(Index worker) const { return Arena(workers_ + worker * g_.worker_size); }
+
+  Index choose_units() const {
+    const Index pairs = t_.elements / (2 * kUnitElements);
+    return partition_.parts > 1 || pairs == 0 ? 1 : (std::min)({partition_.blocks, 2 * pairs, kUnits});
+  }
+
+  void load(const Block& block) const {
+    std::fill_n(block.sum_g, block.size(), 0.0);
+    std::fill_n(block.sum_gx, block.size(), 0.0);
+    for_each_bin_run(g_.bins, t_.bin_number(block.group, block.k0), block.size(), [&](const BinRun& run) {
+      for (Index k = 0, stat = run.stat; k < run.n; ++k, stat += run.stat_stride) {
+        const Index i = run.first + k;
+        block.hi[i] = a_.hi[stat];
+        block.lo[i] = a_.lo[stat];
+        block.rstd[i] = a_.rstd[stat];
+        block.minus_rstd[i] = -a_.rstd[stat];
+        block.minus_lo_rstd[i] = -a_.lo[stat] * a_.rstd[stat];
+      }
+    });
+  }
+
+  // The parts' lines are disjoint, and so are the parameters they add to.
+  void run_in_parts(const Runner& runner, Index b, double* sums) const {
+    const Block block(partition_.block(b), memory_of(0));
+    load(block);
+    PartSums parts(parts_, partition_.parts, block.size());
+    const Index elements = block.size() * t_.walk.line();
+    const auto rest_of = [&](Index worker) { return worker == 0 ? block.rest : memory_of(worker); };
+    runner(partition_.parts, elements, [&](Index part, Index worker) {
+      const Index n = block.size();
+      reduce(block, part, partition_.parts, parts.clear_p(part, 0, n), parts.clear_pq(part, 0, n), rest_of(worker));
+    });
+    parts.add_to(partition_.parts, block.sum_g, block.sum_gx);
+    finish(block);
+    runner.backwards(partition_.parts, elements, [&](Index part, Index worker) {
+      map_block(block, part, partition_.parts, sums, 0, rest_of(worker));
+      if (streams_) finish_streaming();
+    });
+  }
+
+  // Adds the sums of g and g * xhat, with g = dy * gamma.
+  void reduce(const Block& block, Index part, Index parts, double* sum_g, double* sum_gx, Arena memory) const {
+    T *const panel = memory.take<T>(panel_size<T>(block.size())), *const buffer = memory.take<T>(copied(t_));
+    visit(block, part, parts, [&](const Tile& tile, Index i, const LineParams& params) {
+      const T* const gamma = params.of(a_.gamma, buffer);
+      if (t_.walk.columns()) {
+        const Gradients<Scalar, PerColumn<T>, PerRowOrAll<T>> functor{
+            xhat<PerColumn<T>>(block, tile, i), dy(tile), {gamma}};
+        column_reduce(functor, tile, sum_g + i, sum_gx + i, panel);
+      } else {
+        const Gradients<Scalar, PerRow<T>, PerColumnOrAll<T>> functor{
+            xhat<PerRow<T>>(block, tile, i), dy(tile), {gamma}};
+        row_reduce(functor, tile, sum_g + i, sum_gx + i);
+      }
+    });
+  }
+
+  void finish(const Block& block) const {
+    const double n = static_cast<double>(t_.stat_size);
+    const bool of_one = is_of_one(a_, t_);
+    for (Index i = 0; i < block.size(); ++i) {
+      const InputCoefficients<T> c(block.lo[i], block.rstd[i], a_.centred ? block.sum_g[i] : 0, block.sum_gx[i], n);
+      block.slope[i] = of_one ? T(0) : c.slope;
+      block.shift[i] = of_one ? T(0) : c.shift;
+      if (of_one) block.rstd[i] = 0;
+    }
+  }
+
+  // Last part first: it is what the reduction left in the cache.
+  void map_block(const Block& block, Index part, Index parts, double* sums, Index ahead, Arena memory) const {
+    const Index stretches = partition_.stretches(block.size() * t_.walk.line() / parts);
+    for (Index s = stretches - 1; s >= 0; --s) {
+      visit(block, part * stretches + s, parts * stretches, [&](const Tile& tile, Index i, const LineParams& params) {
+        map(block, tile, i, params, sums, ahead, memory);
+      });
+    }
+  }
+
+  // The parameters' sums first: dx may take the place of x or dy.
+  void map(const Block& block, const Tile& tile, Index i, const LineParams& params, double* sums, Index ahead,
+           Arena memory) const {
+    add_parameters(block, tile, i, params, sums, memory);
+    const T* const gamma = params.of(a_.gamma, memory.take<T>(copied(t_)));
+    if (t_.walk.columns()) {
+      put<PerColumn<T>>(block, tile, i, PerRowOrAll<T>{gamma}, ahead);
+    } else {
+      put<PerRow<T>>(block, tile, i, PerColumnOrAll<T>{gamma}, ahead);
+    }
+  }
+
+  template <class Stat, class Param>
+  void put(const Block& block, const Tile& tile, Index i, const Param& gamma, Index ahead) const {
+    const Stat hi{block.hi + i}, minus_rstd{block.minus_rstd + i}, rstd{block.rstd + i}, slope{block.slope + i},
+        shift{block.shift + i};
+    const InputGradient<Scalar, Stat, Param> functor{x(tile), dy(tile), hi, minus_rstd, rstd, slope, shift, gamma};
+    core::map(functor, tile, a_.dx, {streams_, is_in_place(a_), ahead});
+  }
+
+  // The dual reduction: sums along the bins, kept for each parameter.
+  void add_parameters(const Block& block, const Tile& tile, Index i, const LineParams& params, double* sums,
+                      Arena memory) const {
+    if (params.are_contiguous()) {
+      return reduce_dual(block, tile, i, params.first_of(sums), params.first_of(sums + params_));
+    }
+    const Index n = tile.count;
+    double *const g = memory.take<double>(n), *const gx = memory.take<double>(n);
+    for (double* const by_position : {g, gx}) std::fill_n(by_position, n, 0.0);
+    reduce_dual(block, tile, i, g, gx);
+    params.each([&](Index j, Index p) {
+      sums[p] += g[j];
+      sums[params_ + p] += gx[j];
+    });
+  }
+
+  void reduce_dual(const Block& block, const Tile& tile, Index i, double* sum_g, double* sum_gx) const {
+    if (t_.walk.columns()) {
+      const Gradients<Scalar, PerColumn<T>, PerRowOrAll<T>> functor{xhat<PerColumn<T>>(block, tile, i), dy(tile),
+                                                                    every_row(kOne<T>)};
+      row_reduce(functor, tile, sum_g, sum_gx);
+    } else {
+      const Gradients<Scalar, PerRow<T>, PerColumnOrAll<T>> functor{xhat<PerRow<T>>(block, tile, i), dy(tile),
+                                                                    every_column(kOne<T>)};
+      column_reduce(functor, tile, sum_g, sum_gx, nullptr);  // the cache holds the tile
+    }
+  }
+
+  using Visit = FunctionRef<void(const Tile&, Index i, const LineParams&)>;
+  void visit(const Block& block, Index part, Index parts, const Visit& visit) const {
+    t_.visit_params_apart(block.group, block.k0, block.k1, part, parts, Partition::kBlockBins, visit);
+  }
+  Rows<Scalar> x(const Tile& tile) const { return {a_.x + tile.offset, tile.stride}; }
+  Rows<Scalar> dy(const Tile& tile) const { return {a_.dy + tile.offset, tile.stride}; }
+  template <class Stat>
+  Xhat<Scalar, Stat> xhat(const Block& block, const Tile& tile, Index i) const {
+    return {x(tile), {block.hi + i}, {block.minus_rstd + i}, {block.minus_lo_rstd + i}};
+  }
+
+  void store_parameters(const Runner& runner, const double* sums) const {
+    const Index stride = 2 * params_, pieces = (std::max)(params_ / Partition::kBlockBins, Index{1});
+    // In one part for one thread: choosing the instruction set again for each costs one short row a quarter.
+    const Index parts = runner.threads() == 1 ? 1 : (std::min)(Partition::kUnits, pieces);
+    runner(parts, stride * units_, [&](Index part, Index) {
+      const Index p = part_begin(params_, part, parts), n = part_begin(params_, part + 1, parts) - p;
+      if (a_.dbeta != nullptr) core::dispatch(RoundSums<T>{sums + p, units_, stride, n, a_.dbeta + p});
+      if (a_.dgamma != nullptr) core::dispatch(RoundSums<T>{sums + params_ + p, units_, stride, n, a_.dgamma + p});
+    });
+  }
+
+  BackwardArguments<Scalar> a_;
+  const Plan& t_;
+  const BackwardPlan& g_;
+  Partition partition_;
+  Index params_, units_;
+  bool streams_;
+  double *parts_ = nullptr, *workers_ = nullptr;
+};
+
+// dx, dgamma and dbeta, by whichever of the two the plan asks for.
+template <class Scalar>
+class BackwardPass {
+ public:
+  BackwardPass(const BackwardArguments<Scalar>& arguments, const Plan& plan, const BackwardPlan& bins)
+      : a_(arguments), t_(plan), g_(bins) {}
+
+  // Completes new BackwardPlan.
+  static void complete(BackwardPlan& bins, const Plan& plan) {
+    const Index bytes = bins.crosses ? BackwardApart<Scalar>::worker_bytes(plan, bins.partition)
+                                     : Backward<Scalar>::worker_bytes(bins.partition);
+    bins.worker_size = Arena::doubles(bytes);
+  }
+
+  // Doubles that run needs as its workspace.
+  Index workspace_size(Index threads) const {
+    return g_.crosses ? BackwardApart<Scalar>(a_, t_, g_).workspace_size(threads)
+                      : Backward<Scalar>(a_, t_, g_).workspace_size(threads);
+  }
+
+  void run(const Runner& runner, double* workspace) const;
+
+ private:
+  BackwardArguments<Scalar> a_;
+  const Plan& t_;
+  const BackwardPlan& g_;
+};
+
+template <class Scalar>
+void BackwardPass<Scalar>::run(const Runner& runner, double* workspace) const {
+  if (g_.crosses) {
+    BackwardApart<Scalar>(a_, t_, g_).run(runner, workspace);
+  } else {
+    Backward<Scalar>(a_, t_, g_).run(runner, workspace);
+  }
+}
+
+}  // namespace core
+}  // namespace tensornorm

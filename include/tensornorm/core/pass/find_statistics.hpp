@@ -1,0 +1,319 @@
+// FindStatistics: the statistics of a block of bins, from the sums of deviations about an estimate.
+#pragma once
+
+#include "tensornorm/core/kernel/arithmetic.hpp"
+#include "tensornorm/core/kernel/column_reduce.hpp"
+#include "tensornorm/core/kernel/row_reduce.hpp"
+#include "tensornorm/core/kernel/sample.hpp"
+#include "tensornorm/core/pass/statistics_block.hpp"
+
+namespace tensornorm {
+namespace core {
+
+// Arrays of one value per statistic, in the plan's stat order; a null one is not wanted.
+template <class T>
+struct SavedStatistics {
+  T *hi = nullptr, *lo = nullptr, *rstd = nullptr;
+  double* m2 = nullptr;  // sums of squared deviations
+};
+
+template <class Scalar>
+struct ForwardArguments {
+  using T = ParamOf<Scalar>;
+  const Scalar* x;
+  Scalar* y;  // x itself, or disjoint from it
+  const T *gamma = nullptr, *beta = nullptr;
+  double eps = 0;
+  bool centred = true;                                    // false: the mean is taken to be 0
+  const T *frozen_mean = nullptr, *frozen_var = nullptr;  // statistics given, not taken from x
+  SavedStatistics<T> saved;
+
+  bool is_frozen() const { return frozen_mean != nullptr; }
+};
+
+template <class Scalar>
+class FindStatistics {
+ public:
+  using T = ParamOf<Scalar>;
+  using Block = StatisticsBlock<T>;
+
+  // Adds the sums of the deviations of a range of bins.
+  using Reduce = FunctionRef<void(const BinRange& range, double* sum_d, double* sum_d2)>;
+
+  // Both outlive this.
+  FindStatistics(const ForwardArguments<Scalar>& arguments, const Plan& plan) : a_(arguments), t_(plan) {}
+
+  // Finds the statistics of a block, `chunk` bins at a time; `ahead` as reduce has it. Where the sums are taken in
+  // parts, `in_parts` takes them, by way of reduce.
+  void run(Block& block, Index chunk, Index ahead, const Reduce* in_parts = nullptr) {
+    scale_ = Scale::kOne;
+    is_first_ = true;
+    if (t_.multiple == 1) {
+      sample(block);
+      copy_run(block.bin_estimate, block.stats, block.estimate);
+    } else {
+      for_each_chunk_of(block, chunk, [&](const BinRange&) { sample(block); });
+    }
+    for (;;) {
+      sum(block, chunk, ahead, in_parts);
+      if (take_sums(block)) break;
+    }
+    if (a_.saved.hi != nullptr) save(block);
+  }
+
+  // Adds the sums of the deviations of positions [p0, p1) of the lines of a range of the chunk's bins; where rows are
+  // dense, the reads of x that come `ahead` elements later are prepared. `memory` is for a column reduction's panel.
+  void reduce(const Block& block, const BinRange& range, Index p0, Index p1, Index ahead, double* sum_d, double* sum_d2,
+              Arena memory) const {
+    if (range.size() == 0) return;
+    const T* const estimate = block.bin_estimate + (range.k0 - block.chunk.k0);
+    T* const panel = t_.walk.columns() ? memory.take<T>(panel_size<T>(range.size())) : nullptr;
+    if (scale_ != Scale::kOne) return reduce_scaled(range, p0, p1, estimate, sum_d, sum_d2, panel);
+    t_.walk.visit(range.group, range.k0, range.k1, p0, p1, [&](const Tile& tile) {
+      const Rows<Scalar> x{a_.x + tile.offset, tile.stride};
+      if (t_.walk.columns()) {
+        column_reduce(Deviations<Scalar, PerColumn<T>>{x, {estimate}}, tile, sum_d, sum_d2, panel);
+      } else {
+        row_reduce(Deviations<Scalar, PerRow<T>>{x, {estimate}}, tile, sum_d, sum_d2, ahead);
+      }
+    });
+  }
+
+ private:
+  static_assert(Partition::kBlockBins % FinishSums::kMostTogether == 0, "tensornorm: arrays by bin hold whole vectors");
+
+  static constexpr bool is_double = std::is_same<T, double>::value;
+
+  static double factor(Scale scale) {
+    if (scale == Scale::kOne) return 1;
+    return scale == Scale::kDown ? (is_double ? 0x1p-516 : 0x1p-68) : (is_double ? 0x1p950 : 0x1p90);
+  }
+
+  // Calls use(range) for the block's bins, `most` at a time and in order, as the chunk at hand. A run of bins of one
+  // statistic is cut as Fold asks for it, and no chunk is narrower than a vector.
+  template <class Use>
+  void for_each_chunk_of(Block& block, Index most, const Use& use) const {
+    const auto take = [&](Index k0, Index k1) {
+      block.chunk = {block.group, k0, k1};
+      use(block.chunk);
+    };
+    if (block.size() <= most) return take(block.k0, block.k1);
+    const Index run = t_.bins.back().extent;
+    if (run <= most) {
+      const Index runs = block.size() / run, of_chunk = most / run, chunks = (runs + of_chunk - 1) / of_chunk;
+      for (Index i = 0; i < chunks; ++i) {
+        take(block.k0 + part_begin(runs, i, chunks) * run, block.k0 + part_begin(runs, i + 1, chunks) * run);
+      }
+    } else {
+      for (Index k = block.k0; k < block.k1; k += run) for_each_chunk(k, k + run, most, take);
+    }
+  }
+
+  // ---- estimates: the bins of a statistic share one, so that their sums simply add up
+
+  // What the chunk's bins add to them; by bin, where every bin is a statistic.
+  void sample(Block& block) const {
+    const BinRange& chunk = block.chunk;
+    T* const by_bin = block.bin_estimate;
+    if (t_.multiple > 1 && chunk.k0 == block.k0) std::fill_n(block.estimate, block.stats, T(0));
+    if (!a_.centred) return std::fill_n(by_bin, chunk.size(), T(0)), void();
+    const Scalar* const x = a_.x + t_.walk.bin_offset(chunk.group, chunk.k0);
+    if (t_.walk.columns()) {
+      core::dispatch(SampleColumns<Scalar>{x, chunk.size(), t_.samples, by_bin});
+    } else {
+      core::dispatch(SampleRows<Scalar>{x, t_.walk.bin_stride(), chunk.size(), t_.walk.run(), t_.samples, by_bin});
+    }
+    if (t_.multiple == 1) return;
+    const Index bin = t_.bin_number(chunk.group, chunk.k0), of_run = t_.bins.back().extent;
+    Index in = bin % of_run;
+    for_each_bin_run(t_.bins, bin, chunk.size(), [&](const BinRun& run) {
+      add_samples(run, in, of_run, by_bin, block);
+      in = 0;
+    });
+  }
+
+  // What a piece of a run of bins, `in` from its start, adds to the means of its statistics: of a long run in one
+  // statistic, a few bins spread over it.
+  void add_samples(const BinRun& run, Index in, Index of_run, const T* by_bin, Block& block) const {
+    constexpr Index kEnough = 16;
+    const double share = static_cast<double>(t_.multiple_stats) / static_cast<double>(t_.multiple);
+    const Index n = run.stat_stride == 0 ? (std::min)(of_run, kEnough) : of_run;
+    const T weight = static_cast<T>(share * static_cast<double>(of_run) / static_cast<double>(n));
+    T* const to = block.estimate + (run.stat - block.stat);
+    for (Index k = (in * n + of_run - 1) / of_run; k < n; ++k) {
+      const Index at = k * of_run / n - in;
+      if (at >= run.n) return;
+      to[at * run.stat_stride] += by_bin[run.first + at] * weight;
+    }
+  }
+
+  // ---- sums
+
+  void sum(Block& block, Index chunk, Index ahead, const Reduce* in_parts) const {
+    const auto add = [&](const BinRange& range) {
+      if (in_parts != nullptr) return (*in_parts)(range, block.sum_d, block.sum_d2);
+      reduce(block, range, 0, t_.walk.line(), ahead, block.sum_d, block.sum_d2, block.beside_sums);
+    };
+    if (t_.multiple == 1) {
+      if (!is_first_) spread_estimates(block, block.bin, block.size());
+      for (double* const sums : {block.sum_d, block.sum_d2}) std::fill_n(sums, block.size(), 0.0);
+      return add(block);
+    }
+    Fold fold_d(t_.bins, block.stat, block.total_d), fold_d2(t_.bins, block.stat, block.total_d2);
+    for (double* const totals : {block.total_d, block.total_d2}) std::fill_n(totals, block.stats, 0.0);
+    for_each_chunk_of(block, chunk, [&](const BinRange& range) {
+      const Index bin = t_.bin_number(range.group, range.k0), n = range.size();
+      spread_estimates(block, bin, n);
+      for (double* const sums : {block.sum_d, block.sum_d2}) std::fill_n(sums, n, 0.0);
+      add(range);
+      fold_d.add(bin, n, block.sum_d);
+      fold_d2.add(bin, n, block.sum_d2);
+    });
+  }
+
+  // Where the sums of some statistics are scaled, those of the others, which could overflow, are taken about NaN: that
+  // raises no exception.
+  void spread_estimates(Block& block, Index bin, Index n) const {
+    const auto estimate = [&](Index s) {
+      const bool is_scaled = scale_ != Scale::kOne && !block.pending[s].is_due(scale_);
+      return is_scaled ? std::numeric_limits<T>::quiet_NaN() : block.estimate[s];
+    };
+    for_each_bin_run(t_.bins, bin, n, [&](const BinRun& run) {
+      const Index first = run.stat - block.stat;
+      T* const to = block.bin_estimate + run.first;
+      if (run.stat_stride == 0) return fill_run(to, run.n, estimate(first));
+      for (Index k = 0; k < run.n; ++k) to[k] = estimate(first + k * run.stat_stride);
+    });
+  }
+
+  // By the baseline's kernels, as these sums are rare.
+  __attribute__((cold, noinline)) void reduce_scaled(const BinRange& range, Index p0, Index p1, const T* estimate,
+                                                     double* sum_d, double* sum_d2, T* panel) const {
+    const T down = static_cast<T>((std::min)(factor(scale_), 1.0)),
+            up = static_cast<T>((std::max)(factor(scale_), 1.0));
+    t_.walk.visit(range.group, range.k0, range.k1, p0, p1, [&](const Tile& tile) {
+      const Rows<Scalar> x{a_.x + tile.offset, tile.stride};
+      if (t_.walk.columns()) {
+        using Functor = ScaledDeviations<Scalar, PerColumn<T>>;
+        run_baseline<kFlags>(ColumnReduce<Functor>{
+            {{x, {estimate}}, {&down, kNone}, {&up, kNone}}, tile.rows, tile.cols, sum_d, sum_d2, panel});
+      } else {
+        using Functor = ScaledDeviations<Scalar, PerRow<T>>;
+        run_baseline<kFlags>(RowReduce<Functor>{
+            {{x, {estimate}}, {&down, kNone}, {&up, kNone}}, tile.rows, tile.cols, 0, sum_d, sum_d2});
+      }
+    });
+  }
+
+  // ---- statistics from the sums
+
+  // False when some must be summed again, about a better estimate or by another factor.
+  bool take_sums(Block& block) {
+    const double n = static_cast<double>(t_.stat_size);
+    if constexpr (!is_double) {
+      if (scale_ == Scale::kOne) {
+        bool trusted = false;
+        core::dispatch(FinishSums{block.stats, n, a_.eps, least_trusted_var<T>(a_.eps), a_.centred, block.estimate,
+                                  block.total_d, block.total_d2, block.m2, block.arrays(), &trusted});
+        if (trusted && is_first_) return true;
+      }
+    }
+    return take_each(block, n);
+  }
+
+  // Each statistic goes its own way, whatever the others of its block do: so its bits are the same in any block.
+  bool take_each(Block& block, double n) {
+    if (is_first_) std::fill_n(block.pending, block.stats, Pending());
+    const double f = factor(scale_), share = 1 / n, eps = a_.eps;
+    const bool is_centred = a_.centred, in_lanes = !is_double && scale_ == Scale::kOne;
+    const Trust trust(scale_, eps);
+    const Index count = t_.stat_size;
+    for (Index s = 0; s < block.stats; ++s) {
+      if (!is_first_ && !block.pending[s].is_due(scale_)) continue;
+      const double estimate = static_cast<double>(block.estimate[s]), sum = is_centred ? -block.total_d[s] : 0;
+      Moments m = moments_about(estimate * f, count, share, sum, block.total_d2[s]);
+      if (in_lanes) m.m2 = block.m2[s] < 0 ? 0 : block.m2[s];
+      const double var = m.m2 * share;
+      const bool trusted = trust.of(m, var, n);
+      if (!trusted && must_sum_again(block, s, m)) continue;
+      if (!is_first_) block.pending[s] = Pending();
+      if (trusted && in_lanes) continue;  // all is known
+      if (scale_ == Scale::kOne) {
+        block.m2[s] = m.m2;
+        block.set(s, finish<T>(m, var, eps));
+      } else {
+        take_scaled(block, s, {t_.stat_size, estimate, m.correction / f, m.m2 / f / f});
+      }
+    }
+    is_first_ = false;
+    return !choose_scale(block);
+  }
+
+  // Takes the next scale by which some statistic is to be summed again; false where none is.
+  bool choose_scale(const Block& block) {
+    for (const Scale scale : {Scale::kOne, Scale::kDown, Scale::kUp}) {
+      const auto is_due = [scale](const Pending& pending) { return pending.is_due(scale); };
+      if (!std::any_of(block.pending, block.pending + block.stats, is_due)) continue;
+      scale_ = scale;
+      return true;
+    }
+    return false;
+  }
+
+  __attribute__((cold, noinline)) void take_scaled(Block& block, Index s, const Moments& m) const {
+    block.m2[s] = m.m2;
+    block.set(s, finish<T>(m, m.var(), a_.eps));
+  }
+
+  // Whether the estimate was near, and the squares neither overflowed nor underflowed; of moments as they are scaled.
+  struct Trust {
+    double hidden, least;
+
+    Trust(Scale scale, double eps)
+        : hidden(scale == Scale::kOne ? hidden_by(eps, 1) : 0),
+          least(scale == Scale::kUp ? 0 : least_trusted_var<T>(scale == Scale::kOne ? eps : 0)) {}
+
+    bool of(const Moments& m, double var, double n) const {
+      const bool is_near = n * m.correction * m.correction - m.m2 <= hidden * n;
+      return is_near && var < kInfinity && var + hidden >= least;
+    }
+  };
+
+  // Whether to sum again moments that are not trusted: notes how, and about which estimate. A scale is left for kDown
+  // or kUp once, and kDown for kUp.
+  __attribute__((cold, noinline)) bool must_sum_again(Block& block, Index s, const Moments& m) const {
+    constexpr int kTries = 3;
+    const int tries = is_first_ ? 1 : block.pending[s].tries + 1;
+    const double mean = (m.estimate + m.correction) / factor(scale_);
+    const double least = Trust(scale_, a_.eps).least;
+    const bool overflowed = !(m.m2 < kInfinity), underflowed = m.var() < least && m.correction * m.correction < least;
+    if (is_far(m) && !underflowed && std::isfinite(mean)) {
+      if (tries == kTries) return false;
+      block.estimate[s] = static_cast<T>(mean);
+      block.pending[s] = Pending(scale_, tries);
+      return true;
+    }
+    if (scale_ == Scale::kUp || (overflowed && scale_ == Scale::kDown)) return false;
+    if (!overflowed) block.estimate[s] = static_cast<T>(mean);
+    if (!std::isfinite(block.estimate[s])) block.estimate[s] = 0;
+    block.pending[s] = Pending(overflowed ? Scale::kDown : Scale::kUp, 0);
+    return true;
+  }
+
+  void save(const Block& block) const {
+    for_each_bin_run(t_.statistics, block.stat, block.stats, [&](const BinRun& run) {
+      put_run(block.hi, run, a_.saved.hi);
+      put_run(block.lo, run, a_.saved.lo);
+      put_run(block.rstd, run, a_.saved.rstd);
+      if (a_.saved.m2 != nullptr) put_run(block.m2, run, a_.saved.m2);
+    });
+  }
+
+  const ForwardArguments<Scalar>& a_;
+  const Plan& t_;
+  Scale scale_ = Scale::kOne;  // of the sums of the block at hand
+  bool is_first_ = true;
+};
+
+}  // namespace core
+}  // namespace tensornorm

@@ -1,0 +1,60 @@
+// Running statistics: what batches leave behind for inference.
+#pragma once
+
+#include <Eigen/Core>
+#include <cstdint>
+#include <optional>
+
+#include "tensornorm/core/plan/axis.hpp"
+
+namespace tensornorm {
+namespace core {
+
+// The statistics of one batch, instance by instance: means as hi + lo and sums of squared deviations, `count` of each,
+// every one of n elements.
+template <class Param>
+struct BatchStatistics {
+  Index n, count;
+  const Param *hi, *lo;
+  const double* m2;
+};
+
+// A layer without any leaves `channels` 0.
+template <class Param>
+struct RunningStatistics {
+  using Array = Eigen::Array<Param, Eigen::Dynamic, 1>;
+
+  Index channels = 0;
+  std::optional<double> momentum;  // nullopt: the cumulative average
+  bool unbiased = true;
+  Array mean, var;
+  std::int64_t num_batches_tracked = 0;
+
+  bool tracked() const { return channels > 0; }
+
+  // running = (1 - momentum) * running + momentum * batch, where a batch of several statistics per channel gives their
+  // mean (InstanceNorm over its instances). Momentum 0 leaves a running value alone and 1 replaces it, NaN or not.
+  void update(const BatchStatistics<Param>& batch) {
+    const double count = static_cast<double>(++num_batches_tracked);
+    const double weight = momentum ? *momentum : 1 / count;
+    if (!(weight > 0)) return;
+    const auto blend = [weight](Param& running, double value) {
+      const double kept = weight >= 1 ? 0 : (1 - weight) * static_cast<double>(running);
+      running = static_cast<Param>(kept + weight * value);
+    };
+    const Index instances = batch.count / channels;
+    const double all = static_cast<double>(instances), degrees = static_cast<double>(unbiased ? batch.n - 1 : batch.n);
+    for (Index c = 0; c < channels; ++c) {
+      double mean_sum = 0, var_sum = 0;
+      for (Index i = c; i < batch.count; i += channels) {
+        mean_sum += static_cast<double>(batch.hi[i]) + static_cast<double>(batch.lo[i]);
+        var_sum += batch.m2[i] / degrees;
+      }
+      blend(mean[c], mean_sum / all);
+      blend(var[c], var_sum / all);
+    }
+  }
+};
+
+}  // namespace core
+}  // namespace tensornorm

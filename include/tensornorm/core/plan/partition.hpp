@@ -1,0 +1,145 @@
+// Partition: how the bins of a walk are shared out. Shape alone decides in what order numbers are added, so every
+// number of threads computes the same bits; the threads decide on the rest.
+#pragma once
+
+#include "tensornorm/core/plan/walk.hpp"
+
+namespace tensornorm {
+namespace core {
+
+// Blocks of neighbouring bins, small enough for the cache between the reduction and the map where they can be; and
+// where there are too few blocks to share among threads, their lines in parts.
+struct Partition {
+  static constexpr Index kBlockBins = 1024;
+  static constexpr Index kFloatAdds = 16;      // rows that a float sum takes; see sums.hpp
+  static constexpr Index kStatsTogether = 64;  // statistics that bins which stay together make, at most, for the stack
+  // A block of dense rows stays near the first-level cache, or, where it is to have many, in the second-level one. Rows
+  // that lie in pieces have so many elements, 512 KiB of float (measured on Zen 5, which has 1 MiB of second-level
+  // cache: four times as many take 1.3 times as long, a quarter as many 1.1 times).
+  static constexpr Index kDenseBytes = 32 << 10;
+  static constexpr Index kManyRowsBytes = 256 << 10;
+  static constexpr Index kPiecesSize = 128 << 10;
+  static constexpr Index kLineBins = 16;
+  static constexpr Index kFewBlocks = 16;       // fewer than this are cut into parts
+  static constexpr Index kPartSize = 64 << 10;  // elements a part has, at least
+  static constexpr Index kPartBins = 4 << 10;   // bins that all parts of a block have together
+  static constexpr Index kUnits = 64;
+  static constexpr Index kSharedSize = 16 << 10;  // elements of a piece that many threads are given, at least
+  static constexpr Index kPieceBins = 64;         // its columns, at least, of a whole block: some lines of memory
+
+  // The map of what outgrew a cache begins with the end, which the reduction left there; in stretches that the
+  // processor's prefetcher can follow (measured on Zen 5: stretches of a quarter take 1.05 times as long).
+  static constexpr Index kStretchBytes = 1 << 20;
+  static constexpr Index kMostAhead = 64 << 10;  // more would push a block itself out of the second-level cache
+  static constexpr Index kLittleAhead = 4 << 10;
+
+  bool reads_once;
+  Index element_bytes, group_bins, block_bins, blocks_per_group, blocks;
+  Index parts, map_parts;                    // of a block's lines, for the reduction and for the map
+  Index pieces = 1, piece_bins = kLineBins;  // of a block's columns, and what they are multiples of, but the last
+
+  // `multiple` neighbouring bins stay together; `bytes` an element has in all the tensors that are read, once or again
+  // for the map. A block of dense rows has `rows` at least, where the second-level cache has room or there are few
+  // more.
+  Partition(const Walk& walk, Index multiple, Index bytes, bool once, Index rows = 1)
+      : reads_once(once), element_bytes(bytes), group_bins(walk.bins()) {
+    const Index line = (std::max)(walk.line(), Index{1}), line_bytes = line * bytes;
+    const Index dense = (std::max)(kDenseBytes / line_bytes, (std::min)(rows, kManyRowsBytes / line_bytes));
+    // Columns are taken as wide as they come: a strip of them that stayed in a cache would have short rows, which lie
+    // a power of two apart often enough to share a few of the cache's sets.
+    Index bins = walk.columns() ? kBlockBins : walk.is_dense() ? dense : kPiecesSize / line;
+    // No cache matters. But bins in one run of memory are not cut across: two threads that write pieces of each would
+    // ask for each other's lines ahead of themselves (measured on two cores: 512 rows of 256 take twice as long).
+    if (reads_once) bins = walk.is_dense() ? kPartSize / line : kBlockBins;
+    if (walk.is_dense() && rows > 1 && walk.groups() * group_bins <= 2 * rows) bins = 2 * rows;
+    bins = (std::min)({(std::max)(bins, Index{1}), kBlockBins, group_bins});
+    // Sixteen floats make a line: blocks that are multiples of it begin and end with lines, whatever a bin's length.
+    const Index together = bins < kLineBins * multiple ? multiple : kLineBins * multiple;
+    block_bins = (std::max)(bins / together, Index{1}) * together;
+    blocks_per_group = (group_bins + block_bins - 1) / block_bins;
+    blocks = walk.groups() * blocks_per_group;
+    const Index elements = block_bins * walk.line();
+    // Columns may be cut anywhere; a row that is cut has shorter runs of memory, so only few runs are.
+    const Index runs = walk.line() / walk.run(), cuts = walk.columns() || runs < kFewBlocks ? walk.line() : runs;
+    const Index most = (std::min)({kUnits, elements / kPartSize, cuts}), of_sums = kPartBins / block_bins;
+    parts = blocks >= kFewBlocks ? 1 : (std::max<Index>)((std::min)(most, of_sums), 1);
+    map_parts = parts > 1 && walk.columns() ? most : parts;
+  }
+
+  // Cuts the columns of blocks in pieces, so that many threads have some each. A piece is as wide as a vector wherever
+  // its block is: the same kernels, with the same fused multiply-adds, see every column.
+  void share_among(const Walk& walk, Index multiple, Index threads) {
+    if (threads < 2 || !walk.columns() || reads_once || block_bins > kBlockBins) return;
+    const Index wanted = 2 * threads, most = block_bins * walk.line() / kSharedSize;  // two for each: none waits long
+    piece_bins = parts > 1 ? kLineBins : kLineBins * multiple;
+    const Index widest = (std::max)(piece_bins, kPieceBins);
+    const Index whole = walk.groups() * blocks_per_group, sharing = parts > 1 ? parts : (std::max)(whole, Index{1});
+    pieces = (std::min)((wanted + sharing - 1) / sharing, parts > 1 ? most / parts : most);
+    pieces = (std::max)((std::min)(pieces, block_bins / widest), Index{1});
+    if (parts == 1) {
+      blocks = whole * pieces;
+    } else {
+      map_parts = (std::max)(map_parts, (std::min)({wanted, most, kUnits, walk.line()}));
+    }
+  }
+
+  // Piece i of a block's columns. The last one has what is no whole unit; those beyond it, in a block of few, are
+  // empty.
+  BinRange piece(const BinRange& block, Index i) const {
+    const Index units = block.size() / piece_bins;
+    const auto begin = [&](Index n) {
+      const Index unit = part_begin(units, n, pieces);
+      return n == 0 ? block.k0 : unit == units ? block.k1 : block.k0 + unit * piece_bins;
+    };
+    return {block.group, begin(i), begin(i + 1)};
+  }
+
+  // Where blocks are not cut in parts, their pieces are blocks too.
+  BinRange block(Index b) const {
+    if (b == 0 && pieces == 1) return {0, 0, (std::min)(block_bins, group_bins)};
+    const Index of_block = parts > 1 ? 1 : pieces, whole = b / of_block;
+    const Index k0 = whole % blocks_per_group * block_bins;
+    const BinRange range{whole / blocks_per_group, k0, (std::min)(k0 + block_bins, group_bins)};
+    return of_block == 1 ? range : piece(range, b % of_block);
+  }
+
+  // Part i of n of a block: whole multiples, none narrower than a vector unless the block is.
+  static BinRange portion(const BinRange& block, Index multiple, Index i, Index n) {
+    const Index step = portion_step(multiple), steps = block.size() / step;
+    const auto at = [&](Index k) { return k == n ? block.k1 : block.k0 + part_begin(steps, k, n) * step; };
+    return {block.group, at(i), at(i + 1)};
+  }
+  // How many portions make none larger than `most` bins.
+  // @pre most is at least least_portion(multiple)
+  static Index portions(Index bins, Index multiple, Index most) {
+    if (bins <= most) return 1;
+    const Index step = portion_step(multiple), steps = (most - (step - multiple)) / step;
+    return (bins / step + steps - 1) / steps;
+  }
+  static Index least_portion(Index multiple) { return 2 * portion_step(multiple) - multiple; }
+
+  Index stretches(Index elements) const {
+    return reads_once ? 1 : (std::max)(elements * element_bytes / kStretchBytes, Index{1});
+  }
+
+  // How many elements a map reads ahead of itself: from a block of dense rows to the next one, as the forward reduction
+  // does; what is read once, and columns, a little, in whole rows. 0 where there is nothing to gain.
+  Index ahead(const Walk& walk, Index b) const {
+    const Index little = kLittleAhead / element_bytes;
+    if (walk.columns()) {
+      const Index row = (std::max)(walk.run_stride(), Index{1});  // 0 where each element is a bin
+      return (little + row - 1) / row * row;
+    }
+    if (reads_once) return little;
+    if (!walk.is_dense() || b + 1 == blocks) return 0;
+    const BinRange here = block(b), next = block(b + 1);
+    const Index distance = walk.bin_offset(next.group, next.k0) - walk.bin_offset(here.group, here.k0);
+    return distance * element_bytes <= kMostAhead ? distance : 0;
+  }
+
+ private:
+  static Index portion_step(Index multiple) { return (kLineBins + multiple - 1) / multiple * multiple; }
+};
+
+}  // namespace core
+}  // namespace tensornorm

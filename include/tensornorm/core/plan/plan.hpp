@@ -1,0 +1,195 @@
+// Plan: which bins a tensor is reduced to, which loop shape that gives, and how coefficients are laid out.
+#pragma once
+
+#include "tensornorm/core/plan/bin_runs.hpp"
+#include "tensornorm/core/plan/partition.hpp"
+#include "tensornorm/core/plan/sample_points.hpp"
+
+namespace tensornorm {
+namespace core {
+
+// What a plan is for, besides its axes.
+struct Uses {
+  Index element_bytes;
+  bool affine, frozen;  // whether there are parameters; whether statistics are given
+};
+
+// The bins of a layer's axes. Sums are kept for bins: the statistics, or finer where `rows_to_columns` and
+// `joined_columns` say so. Coefficients are laid out for map bins, which know their parameter too. Where parameters
+// vary along nearly every element of a statistic (LayerNorm) that would be a copy of x: the map then reads statistics
+// and parameters apart.
+struct Binning {
+  static constexpr Index kShortRun = 96;             // inner runs worth refining: some tails of vectors are spared
+  static constexpr Index kFewRows = 16;              // rows that float sums may take: fewer do not pay for columns
+  static constexpr Index kShortMapRun = 8;           // rows of map bins shorter than a vector: parameters apart instead
+  static constexpr Index kNarrow = 63, kWide = 256;  // columns worth joining, and what they become at most
+
+  AxisSet bins;
+  Axes axes;
+  AxisSet map_bins;
+  bool params_apart;
+
+  Binning(const Axes& full_axes, const Uses& uses)
+      : Binning(uses.affine ? coalesce(full_axes) : without_param(full_axes)) {}
+
+  // The axes with their statistics numbered in the order of x.
+  Axes in_order() const { return numbered(axes, select(axes, is_kept)); }
+
+ private:
+  explicit Binning(const Axes& coalesced)
+      : bins(rows_to_columns(coalesced, kShortRun, kFewRows, Partition::kBlockBins, Partition::kStatsTogether)),
+        axes(joined_columns(coalesced, bins, kNarrow, kWide, kFewRows)), map_bins(bins | select(axes, is_affine)),
+        params_apart(has_params_apart()) {}
+
+  // Whether bins that know their parameter would be many, short or scattered. They are not if there are, from inside:
+  // a run of one parameter that fills vectors, reduced axes with parameters, then bins alone.
+  bool has_params_apart() const {
+    if (map_bins == bins) return false;
+    int i = axes.size() - 1;
+    if (contains(map_bins, i) || axes[i].extent < kShortMapRun) return true;
+    while (i >= 0 && !contains(map_bins, i)) --i;
+    while (i >= 0 && contains(map_bins, i) && !contains(bins, i)) --i;
+    return (i >= 0 && !contains(bins, i)) || (map_bins & axes_below(i + 1)) != (bins & axes_below(i + 1));
+  }
+};
+
+// How x is walked, and what is kept for which of its elements. Statistics are numbered in the order of x here, so that
+// those of neighbouring bins are neighbours.
+struct Plan {
+  bool params_apart;
+  Axes statistics;      // as a tensor: x is the number in the order of x, stat the layer's, which it saves under
+  Axes bins, map_bins;  // as tensors: x is the bin's number, stat the statistic's in the order of x; of map bins the
+                        // layer's stat where statistics are given
+  Axes line_params;     // the reduced axes, for their param
+  Walk walk, map_walk;  // by bin, by map bin
+  Index multiple, multiple_stats;  // bins that stay together, and how many statistics they make
+  Index map_bins_per_bin;
+  Index elements, stat_size;  // of x, and of a statistic
+  Index params;               // how many parameters, where there are any
+  // Doubles of forward's workspace. A thread's: 0 where the stack holds blocks whole. A thread's that shares parts of a
+  // block. For copies of parameters. Completed by Forward.
+  Index worker_size = 0, shared_worker_size = 0, copies_size = 0;
+  SamplePoints samples;  // along a bin's line, where its mean is estimated
+  Partition partition;   // of the forward pass
+
+  // Members in their order: each needs those above it.
+  Plan(const Binning& b, const Uses& uses)
+      : params_apart(b.params_apart), statistics(bins_of(b.axes, select(b.axes, is_kept))),
+        bins(bins_of(b.in_order(), b.bins)), map_bins(bins_of(uses.frozen ? b.axes : b.in_order(), b.map_bins)),
+        line_params(reduced_params(b)), walk(walked(b, b.bins, params_apart)), map_walk(walked(b, b.map_bins, false)),
+        multiple(core::multiple(b.axes, b.bins)), multiple_stats(stats_together(b.axes, b.bins, multiple)),
+        map_bins_per_bin(map_walk.bins() / walk.bins()), elements(b.axes.count()),
+        stat_size(elements / statistics.count()), params(kept_count(dual(b.axes))), samples(choose_samples()),
+        partition(walk, multiple, uses.element_bytes, uses.frozen) {}
+
+  Index bin_number(Index group, Index k) const { return group * walk.bins() + k; }
+  Index map_bin_number(Index group, Index c) const { return group * map_walk.bins() + c; }
+  // The number, in the order of x, of the first statistic of a multiple's first bin.
+  Index first_stat(Index bin) const { return bin / multiple * multiple_stats; }
+
+  // Calls visit(c0, c1, p0, p1) for the map bins of the bins [k0, k1), `most` at a time, and the positions of their
+  // lines: part `part` of `parts` of either.
+  void visit_map_bins(Index k0, Index k1, Index part, Index parts, Index most,
+                      FunctionRef<void(Index c0, Index c1, Index p0, Index p1)> visit) const {
+    const bool by_bin = map_bins_per_bin > 1;
+    const Index n = (k1 - k0) * map_bins_per_bin, line = map_walk.line();
+    const Index begin = k0 * map_bins_per_bin + (by_bin ? part_begin(n, part, parts) : 0);
+    const Index end = k0 * map_bins_per_bin + (by_bin ? part_begin(n, part + 1, parts) : n);
+    const Index p0 = by_bin ? 0 : part_begin(line, part, parts);
+    const Index p1 = by_bin ? line : part_begin(line, part + 1, parts);
+    for_each_chunk(begin, end, most, [&](Index c0, Index c1) { visit(c0, c1, p0, p1); });
+  }
+
+  // Calls visit(tile, i, params) for part `part` of `parts` of the lines of the bins [k0, k1): tiles whose rows or
+  // columns, from the block's bin i on, share their line parameters, `most` of them at a time where they must be
+  // copied.
+  void visit_params_apart(Index group, Index k0, Index k1, Index part, Index parts, Index most,
+                          FunctionRef<void(const Tile&, Index i, const LineParams&)> visit) const {
+    const Index p0 = part_begin(walk.line(), part, parts), p1 = part_begin(walk.line(), part + 1, parts);
+    const Index run = LineParams::contiguous_run(line_params);
+    const Index alike = walk.bin_param() == 0 ? k1 - k0 : 1;
+    for (Index k = k0; k < k1; k += alike) {
+      Chunks chunks(p0, p0, most);
+      Index chunk = 0;
+      for (Index p = p0, end = p0; p < p1; p = end) {
+        if (run > 0) {
+          end = p1 <= run ? p1 : (std::min)((p / run + 1) * run, p1);
+        } else {
+          if (chunk == chunks.count() || p == p0) {
+            chunks = Chunks(p, (std::min)(p + Partition::kBlockBins, p1), most);
+            chunk = 0;
+          }
+          end = chunks.begin_of(++chunk);
+        }
+        walk.visit(group, k, k + alike, p, end, [&](const Tile& tile) {
+          const Index base = tile.param + k * walk.bin_param();
+          visit(tile, k - k0, LineParams(line_params, base, tile.position, tile.count));
+        });
+      }
+    }
+  }
+
+ private:
+  static Axes reduced_params(const Binning& b) {
+    Axes result;
+    Index position = 1;
+    for (int i = b.axes.size() - 1; i >= 0; --i) {
+      if (contains(b.bins, i)) continue;
+      result.push_back({b.axes[i].extent, position, 0, b.axes[i].param});
+      position *= b.axes[i].extent;
+    }
+    return coalesce(result);
+  }
+
+  static Walk walked(const Binning& b, AxisSet set, bool with_cell_params) {
+    Axes axes = number_bins(b.axes, set);
+    for (int i = 0; with_cell_params && i < axes.size(); ++i) {
+      if (contains(set, i)) axes[i].param = b.axes[i].param;
+    }
+    return Walk(coalesce(axes));
+  }
+
+  // Spread evenly, each place in the middle of its share of the line but whole within its run.
+  SamplePoints choose_samples() const {
+    constexpr Index kNeighbours = 16;    // of a row, at a place
+    constexpr Index kRowPerPlace = 128;  // elements of a row for each place: costs little beside summing them
+    SamplePoints result;
+    const Index line = walk.line(), run = walk.run(), per_stat = multiple / multiple_stats;
+    const Index wanted = walk.columns() ? SamplePoints::kMost / per_stat : (std::min)(line / kRowPerPlace, Index{8});
+    const Index most = walk.columns() ? line : (std::max)(line / kNeighbours, Index{1});
+    result.count = static_cast<int>((std::min)({(std::max)(wanted, Index{2}), most, Index{SamplePoints::kMost}}));
+    for (int i = 0; i < result.count; ++i) {
+      const Index middle = line / result.count * i + line / result.count / 2;
+      const Index begin = walk.columns() ? middle : middle / run * run;
+      result.offsets[i] = walk.line_offset((std::max)(begin, (std::min)(middle, begin + run - kNeighbours)));
+    }
+    return result;
+  }
+};
+
+// What backward needs besides, as tensors: x is the number in the order of x, stat the plan's.
+struct BackwardPlan {
+  Axes bins, map_bins;
+  Axes shares;     // what one statistic gives one parameter
+  Axes share_of;   // the map bins with their share as stat
+  Index multiple;  // map bins that make whole statistics
+  bool crosses;    // whether the sums of dx and those of the parameters cross; see BackwardApart
+  Partition partition;
+  Index worker_size = 0;  // doubles of the workspace that a thread needs; completed by BackwardPass
+
+  BackwardPlan(const Binning& b, const Plan& t, const Uses& uses)
+      : bins(bins_of(b.axes, b.bins)), map_bins(bins_of(b.axes, b.map_bins)), shares(bins_of(b.axes, share_set(b))),
+        share_of(bins_of(numbered(b.axes, share_set(b)), b.map_bins)), multiple(core::multiple(b.axes, b.map_bins)),
+        crosses(t.params_apart && t.multiple == 1 && share_set(b) == axes_below(b.axes.size())),
+        partition(crosses ? Partition(t.walk, 1, 2 * uses.element_bytes, /*once=*/false, Partition::kFloatAdds)
+                          : Partition(t.map_walk, (std::min)(multiple, t.map_walk.bins()), 2 * uses.element_bytes,
+                                      /*once=*/uses.frozen && !uses.affine)) {}
+
+ private:
+  static AxisSet share_set(const Binning& b) {
+    return select(b.axes, [](const Axis& a) { return is_kept(a) || is_affine(a); });
+  }
+};
+
+}  // namespace core
+}  // namespace tensornorm
