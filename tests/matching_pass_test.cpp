@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "every_layer.hpp"
+#include "tensornorm/core/pass/layer_state-inl.hpp"
 
 namespace tensornorm_test {
 namespace {

@@ -1,6 +1,6 @@
 // Sharing work with a pool: every unit runs once, on any pool, from anywhere.
 #define EIGEN_USE_THREADS
-#include "tensornorm/core/thread/runner.hpp"
+#include "tensornorm/core/thread/device.hpp"
 
 #include <gtest/gtest.h>
 
@@ -21,7 +21,7 @@ using namespace tensornorm::core;
 constexpr Index kMuch = kColdElements;
 
 void parallel_for(const Eigen::ThreadPoolDevice& device, Index units, Index elements, const Unit& work) {
-  runner_on(device, elements)(units, elements, Round{}, work);
+  runner_on(device, elements)(units, elements, work);
 }
 
 void expect_each_unit_once(const Eigen::ThreadPoolDevice& device, Index units) {
@@ -47,8 +47,7 @@ TEST(ParallelFor, WorkersHaveNumbersOfTheirOwn) {
   for (int round = 0; round < 200; ++round) {
     std::array<std::atomic<int>, 4> at_work{};
     std::atomic<bool> are_apart{true};
-    const auto pool_runner = runner_on(device, kMuch);
-    const Runner shared(pool_runner);
+    const auto shared = runner_on(device, kMuch);
     for (int next = 0; next < 20; ++next) {
       shared(1 + next % 9, kMuch, [&](Index, Index worker) {
         if (worker < 0 || worker >= 4) return are_apart.store(false);
@@ -84,8 +83,7 @@ TEST(ParallelFor, KeepsAHelperFromRoundToRound) {
   const auto caller = std::this_thread::get_id();
   std::atomic<int> helped{0};
   {
-    const auto& device_runner = runner_on(device, kMuch);
-    const Runner runner(device_runner);
+    const auto runner = runner_on(device, kMuch);
     for (int round = 0; round < kRounds; ++round) {
       std::atomic<bool> other{false};
       runner(2, kMuch, [&](Index, Index) {
@@ -108,8 +106,7 @@ TEST(ParallelFor, RunsTheLastRoundToo) {
   for (int repeat = 0; repeat < 200; ++repeat) {
     std::atomic<int> runs{0};
     const auto count = [&](Index, Index) { ++runs; };
-    const auto& device_runner = runner_on(device, kMuch);
-    const Runner runner(device_runner);
+    const auto runner = runner_on(device, kMuch);
     if (repeat % 2 == 0) runner(64, kMuch, count);
     runner.last(64, kMuch, count);
     runner(64, kMuch, count);
@@ -125,8 +122,8 @@ TEST(ParallelFor, RunsARoundBackwards) {
     for (const Index units : {1, 2, 7, 64}) {
       for (int repeat = 0; repeat < 100; ++repeat) {
         std::vector<std::atomic<int>> runs(static_cast<std::size_t>(units));
-        const auto& device_runner = runner_on(device, kMuch);
-        Runner(device_runner).backwards(units, kMuch, [&](Index unit, Index) {
+        const auto device_runner = runner_on(device, kMuch);
+        device_runner.backwards(units, kMuch, [&](Index unit, Index) {
           ++runs[static_cast<std::size_t>(unit)];
         });
         for (const auto& n : runs) ASSERT_EQ(n, 1);
@@ -134,9 +131,9 @@ TEST(ParallelFor, RunsARoundBackwards) {
     }
   }
   const Eigen::DefaultDevice alone;
-  const auto& device_runner = runner_on(alone, kMuch);
+  const auto device_runner = runner_on(alone, kMuch);
   std::vector<Index> order;
-  Runner(device_runner).backwards(4, kMuch, [&](Index unit, Index) { order.push_back(unit); });
+  device_runner.backwards(4, kMuch, [&](Index unit, Index) { order.push_back(unit); });
   EXPECT_EQ(order, (std::vector<Index>{3, 2, 1, 0}));
 }
 
@@ -147,8 +144,7 @@ TEST(ParallelFor, RunsRoundsOfFewAndManyThreadsInTurn) {
   std::vector<std::atomic<int>> runs(64);
   const auto start = std::chrono::steady_clock::now();
   for (int call = 0; call < 10000 && std::chrono::steady_clock::now() - start < std::chrono::seconds(2); ++call) {
-    const auto& device_runner = runner_on(device, kMuch);
-    const Runner runner(device_runner);
+    const auto runner = runner_on(device, kMuch);
     for (int round = 0; round < 20; ++round) {
       runner(2 + round % 3, kMuch, [](Index, Index) {});
       for (auto& n : runs) n = 0;
@@ -162,12 +158,12 @@ TEST(ParallelFor, RunsRoundsOfFewAndManyThreadsInTurn) {
 TEST(ParallelFor, KeepsItsShareBackwards) {
   Eigen::ThreadPool pool(1);
   const Eigen::ThreadPoolDevice device(&pool, 2);
-  const auto& device_runner = runner_on(device, kMuch);
+  const auto device_runner = runner_on(device, kMuch);
   const auto caller = std::this_thread::get_id();
   std::atomic<int> others{0};
   std::atomic<Index> first_of_other{7};
   std::vector<Index> order;
-  Runner(device_runner).backwards(8, kMuch, [&](Index unit, Index) {
+  device_runner.backwards(8, kMuch, [&](Index unit, Index) {
     if (std::this_thread::get_id() != caller) {
       if (others++ == 0) first_of_other = unit;
       return;

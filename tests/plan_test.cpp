@@ -1,5 +1,5 @@
 // The post-conditions of axis.hpp and plan.hpp, for every layer's plan in every layout.
-#include "tensornorm/core/plan/axes.hpp"
+#include "tensornorm/core/plan/bins.hpp"
 
 #include <gtest/gtest.h>
 

@@ -3,7 +3,7 @@
 
 #include "tensornorm/requirements.hpp"
 
-#include "tensornorm/running_layer.hpp"
+#include "tensornorm/layer.hpp"
 
 namespace tensornorm {
 
@@ -28,21 +28,31 @@ struct BatchNormOptions {
 /// outside [0, 1]. Source: Ioffe and Szegedy 2015, algorithms 1 and 2; momentum and running variance as PyTorch's
 /// BatchNorm.
 template <class Scalar>
-class BatchNorm : public RunningLayer<BatchNorm<Scalar>, Scalar> {
-  using Base = RunningLayer<BatchNorm<Scalar>, Scalar>;
-  friend class Layer<BatchNorm<Scalar>, Scalar>;
+class BatchNorm : public Layer<BatchNorm<Scalar>, Scalar, true> {
+  using Base = Layer<BatchNorm<Scalar>, Scalar, true>;
+  friend Base;
 
  public:
   explicit BatchNorm(Index channels, const BatchNormOptions& options = {})
-      : Base(channels, options), options_(options) {}
+      : Base(options.eps, true, core::channel_parameters(channels, options.affine, options.momentum), true),
+        channels_(channels), options_(options) {
+    if (options.track_running_stats) this->track(channels, options.momentum, options.unbiased_running_var);
+  }
 
+  using Base::beta, Base::dbeta, Base::mean;
+  using Base::running_mean, Base::running_var, Base::num_batches_tracked;
+
+  Index channels() const { return channels_; }
   const BatchNormOptions& options() const { return options_; }
 
  private:
-  core::Axes axes(const core::Shape& x) const { return this->channel_axes(x, options_.channel_axis); }
+  core::Axes axes(const core::Shape& x, bool batch) const {
+    const core::AxisSet channel = core::axis(core::channel_axis(x, options_.channel_axis, channels_, 0));
+    if (batch && x.count() > 0) core::check_batch(x, channels_);
+    return core::make_axes(x, channel, channel);
+  }
 
-  void check_statistics(const core::Shape& x) const { core::check_batch(x, this->channels()); }
-
+  Index channels_;
   BatchNormOptions options_;
 };
 

@@ -7,6 +7,8 @@
 #include <stdexcept>
 #include <string>
 
+#include "tensornorm/core/exceptions.hpp"
+#include "tensornorm/core/thread/device.hpp"
 #include "tensornorm/gradient_ref.hpp"
 
 namespace tensornorm {

@@ -35,7 +35,7 @@ constexpr Fault fault_of_gradient() {
 template <class G>
 Gradient gradient_of(G& gradient) {
   auto& g = core::as_eigen(gradient);
-  const GradientOperations* const operations = &kGradientOperations<typename Traits<G>::Scalar>;
+  const GradientOperations* const operations = &gradient_operations<typename Traits<G>::Scalar>();
   const Index size = shape_of(g).count();
   if constexpr (kIsMatrix<G>) {
     if (!is_dense_matrix(g))

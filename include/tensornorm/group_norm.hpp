@@ -3,7 +3,7 @@
 
 #include "tensornorm/requirements.hpp"
 
-#include "tensornorm/centred_layer.hpp"
+#include "tensornorm/layer.hpp"
 
 namespace tensornorm {
 
@@ -23,14 +23,16 @@ struct GroupNormOptions {
 /// The constructor throws std::invalid_argument when groups do not divide channels, either is below 1, eps is below 0
 /// or not finite, or channel_axis is 0. Source: Wu and He 2018, equations 1 to 7.
 template <class Scalar>
-class GroupNorm : public CentredLayer<GroupNorm<Scalar>, Scalar> {
-  using Base = CentredLayer<GroupNorm<Scalar>, Scalar>;
-  friend class Layer<GroupNorm<Scalar>, Scalar>;
+class GroupNorm : public Layer<GroupNorm<Scalar>, Scalar, false> {
+  using Base = Layer<GroupNorm<Scalar>, Scalar, false>;
+  friend Base;
 
  public:
   GroupNorm(Index groups, Index channels, const GroupNormOptions& options = {})
-      : Base(options.eps, checked(groups, channels, options), options.affine), groups_(groups), channels_(channels),
+      : Base(options.eps, true, checked(groups, channels, options), true), groups_(groups), channels_(channels),
         options_(options) {}
+
+  using Base::beta, Base::dbeta, Base::mean;
 
   Index groups() const { return groups_; }
   Index channels() const { return channels_; }
@@ -45,7 +47,7 @@ class GroupNorm : public CentredLayer<GroupNorm<Scalar>, Scalar> {
     return options.affine ? channels : 0;
   }
 
-  core::Axes axes(const core::Shape& x) const {
+  core::Axes axes(const core::Shape& x, bool) const {
     const int c = core::channel_axis(x, options_.channel_axis, channels_, 1);
     const core::AxisSet group = core::axis(c), within_group = core::axis(c + 1);
     return core::make_axes(core::split_axis(x, c, groups_), core::axis(0) | group, group | within_group);

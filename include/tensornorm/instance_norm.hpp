@@ -3,7 +3,7 @@
 
 #include "tensornorm/requirements.hpp"
 
-#include "tensornorm/running_layer.hpp"
+#include "tensornorm/layer.hpp"
 
 namespace tensornorm {
 
@@ -26,35 +26,33 @@ struct InstanceNormOptions {
 /// The constructor throws as BatchNorm's does, and on channel_axis 0.
 /// Source: Ulyanov, Vedaldi and Lempitsky 2016, equation 4; running statistics as PyTorch's InstanceNorm.
 template <class Scalar>
-class InstanceNorm : public RunningLayer<InstanceNorm<Scalar>, Scalar> {
-  using Base = RunningLayer<InstanceNorm<Scalar>, Scalar>;
-  friend class Layer<InstanceNorm<Scalar>, Scalar>;
+class InstanceNorm : public Layer<InstanceNorm<Scalar>, Scalar, true> {
+  using Base = Layer<InstanceNorm<Scalar>, Scalar, true>;
+  friend Base;
 
  public:
   explicit InstanceNorm(Index channels, const InstanceNormOptions& options = {})
-      : Base(channels, options), options_(options) {
+      : Base(options.eps, true, core::channel_parameters(channels, options.affine, options.momentum), true),
+        channels_(channels), options_(options) {
     core::check_that(options.channel_axis != 0, "channel_axis is ", options.channel_axis, " but axis 0 is the batch");
+    if (options.track_running_stats) this->track(channels, options.momentum, options.unbiased_running_var);
   }
 
+  using Base::beta, Base::dbeta, Base::mean;
+  using Base::running_mean, Base::running_var, Base::num_batches_tracked;
+
+  Index channels() const { return channels_; }
   const InstanceNormOptions& options() const { return options_; }
 
  private:
-  core::Axes axes(const core::Shape& x) const {
-    const int c = core::channel_axis(x, options_.channel_axis, this->channels(), 1);
-    return core::make_axes(x, core::axis(0) | core::axis(c), core::axis(c));
+  core::Axes axes(const core::Shape& x, bool batch) const {
+    const core::AxisSet channel = core::axis(core::channel_axis(x, options_.channel_axis, channels_, 1));
+    if (!batch) return core::make_axes(x, channel, channel);
+    if (x.count() > 0) core::check_instances(x, channels_);
+    return core::make_axes(x, core::axis(0) | channel, channel);
   }
 
-  core::Axes frozen_axes(const core::Shape& x) const {
-    core::channel_axis(x, options_.channel_axis, this->channels(), 1);
-    return this->channel_axes(x, options_.channel_axis);
-  }
-
-  void check_statistics(const core::Shape& x) const {
-    core::check_that(x.count() > x.extent(0) * this->channels(),
-                     "statistics need more than 1 spatial element but x of extents ", x, " has 1 for each of ",
-                     x.extent(0), " samples and ", this->channels(), " channels");
-  }
-
+  Index channels_;
   InstanceNormOptions options_;
 };
 

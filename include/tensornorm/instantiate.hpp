@@ -1,16 +1,10 @@
-// Included by one file of a program that defines TENSORNORM_EXTERN for all: see passes.hpp.
+// Compiled by one file of a program that defines TENSORNORM_COMPILED for all of its files: they leave the passes to
+// this one, and compile in a fraction of the time. A program of few scalars compiles common.hpp and the scalars'
+// headers of tensornorm/instantiate/ instead.
 #pragma once
 
-#include "tensornorm/passes.hpp"
-#include "tensornorm/whitening_passes.hpp"
-
-namespace tensornorm {
-namespace core {
-
-TENSORNORM_FOR_EACH_SCALAR(TENSORNORM_PASSES_OF, template);
-
-TENSORNORM_WHITENING_PASSES(template);
-TENSORNORM_FOR_EACH_SCALAR(TENSORNORM_WHITENING_PASSES_OF, template);
-
-}  // namespace core
-}  // namespace tensornorm
+#include "tensornorm/instantiate/bfloat16.hpp"
+#include "tensornorm/instantiate/common.hpp"
+#include "tensornorm/instantiate/double.hpp"
+#include "tensornorm/instantiate/float.hpp"
+#include "tensornorm/instantiate/half.hpp"

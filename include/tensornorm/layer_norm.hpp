@@ -3,7 +3,7 @@
 
 #include "tensornorm/requirements.hpp"
 
-#include "tensornorm/centred_layer.hpp"
+#include "tensornorm/layer.hpp"
 #include "tensornorm/trailing_axes.hpp"
 
 namespace tensornorm {
@@ -25,22 +25,25 @@ struct LayerNormOptions {
 /// The constructor throws std::invalid_argument without extents, on one below 1, on an eps below 0 or not finite.
 /// Source: Ba, Kiros and Hinton 2016, equation 4, over the axes PyTorch's LayerNorm takes.
 template <class Scalar>
-class LayerNorm : public CentredLayer<LayerNorm<Scalar>, Scalar> {
-  using Base = CentredLayer<LayerNorm<Scalar>, Scalar>;
-  friend class Layer<LayerNorm<Scalar>, Scalar>;
+class LayerNorm : public Layer<LayerNorm<Scalar>, Scalar, false> {
+  using Base = Layer<LayerNorm<Scalar>, Scalar, false>;
+  friend Base;
 
  public:
   explicit LayerNorm(std::vector<Index> extents, const LayerNormOptions& options = {})
       : LayerNorm(core::TrailingAxes(std::move(extents)), options) {}
+
+  using Base::beta, Base::dbeta, Base::mean;
 
   const std::vector<Index>& extents() const { return axes_.extents(); }
   const LayerNormOptions& options() const { return options_; }
 
  private:
   LayerNorm(core::TrailingAxes axes, const LayerNormOptions& options)
-      : Base(options.eps, options.affine ? axes.count() : 0, options.bias), axes_(std::move(axes)), options_(options) {}
+      : Base(options.eps, true, options.affine ? axes.count() : 0, options.bias), axes_(std::move(axes)),
+        options_(options) {}
 
-  core::Axes axes(const core::Shape& x) const { return axes_.axes(x); }
+  core::Axes axes(const core::Shape& x, bool) const { return axes_.axes(x); }
 
   core::TrailingAxes axes_;
   LayerNormOptions options_;

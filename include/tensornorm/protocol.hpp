@@ -1,62 +1,20 @@
-// Protocol: the calls that every layer takes, its learnable scale and shift, its mode, and the rule that a backward
-// pass follows its forward pass. What the passes compute is the layer's.
+// Protocol: the calls that every layer takes, checked as far as the compiler sees.
 #pragma once
 
-#include <cstdint>
-#include <cstring>
-
 #include "tensornorm/checked_call.hpp"
-#include "tensornorm/core/kernel/packet.hpp"
 
 namespace tensornorm {
-namespace core {
-
-// Tells one x from another by the bits of sixteen elements spread over it; all of them where there are fewer.
-template <class Scalar>
-std::uint64_t fingerprint(const Scalar* x, Index n) {
-  using Bits = std::conditional_t<sizeof(Scalar) == 8, std::uint64_t,
-                                  std::conditional_t<sizeof(Scalar) == 4, std::uint32_t, std::uint16_t>>;
-  constexpr int kElements = 16;
-  std::uint64_t sum = 0;
-  // Each element has an odd factor of its own, so that two that change places change the sum.
-  const auto add = [&](int i, Index at) {
-    Bits bits;
-    std::memcpy(&bits, x + at, sizeof bits);
-    sum += static_cast<std::uint64_t>(bits) * static_cast<std::uint64_t>(0x1b873593 + 0x2000102 * i);
-  };
-  if (n < kElements) {
-    for (int i = 0; i < static_cast<int>(n); ++i) add(i, i);
-    return sum;
-  }
-  // A little more than a sixteenth apart, so that not all of them are in the same column.
-  const Index step = n / kElements + n / kElements / kElements;
-  for (int i = 0; i < kElements; i += 4) {
-    add(i, i * step);
-    add(i + 1, (i + 1) * step);
-    add(i + 2, (i + 2) * step);
-    add(i + 3, (i + 3) * step);
-  }
-  return sum;
-}
-
-}  // namespace core
 
 // Derived provides, for arguments without a fault that the compiler sees,
 //   void run_forward(device, x, y)
 //   void run_infer(device, x, y) const
 //   void run_backward(device, x, dy, dx)
-// and may provide
-//   void mode_changed()  called after train and eval
-template <class Derived, class Scalar_>
-class Protocol {
+template <class Derived, class Engine>
+class Protocol : public Engine {
  public:
-  using Scalar = Scalar_;
-  using Param = ParamOf<Scalar>;
-  using Array = Eigen::Array<Param, Eigen::Dynamic, 1>;
-
-  static_assert(std::is_same<Scalar, float>::value || std::is_same<Scalar, double>::value ||
-                    std::is_same<Scalar, Eigen::half>::value || std::is_same<Scalar, Eigen::bfloat16>::value,
-                "tensornorm: a layer's scalar is float, double, Eigen::half or Eigen::bfloat16");
+  using typename Engine::Array;
+  using typename Engine::Param;
+  using Scalar = typename Engine::Scalar;
 
   Protocol(const Protocol&) = default;
   Protocol(Protocol&&) noexcept = default;
@@ -142,91 +100,14 @@ class Protocol {
     core::refuse<core::Fault::kNoDx, X, DY>();
   }
 
-  /// Batch statistics, or running statistics where the layer tracks them.
-  void train() { set_training(true); }
-  void eval() { set_training(false); }
-  bool training() const { return training_; }
-
-  /// The learnable scale; of size 0 without affine.
-  Array& gamma() { return gamma_; }
-  const Array& gamma() const { return gamma_; }
-  /// The gradient of gamma from the last backward.
-  Array& dgamma() { return dgamma_; }
-  const Array& dgamma() const { return dgamma_; }
-
  protected:
   using Shape = core::Shape;
 
-  Protocol(double eps, Index gamma_size, Index beta_size)
-      : gamma_(Array::Ones(gamma_size)), dgamma_(Array::Zero(gamma_size)), beta_(Array::Zero(beta_size)),
-        dbeta_(Array::Zero(beta_size)), gamma_size_(gamma_size), beta_size_(beta_size), eps_(eps) {
-    core::check_that(std::isfinite(eps) && eps >= 0, "eps is ", eps, " but must be finite and not negative");
-  }
-
-  // The forward pass that backward follows.
-  struct Pass {
-    Shape shape;
-    std::uint64_t fingerprint = 0;  // of x
-    bool done = false, training = false, batch = false;
-  };
-
-  void mode_changed() {}
-
-  template <class Values>
-  static void check_size(const Values& values, Index size, const char* name) {
-    core::check_that(values.size() == size, name, " has ", values.size(), " values but the layer needs ", size);
-  }
-  void check_affine() const {
-    check_size(gamma_, gamma_size_, "gamma");
-    check_size(beta_, beta_size_, "beta");
-    check_size(dgamma_, gamma_size_, "dgamma");
-    check_size(dbeta_, beta_size_, "dbeta");
-  }
-  void passed(const Shape& x, std::uint64_t fingerprint, bool batch) {
-    pass_.shape = x;
-    pass_.fingerprint = fingerprint;
-    pass_.done = true;
-    pass_.training = training_;
-    pass_.batch = batch;
-  }
-  void check_pass(const Shape& x, const Shape& dy) const;
-  void check_same_x(const Shape& x, const Scalar* data) const;
-
-  Array gamma_, dgamma_, beta_, dbeta_;
-  Index gamma_size_, beta_size_;
-  double eps_;
-  bool training_ = true;
-  Pass pass_;
+  using Engine::Engine;
 
  private:
-  void set_training(bool training) {
-    training_ = training;
-    derived().mode_changed();
-  }
-
   Derived& derived() { return static_cast<Derived&>(*this); }
   const Derived& derived() const { return static_cast<const Derived&>(*this); }
 };
-
-template <class Derived, class Scalar>
-void Protocol<Derived, Scalar>::check_pass(const Shape& x, const Shape& dy) const {
-  using core::check_that;
-  check_that(pass_.done, "backward follows a forward pass, but there was none");
-  check_that(core::same_extents(dy, x), "dy has extents ", dy, " but x has ", x);
-  check_that(core::same_extents(x, pass_.shape), "x has extents ", x, " but the forward pass had ", pass_.shape);
-  check_that(x == pass_.shape, "x of extents ", x,
-             " has another layout than in the forward pass: its first axis has stride ", x.stride(0), ", then ",
-             pass_.shape.stride(0));
-  check_that(training_ == pass_.training, "backward in ", training_ ? "train" : "eval", " mode (", training_,
-             ") follows a forward pass in ", pass_.training ? "train" : "eval", " mode (", pass_.training, ")");
-}
-
-template <class Derived, class Scalar>
-void Protocol<Derived, Scalar>::check_same_x(const Shape& x, const Scalar* data) const {
-  const std::uint64_t fingerprint = core::fingerprint(data, x.count());
-  core::check_that(fingerprint == pass_.fingerprint, "x of extents ", x,
-                   " is not what the last forward pass read: some of its elements differ (their sums are ", fingerprint,
-                   " and ", pass_.fingerprint, "). After a forward in place backward needs a copy of the x before it");
-}
 
 }  // namespace tensornorm

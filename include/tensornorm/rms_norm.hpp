@@ -24,8 +24,8 @@ struct RMSNormOptions {
 /// The constructor throws std::invalid_argument without extents, on one below 1, on an eps below 0 or not finite.
 /// Source: Zhang and Sennrich 2019, equation 4, with eps as PyTorch's RMSNorm.
 template <class Scalar>
-class RMSNorm : public Layer<RMSNorm<Scalar>, Scalar> {
-  using Base = Layer<RMSNorm<Scalar>, Scalar>;
+class RMSNorm : public Layer<RMSNorm<Scalar>, Scalar, false> {
+  using Base = Layer<RMSNorm<Scalar>, Scalar, false>;
   friend Base;
 
  public:
@@ -37,9 +37,9 @@ class RMSNorm : public Layer<RMSNorm<Scalar>, Scalar> {
 
  private:
   RMSNorm(core::TrailingAxes axes, const RMSNormOptions& options)
-      : Base(options.eps, false, options.affine ? axes.count() : 0, 0), axes_(std::move(axes)), options_(options) {}
+      : Base(options.eps, false, options.affine ? axes.count() : 0, false), axes_(std::move(axes)), options_(options) {}
 
-  core::Axes axes(const core::Shape& x) const { return axes_.axes(x); }
+  core::Axes axes(const core::Shape& x, bool) const { return axes_.axes(x); }
 
   core::TrailingAxes axes_;
   RMSNormOptions options_;

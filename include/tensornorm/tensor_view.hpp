@@ -1,11 +1,10 @@
 // Eigen tensors, maps, matrices, arrays and expressions as a pointer and a Shape.
 #pragma once
 
-#include <functional>
 #include <limits>
 #include <type_traits>
 
-#include "tensornorm/check.hpp"
+#include "tensornorm/core/target.hpp"
 #include "tensornorm/tensor_type.hpp"
 
 namespace tensornorm {
@@ -122,44 +121,33 @@ class Input : public EigenInput<EigenType<X>> {
 
 // ---- outputs
 
-template <class Scalar>
-bool overlap(const Scalar* a, Index a_count, const Scalar* b, Index b_count) {
-  const std::less<const Scalar*> less;
-  return a_count > 0 && b_count > 0 && less(a, b + b_count) && less(b, a + a_count);
-}
-
-// A tensor to write to. An owning one takes the extents it needs, a map must have them; `prepare` is the one call that
-// changes anything, after every check has passed. The extents wanted, which a tensor in memory has, outlive this.
 template <class Y>
-class Output {
+class Output final : public Target<typename Traits<Y>::Scalar> {
  public:
   using Type = EigenType<Y>;
   using Scalar = typename Traits<Y>::Scalar;
 
-  Output(std::remove_reference_t<Y>& y, const char* name, const Shape& wanted)
-      : y_(core::as_eigen(y)), wanted_(wanted), fits_(same_extents(extents_of(y_), wanted)) {
-    if (!fits_ && !can_resize()) refuse_extents(name);
+  Output(std::remove_reference_t<Y>& y, const char* name) : Target<Scalar>(name), y_(core::as_eigen(y)) {}
+
+ private:
+  using Target<Scalar>::wanted, Target<Scalar>::name_;
+
+  void check_extents() override {
+    const Shape shape = extents_of(y_);
+    this->data_ = y_.data();
+    this->count_ = shape.count();
+    this->fits_ = same_extents(shape, wanted());
+    if (!this->fits_ && !can_resize()) refuse_extents(shape);
     if constexpr (kIsMatrix<Type>) {
-      if (fits_ && !is_dense_matrix(y_)) refuse_gaps(name);
+      if (this->fits_ && !is_dense_matrix(y_)) refuse_gaps();
     }
   }
 
-  // Refuses memory shared with an input unless it is the same tensor.
-  void check_overlap(const Scalar* input, const char* name, const char* input_name) const {
-    if (fits_ && y_.data() == input) return;
-    const Index wanted = wanted_.count(), count = fits_ ? wanted : extents_of(y_).count();
-    if (overlap<Scalar>(y_.data(), count, input, wanted)) {
-      fail(name, " and ", input_name, " overlap: they start ", y_.data() - input, " elements apart but have ", count,
-           " and ", wanted);
-    }
-  }
-
-  Scalar* prepare() {
-    if (!fits_) resize();
+  Scalar* resized() override {
+    resize();
     return y_.data();
   }
 
- private:
   // Up to where an owning tensor counts its elements.
   static constexpr Index most() {
     if constexpr (IsOwningTensor<Type>::value) return (std::numeric_limits<typename Type::Index>::max)();
@@ -168,12 +156,12 @@ class Output {
 
   bool can_resize() const {
     if constexpr (IsOwningTensor<Type>::value) {
-      bool fits = wanted_.count() <= most();
-      for (int d = 0; d < wanted_.rank; ++d) fits = fits && wanted_.extent(d) <= most();
+      bool fits = wanted().count() <= most();
+      for (int d = 0; d < wanted().rank; ++d) fits = fits && wanted().extent(d) <= most();
       return fits;
     } else if constexpr (IsOwningMatrix<Type>::value) {
-      return fixed_or(Type::RowsAtCompileTime, Type::MaxRowsAtCompileTime, wanted_.extent(0)) &&
-             fixed_or(Type::ColsAtCompileTime, Type::MaxColsAtCompileTime, wanted_.extent(1));
+      return fixed_or(Type::RowsAtCompileTime, Type::MaxRowsAtCompileTime, wanted().extent(0)) &&
+             fixed_or(Type::ColsAtCompileTime, Type::MaxColsAtCompileTime, wanted().extent(1));
     }
     return false;
   }
@@ -185,38 +173,35 @@ class Output {
   void resize() {
     if constexpr (IsOwningTensor<Type>::value) {
       typename Type::Dimensions dimensions;
-      for (int d = 0; d < wanted_.rank; ++d) {
-        dimensions[static_cast<std::size_t>(d)] = static_cast<typename Type::Index>(wanted_.extent(d));
+      for (int d = 0; d < wanted().rank; ++d) {
+        dimensions[static_cast<std::size_t>(d)] = static_cast<typename Type::Index>(wanted().extent(d));
       }
       y_ = Type(dimensions);
     } else if constexpr (IsOwningMatrix<Type>::value) {
-      if constexpr (Type::SizeAtCompileTime == Eigen::Dynamic) y_ = Type(wanted_.extent(0), wanted_.extent(1));
+      if constexpr (Type::SizeAtCompileTime == Eigen::Dynamic) y_ = Type(wanted().extent(0), wanted().extent(1));
     }
   }
 
-  [[noreturn]] __attribute__((cold, noinline)) void refuse_extents(const char* name) const {
-    const Shape shape = extents_of(y_);
+  [[noreturn]] __attribute__((cold, noinline)) void refuse_extents(const Shape& shape) const {
     if constexpr (IsOwningTensor<Type>::value) {
-      fail(name, " has extents ", shape, " instead of ", wanted_, " and an index type that counts to ", most(),
+      fail(name_, " has extents ", shape, " instead of ", wanted(), " and an index type that counts to ", most(),
            ": use a tensor whose index type is Eigen::Index");
     } else if constexpr (IsOwningMatrix<Type>::value) {
-      fail(name, " has extents ", shape, " instead of ", wanted_,
+      fail(name_, " has extents ", shape, " instead of ", wanted(),
            " and a type that does not allow these: use one of dynamic or larger extents");
     } else {
-      fail(name, " has extents ", shape, " instead of ", wanted_,
+      fail(name_, " has extents ", shape, " instead of ", wanted(),
            " and cannot be resized: give one of these extents, or one that owns memory of a dynamic size");
     }
   }
 
-  [[noreturn]] __attribute__((cold, noinline)) void refuse_gaps(const char* name) const {
-    fail(name, " has gaps between its elements: inner stride ", y_.innerStride(), " and outer stride ",
+  [[noreturn]] __attribute__((cold, noinline)) void refuse_gaps() const {
+    fail(name_, " has gaps between its elements: inner stride ", y_.innerStride(), " and outer stride ",
          y_.outerStride(), ", not 1 and ", y_.innerSize(),
          ": write to a matrix without gaps and copy that to where it belongs");
   }
 
   Type& y_;
-  const Shape& wanted_;
-  bool fits_;
 };
 
 }  // namespace core

@@ -2,9 +2,10 @@
 #pragma once
 
 #include <limits>
+#include <utility>
 #include <vector>
 
-#include "tensornorm/check.hpp"
+#include "tensornorm/core/check.hpp"
 
 namespace tensornorm {
 namespace core {
@@ -18,7 +19,7 @@ class TrailingAxes {
     Index count = 1;
     for (const Index extent : extents_) {
       check_that(extent > 0, "a layer over an extent of ", extent, ": at least 1 is needed");
-      check_that(extent <= (std::numeric_limits<Index>::max)() / count, "a layer over ", *this, ": too many elements");
+      check_that(extent <= (std::numeric_limits<Index>::max)() / count, "a layer over ", all(), ": too many elements");
       count *= extent;
     }
   }
@@ -41,19 +42,16 @@ class TrailingAxes {
     return make_axes(x, axes_below(leading), axes_below(x.rank) & ~axes_below(leading));
   }
 
-  friend std::ostream& operator<<(std::ostream& out, const TrailingAxes& axes) {
-    write_extents(out, axes.extents_, static_cast<int>(axes.extents_.size()));
-    return out;
-  }
-
  private:
+  MessagePart all() const { return {extents_.data(), static_cast<int>(extents_.size())}; }
+
   [[noreturn]] __attribute__((cold, noinline)) void refuse(const Shape& x) const {
     const Index n = extents_.front();
     const bool turned = x.rank == 2 && extents_.size() == 1 && x.extent(0) == n;
     if (turned && x.extent(1) == 1)
-      fail("x has extents ", x, " but the layer normalizes over ", *this, ": a column vector is ", n,
+      fail("x has extents ", x, " but the layer normalizes over ", all(), ": a column vector is ", n,
            " rows of 1 value; give a row vector or the transpose of x");
-    fail("x has extents ", x, " but the layer normalizes over ", *this,
+    fail("x has extents ", x, " but the layer normalizes over ", all(),
          turned ? ": its columns fit and its rows are normalized; give the transposes of x and y" : "");
   }
 

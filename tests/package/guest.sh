@@ -1,7 +1,8 @@
 #!/bin/sh
-# guest.sh find_package|add_subdirectory|pkg_config: builds and runs examples/quickstart.cpp in a project of its own.
+# guest.sh find_package|add_subdirectory|pkg_config [TARGET]: builds and runs examples/quickstart.cpp in a project of its own.
 # From the environment: SOURCE, the checkout; BUILD, its build tree; WORK, a folder to use; CMAKE, CXX, CXXFLAGS.
 set -eu
+target=${2:-tensornorm::tensornorm}
 rm -rf "$WORK"
 mkdir -p "$WORK"
 cd "$WORK"
@@ -14,7 +15,7 @@ install_and_move() {
 }
 
 build_with_cmake() {
-  "$CMAKE" -S . -B build "$@"
+  "$CMAKE" -S . -B build -DTENSORNORM_TARGET="$target" -DTENSORNORM_SCALARS=float "$@"
   "$CMAKE" --build build
   mv build/quickstart .
 }

@@ -2,4 +2,4 @@
 #undef __clang__
 #undef __GNUC__
 #define __GNUC__ 11
-#include <tensornorm/passes.hpp>
+#include <tensornorm/rms_norm.hpp>

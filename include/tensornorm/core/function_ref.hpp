@@ -8,18 +8,20 @@ template <class Signature>
 class FunctionRef;
 
 // Refers to the callable, which must outlive it; never allocates.
-template <class... Arguments>
-class FunctionRef<void(Arguments...)> {
+template <class Result, class... Arguments>
+class FunctionRef<Result(Arguments...)> {
  public:
   template <class Function>
   FunctionRef(const Function& function)  // NOLINT(google-explicit-constructor): that is its use
-      : function_(&function), call_([](const void* f, Arguments... a) { (*static_cast<const Function*>(f))(a...); }) {}
+      : function_(&function), call_([](const void* f, Arguments... a) -> Result {
+          return static_cast<Result>((*static_cast<const Function*>(f))(a...));
+        }) {}
 
-  void operator()(Arguments... a) const { call_(function_, a...); }
+  Result operator()(Arguments... a) const { return call_(function_, a...); }
 
  private:
   const void* function_;
-  void (*call_)(const void*, Arguments...);
+  Result (*call_)(const void*, Arguments...);
 };
 
 }  // namespace core

@@ -51,12 +51,12 @@ struct Statistic {
 // take the root in long double, so that it rounds once.
 template <class T>
 T reciprocal_std(double var, double eps) {
-  using Wide = std::conditional_t<std::is_same<T, double>::value, long double, double>;
-  const Wide sum = static_cast<Wide>(var) + static_cast<Wide>(eps);
+  using Real = std::conditional_t<std::is_same<T, double>::value, long double, double>;
+  const Real sum = static_cast<Real>(var) + static_cast<Real>(eps);
   if (!(sum > 0)) return sum >= 0 ? T(0) : std::numeric_limits<T>::quiet_NaN();
-  const Wide result = 1 / std::sqrt(sum);
+  const Real result = 1 / std::sqrt(sum);
   const T largest = (std::numeric_limits<T>::max)();
-  return static_cast<T>(result > static_cast<Wide>(largest) ? Wide(0) : result);
+  return static_cast<T>(result > static_cast<Real>(largest) ? Real(0) : result);
 }
 
 template <class T>

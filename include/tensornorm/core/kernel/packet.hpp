@@ -10,19 +10,9 @@
 #include <type_traits>
 
 #include "tensornorm/core/kernel/vector_ops.hpp"
+#include "tensornorm/core/scalar.hpp"
 
 namespace tensornorm {
-
-// The type of parameters and statistics: double for double tensors, float for float and 16-bit ones.
-template <class Scalar>
-using ParamOf = std::conditional_t<std::is_same<Scalar, double>::value, double, float>;
-
-// Once for every scalar, PASSES_OF(Scalar, declaration).
-#define TENSORNORM_FOR_EACH_SCALAR(PASSES_OF, declaration) \
-  PASSES_OF(float, declaration);                           \
-  PASSES_OF(double, declaration);                          \
-  PASSES_OF(Eigen::half, declaration);                     \
-  PASSES_OF(Eigen::bfloat16, declaration)
 
 namespace core {
 

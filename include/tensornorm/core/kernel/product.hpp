@@ -6,17 +6,10 @@
 #pragma once
 
 #include "tensornorm/core/kernel/packet.hpp"
+#include "tensornorm/core/matrix.hpp"
 
 namespace tensornorm {
 namespace core {
-
-// Whitening's matrices, but for those that are a user's too: in this order whatever Eigen's default is.
-template <class Real>
-using MatrixOf = Eigen::Matrix<Real, Eigen::Dynamic, Eigen::Dynamic, Eigen::ColMajor>;
-template <class Real>
-using VectorOf = Eigen::Matrix<Real, Eigen::Dynamic, 1>;
-using Matrix = MatrixOf<double>;
-using Vector = VectorOf<double>;
 
 // A matrix in memory: element (i, j) is at[i * row + j * col].
 struct ConstMatrix {

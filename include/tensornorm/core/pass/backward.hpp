@@ -18,6 +18,7 @@ namespace core {
 template <class Scalar>
 class Backward {
  public:
+  // All outlive this.
   Backward(const BackwardArguments<Scalar>& arguments, const Plan& plan, const BackwardPlan& bins)
       : a_(arguments), t_(plan), g_(bins), multiple_(g_.multiple), partition_(g_.partition), shares_(g_.shares.count()),
         stats_(t_.statistics.count()), params_(a_.gamma == nullptr ? 0 : t_.params), of_one_(is_of_one(a_, t_)),
@@ -282,7 +283,7 @@ class Backward {
     }
   }
 
-  BackwardArguments<Scalar> a_;
+  const BackwardArguments<Scalar>& a_;
   const Plan& t_;
   const BackwardPlan& g_;
   Index multiple_;  // map bins that make whole statistics

@@ -11,6 +11,7 @@ namespace core {
 template <class Scalar>
 class BackwardApart {
  public:
+  // All outlive this.
   BackwardApart(const BackwardArguments<Scalar>& arguments, const Plan& plan, const BackwardPlan& bins)
       : a_(arguments), t_(plan), g_(bins), partition_(g_.partition), params_(t_.params), units_(choose_units()),
         streams_(goes_past_cache(a_, t_)) {}
@@ -227,7 +228,7 @@ class BackwardApart {
     });
   }
 
-  BackwardArguments<Scalar> a_;
+  const BackwardArguments<Scalar>& a_;
   const Plan& t_;
   const BackwardPlan& g_;
   Partition partition_;
@@ -235,43 +236,6 @@ class BackwardApart {
   bool streams_;
   double *parts_ = nullptr, *workers_ = nullptr;
 };
-
-// dx, dgamma and dbeta, by whichever of the two the plan asks for.
-template <class Scalar>
-class BackwardPass {
- public:
-  BackwardPass(const BackwardArguments<Scalar>& arguments, const Plan& plan, const BackwardPlan& bins)
-      : a_(arguments), t_(plan), g_(bins) {}
-
-  // Completes new BackwardPlan.
-  static void complete(BackwardPlan& bins, const Plan& plan) {
-    const Index bytes = bins.crosses ? BackwardApart<Scalar>::worker_bytes(plan, bins.partition)
-                                     : Backward<Scalar>::worker_bytes(bins.partition);
-    bins.worker_size = Arena::doubles(bytes);
-  }
-
-  // Doubles that run needs as its workspace.
-  Index workspace_size(Index threads) const {
-    return g_.crosses ? BackwardApart<Scalar>(a_, t_, g_).workspace_size(threads)
-                      : Backward<Scalar>(a_, t_, g_).workspace_size(threads);
-  }
-
-  void run(const Runner& runner, double* workspace) const;
-
- private:
-  BackwardArguments<Scalar> a_;
-  const Plan& t_;
-  const BackwardPlan& g_;
-};
-
-template <class Scalar>
-void BackwardPass<Scalar>::run(const Runner& runner, double* workspace) const {
-  if (g_.crosses) {
-    BackwardApart<Scalar>(a_, t_, g_).run(runner, workspace);
-  } else {
-    Backward<Scalar>(a_, t_, g_).run(runner, workspace);
-  }
-}
 
 }  // namespace core
 }  // namespace tensornorm

@@ -5,31 +5,11 @@
 #include "tensornorm/core/kernel/column_reduce.hpp"
 #include "tensornorm/core/kernel/row_reduce.hpp"
 #include "tensornorm/core/kernel/sample.hpp"
+#include "tensornorm/core/pass/forward_arguments.hpp"
 #include "tensornorm/core/pass/statistics_block.hpp"
 
 namespace tensornorm {
 namespace core {
-
-// Arrays of one value per statistic, in the plan's stat order; a null one is not wanted.
-template <class T>
-struct SavedStatistics {
-  T *hi = nullptr, *lo = nullptr, *rstd = nullptr;
-  double* m2 = nullptr;  // sums of squared deviations
-};
-
-template <class Scalar>
-struct ForwardArguments {
-  using T = ParamOf<Scalar>;
-  const Scalar* x;
-  Scalar* y;  // x itself, or disjoint from it
-  const T *gamma = nullptr, *beta = nullptr;
-  double eps = 0;
-  bool centred = true;                                    // false: the mean is taken to be 0
-  const T *frozen_mean = nullptr, *frozen_var = nullptr;  // statistics given, not taken from x
-  SavedStatistics<T> saved;
-
-  bool is_frozen() const { return frozen_mean != nullptr; }
-};
 
 template <class Scalar>
 class FindStatistics {

@@ -19,9 +19,14 @@ struct BatchStatistics {
   const double* m2;
 };
 
-// A layer without any leaves `channels` 0.
-template <class Param>
+// `tracks`: whether the layer may have any. One that may and has none leaves `channels` 0.
+template <class Param, bool tracks>
 struct RunningStatistics {
+  static constexpr bool tracked() { return false; }
+};
+
+template <class Param>
+struct RunningStatistics<Param, true> {
   using Array = Eigen::Array<Param, Eigen::Dynamic, 1>;
 
   Index channels = 0;

@@ -2,7 +2,8 @@
 #pragma once
 
 #include "tensornorm/core/function_ref.hpp"
-#include "tensornorm/core/plan/axes.hpp"
+#include "tensornorm/core/plan/bins.hpp"
+#include "tensornorm/core/plan/tile.hpp"
 
 namespace tensornorm {
 namespace core {
@@ -50,15 +51,6 @@ class Odometer {
   int count_;
   std::array<Index, Axes::kCapacity> at_;  // as many as there are axes
   Index x_ = 0, stat_ = 0, param_ = 0;
-};
-
-// `rows` rows of `cols` neighbouring elements, rows `stride` apart, the first at `offset`. Along the line a bin is
-// reduced along, the tile covers `count` positions from `position` on.
-struct Tile {
-  Index offset, rows, cols, stride;
-  Index position, count;
-  Index param;  // offset of its group among the parameters
-  Index next;   // how far ahead a reduction of rows reads: to the next tile of the same bins; 0 is not at all
 };
 
 // A dense tile of so many elements is longer than what the processor reads ahead by itself; it reads so many ahead.

@@ -1,150 +1,59 @@
-// Who runs which unit of work. What decides a bit of a result is cut by shape alone, so every device computes the same.
+// Runner: who runs which unit of work. What decides a bit of a result is cut by shape alone, so every device computes
+// the same.
 #pragma once
 
-#include <utility>
-
-#include "tensornorm/core/thread/team.hpp"
-
-namespace Eigen {
-struct DefaultDevice;
-}
+#include "tensornorm/core/function_ref.hpp"
+#include "tensornorm/core/plan/axis.hpp"
 
 namespace tensornorm {
 namespace core {
 
-// Fewer elements than these stay on the calling thread. A pool's thread that has just been at work still looks for more
-// and comes at once: handing over pays from some 15 microseconds of work. One that fell asleep takes ten microseconds
-// to come, after a millisecond many more, and both lose what their caches held. (LayerNorm on two cores: 1.2 times as
-// fast with 98 304 elements and 1.9 with 393 216 back to back, 1.7 with 1.5 million 50 microseconds after the last
-// call, but 0.8 after a millisecond, and then 1.7 with 3 million.)
-#ifdef TENSORNORM_PARALLEL_ELEMENTS
-constexpr Index kParallelElements = TENSORNORM_PARALLEL_ELEMENTS;
-constexpr Index kWakingElements = kParallelElements, kColdElements = kParallelElements;
-#else
-constexpr Index kParallelElements = 64 << 10, kWakingElements = 1 << 20, kColdElements = 3 << 20;
-#endif
+// One unit of work, and which of the threads at work does it, counted from 0.
+using Unit = FunctionRef<void(Index unit, Index worker)>;
 
-// What each thread of a round is to have: to wake one takes its caller about three microseconds (on 16 cores of a Xeon
-// a copy of 256 bytes shared among all takes 40).
-constexpr Index kThreadElements = kParallelElements / 2 + 1;
+// What a round of work is: the last one of its call, or one that takes each thread's units from the last to the first.
+struct Round {
+  bool is_last = false, is_backwards = false;
+};
 
-// A device as the passes see it: who runs `units` units of work over `elements` elements in all, and on how many
-// threads at most. A call may have several such rounds; `last` says that none follows, and no helper stays for one.
-// `backwards` takes every thread's units in the other order, the last first: the round before left them in its cache.
+// Runs every unit on the calling thread.
+inline void run_inline(Index units, const Round& round, const Unit& work) {
+  for (Index unit = 0; unit < units; ++unit) work(round.is_backwards ? units - 1 - unit : unit, 0);
+}
+
+// A device as the passes see it: it runs `units` units of work over `elements` elements in all. A call may have several
+// such rounds; `last` says that none follows, and no helper stays for one. `backwards` takes every thread's units in
+// the other order, the last first: the round before left them in its cache.
 class Runner {
  public:
-  template <class Device, class = decltype(std::declval<const Device&>().threads())>
-  Runner(const Device& device)  // NOLINT(google-explicit-constructor): outlives this, as with a FunctionRef
-      : run_(device), threads_(device.threads()) {}
+  // How many threads at most.
+  virtual Index threads() const = 0;
+  // Memory for all threads. Null where one thread is to do with the stack; where it cannot be allocated one thread does
+  // all from then on.
+  virtual double* memory(Index doubles) = 0;
 
-  Index threads() const { return threads_; }
-  void operator()(Index units, Index elements, const Unit& work) const { run_(units, elements, {}, work); }
-  void last(Index units, Index elements, const Unit& work) const { run_(units, elements, {true, false}, work); }
-  void backwards(Index units, Index elements, const Unit& work) const { run_(units, elements, {false, true}, work); }
+  void operator()(Index units, Index elements, const Unit& work) const { run(units, elements, {}, work); }
+  void last(Index units, Index elements, const Unit& work) const { run(units, elements, {true, false}, work); }
+  void backwards(Index units, Index elements, const Unit& work) const { run(units, elements, {false, true}, work); }
+
+ protected:
+  Runner() = default;
+  Runner(const Runner&) = default;
+  Runner& operator=(const Runner&) = default;
+  ~Runner() = default;
 
  private:
-  FunctionRef<void(Index units, Index elements, const Round& round, const Unit& work)> run_;
-  Index threads_;
+  virtual void run(Index units, Index elements, const Round& round, const Unit& work) const = 0;
 };
 
-struct InlineRunner {
-  Index threads() const { return 1; }
-  double* memory(Index) const { return nullptr; }
-  void operator()(Index units, Index, const Round& round, const Unit& work) const { run_inline(units, round, work); }
-};
-
-inline InlineRunner runner_on(const Eigen::DefaultDevice&, Index) { return {}; }
-
-#ifdef EIGEN_USE_THREADS
-
-// The runner of one call of `elements` elements on a device with a thread pool: the caller and the pool's threads,
-// numThreads() in all. Runs inline on a pool's own thread, on a device of one thread or without a pool, and for little
-// work.
-template <class Device>
-class PoolRunner {
+class InlineRunner final : public Runner {
  public:
-  PoolRunner(const Device& device, Index elements)
-      : pool_(elements < kParallelElements ? nullptr : device.getPool()),
-        threads_(pool_ == nullptr ? 1 : (std::min<Index>)(device.numThreads(), pool_->NumThreads() + 1)),
-        is_large_(threads_ > 1 && pool_->CurrentThreadId() < 0) {
-    if (!is_large_ || elements < least_to_share()) return;
-    succeeds([this] { team_ = KeptTeams::take(threads_); });  // else there is no memory: the caller does it all
-  }
-  PoolRunner(const PoolRunner&) = delete;
-  PoolRunner& operator=(const PoolRunner&) = delete;
-  ~PoolRunner() {
-    if (!is_large_) return;
-    last_calls.end = Clock::now();
-    if (team_ == nullptr) return;
-    team_->close();
-    last_calls.shared_end = last_calls.end;
-    KeptTeams::keep(std::move(team_));
-  }
-
-  Index threads() const { return team_ == nullptr ? 1 : threads_; }
-
-  // Memory for all threads, kept from call to call. Null where none is needed or there is no team; where it cannot be
-  // allocated the team is given up, and the caller does it all.
-  double* memory(Index doubles) {
-    double* result = nullptr;
-    if (team_ == nullptr || doubles == 0) return result;
-    if (!succeeds([&] { result = team_->memory(doubles); })) team_ = nullptr;
-    return result;
-  }
-
-  void operator()(Index units, Index elements, const Round& round, const Unit& work) const {
-    if (team_ == nullptr || units < 2 || elements < kParallelElements) return run_inline(units, round, work);
-    const Index paying = (std::max)(elements / kThreadElements, Index{2});
-    Team::run(team_, *pool_, (std::min)(threads_, paying), units, round, work);
-  }
+  Index threads() const override { return 1; }
+  double* memory(Index) override { return nullptr; }
 
  private:
-  using Clock = std::chrono::steady_clock;
-  // What this thread knows of its calls with enough work to share.
-  struct LastCalls {
-    const void* pool = nullptr;
-    Clock::time_point end{}, shared_end{};  // of the last one, and of the last one shared
-    int in_succession = 0;                  // calls each right after the one before
-  };
-
-  // The pool's threads are awake when they have just been at work, and worth waking when several calls came in quick
-  // succession; else as much must be saved as where there are two threads.
-  Index least_to_share() const {
-    using std::chrono::microseconds;
-    constexpr int kSuccession = 4;
-    constexpr auto kStaysAwake = microseconds(10), kStaysWarm = microseconds(500);
-    if (last_calls.pool != pool_) last_calls = {pool_};
-    const auto now = Clock::now();
-    last_calls.in_succession = now - last_calls.end < kStaysAwake ? last_calls.in_succession + 1 : 0;
-    const auto idle = now - last_calls.shared_end;
-    if (idle < kStaysAwake || last_calls.in_succession >= kSuccession) return kParallelElements;
-    const Index of_two = idle < kStaysWarm ? kWakingElements : kColdElements;
-    return (std::max)(of_two / 2 * threads_ / (threads_ - 1), kParallelElements);
-  }
-
-  static inline thread_local LastCalls last_calls;
-
-  decltype(std::declval<const Device&>().getPool()) pool_;
-  Index threads_;
-  bool is_large_;
-  std::shared_ptr<Team> team_;  // null: the caller works alone
+  void run(Index units, Index, const Round& round, const Unit& work) const override { run_inline(units, round, work); }
 };
-
-template <class Device>
-PoolRunner<Device> runner_on(const Device& device, Index elements) {
-  return PoolRunner<Device>(device, elements);
-}
-
-#else
-
-template <class Device>
-InlineRunner runner_on(const Device&, Index) {
-  static_assert(std::is_same<Device, Eigen::DefaultDevice>::value,
-                "tensornorm: a device with a thread pool needs #define EIGEN_USE_THREADS before the first include");
-  return {};
-}
-
-#endif
 
 }  // namespace core
 }  // namespace tensornorm

@@ -1,5 +1,5 @@
 // Team: a thread and the helpers that a thread pool lends it. Programs that use none of Eigen's threads need a platform
-// that has none: for them there is only the unit of work.
+// that has none.
 #pragma once
 
 #ifdef EIGEN_USE_THREADS
@@ -16,25 +16,11 @@
 #endif
 
 #include "tensornorm/core/exceptions.hpp"
-#include "tensornorm/core/function_ref.hpp"
 #include "tensornorm/core/memory.hpp"
-#include "tensornorm/core/plan/axis.hpp"
+#include "tensornorm/core/thread/runner.hpp"
 
 namespace tensornorm {
 namespace core {
-
-// One unit of work, and which of the threads at work does it, counted from 0.
-using Unit = FunctionRef<void(Index unit, Index worker)>;
-
-// What a round of work is: the last one of its call, or one that takes each thread's units from the last to the first.
-struct Round {
-  bool is_last = false, is_backwards = false;
-};
-
-// Runs every unit on the calling thread.
-inline void run_inline(Index units, const Round& round, const Unit& work) {
-  for (Index unit = 0; unit < units; ++unit) work(round.is_backwards ? units - 1 - unit : unit, 0);
-}
 
 #ifdef EIGEN_USE_THREADS
 

@@ -3,6 +3,7 @@
 
 #include "tensornorm/core/kernel/lane_sums.hpp"
 #include "tensornorm/core/whitening/channel_matrix.hpp"
+#include "tensornorm/core/whitening/whitening_statistics.hpp"
 
 namespace tensornorm {
 namespace core {
@@ -149,13 +150,6 @@ void Covariance<Scalar>::run(const Runner& runner, double* workspace, Eigen::Arr
   });
   for (Index group = 0; group < m_.groups(); ++group) finish(group, shift, sums, hi, lo, covariance);
 }
-
-// A mean as hi + lo, by channel.
-struct SplitMean {
-  const double *hi, *lo;
-
-  double centred(double x, Index c) const { return (x - hi[c]) - lo[c]; }
-};
 
 // The sums every gradient is made of: of dy, by channel, and of dy_i * (x_j - mean_j) for the channels of a group, as a
 // (channels, group_channels) matrix.

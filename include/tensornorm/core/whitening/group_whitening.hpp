@@ -6,44 +6,14 @@
 
 namespace tensornorm {
 
-enum class WhiteningMethod {
-  kZca,       // Sigma^(-1/2): symmetric, y stays closest to x
-  kNewton,    // the same by a few iterations, not to convergence
-  kPca,       // principal directions, largest variance first; fitted, not trained
-  kCholesky,  // triangular, each channel made of those before it; fitted, not trained
-};
-
 namespace core {
-
-// What a pass over x leaves for the passes that follow: the mean as mean + lo, by channel, and the groups' matrices
-// below one another, (channels, group_channels). `whitening` is the user's to read: in Eigen's default order.
-struct WhiteningStatistics {
-  Eigen::ArrayXd mean, lo;
-  Eigen::MatrixXd whitening;
-  Matrix covariance;  // with eps on its diagonal
-  Matrix vectors;     // of kZca: see Spectrum
-  Vector deviations;
-
-  WhiteningStatistics() = default;
-  WhiteningStatistics(Index channels, Index k)
-      : mean(channels), lo(channels), whitening(channels, k), covariance(channels, k), vectors(channels, k),
-        deviations(channels) {}
-
-  SplitMean split_mean() const { return {mean.data(), lo.data()}; }
-};
 
 // A template as those of whitening_matrix.hpp are, for the same reason.
 template <class Real>
-struct GroupWhitening {
+struct GroupWhitening : WhiteningRule {
   using Matrix = typename Spectrum<Real>::Matrix;
 
-  WhiteningMethod method;
-  Index k;  // channels of a group
-  double eps;
-  int iterations;
-  double least;  // see least_variance
-
-  bool trains() const { return method == WhiteningMethod::kZca || method == WhiteningMethod::kNewton; }
+  explicit GroupWhitening(const WhiteningRule& rule) : WhiteningRule(rule) {}
 
   // The rest of the statistics from the covariance.
   void solve(WhiteningStatistics& s) const;

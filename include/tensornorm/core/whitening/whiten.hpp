@@ -4,6 +4,7 @@
 #include <utility>
 #include <vector>
 
+#include "tensornorm/core/memory.hpp"
 #include "tensornorm/core/whitening/group_whitening.hpp"
 
 namespace tensornorm {

@@ -1,14 +1,69 @@
-// RunningWhitening: what batches, or a fit, leave behind for inference by whitening.
+// What whitening finds of a batch, and what batches leave behind for inference.
 #pragma once
 
+#include <Eigen/Core>
 #include <cstdint>
 #include <cstring>
 #include <optional>
 
-#include "tensornorm/core/whitening/group_whitening.hpp"
+#include "tensornorm/core/matrix.hpp"
+#include "tensornorm/core/plan/axis.hpp"
 
 namespace tensornorm {
+
+enum class WhiteningMethod {
+  kZca,       // Sigma^(-1/2): symmetric, y stays closest to x
+  kNewton,    // the same by a few iterations, not to convergence
+  kPca,       // principal directions, largest variance first; fitted, not trained
+  kCholesky,  // triangular, each channel made of those before it; fitted, not trained
+};
+
+struct WhiteningOptions {
+  WhiteningMethod method = WhiteningMethod::kZca;  // kZca and kNewton train; kPca and kCholesky are for fit
+  double eps = 1e-5;                               // added to the covariance's diagonal
+  Index groups = 1;                                // blocks of neighbouring channels, each whitened by itself
+  int iterations = 5;                              // of kNewton
+  std::optional<double> momentum = 0.1;            // weight of the new batch; nullopt: the cumulative average
+  bool affine = true;
+  Index channel_axis = 1;  // negative: from the end
+};
+
 namespace core {
+
+// A mean as hi + lo, by channel.
+struct SplitMean {
+  const double *hi, *lo;
+
+  double centred(double x, Index c) const { return (x - hi[c]) - lo[c]; }
+};
+
+// How the groups' matrices are found.
+struct WhiteningRule {
+  WhiteningMethod method;
+  Index k;  // channels of a group
+  double eps;
+  int iterations;
+  double least;  // see least_variance
+
+  bool trains() const { return method == WhiteningMethod::kZca || method == WhiteningMethod::kNewton; }
+};
+
+// What a pass over x leaves for the passes that follow: the mean as mean + lo, by channel, and the groups' matrices
+// below one another, (channels, group_channels). `whitening` is the user's to read: in Eigen's default order.
+struct WhiteningStatistics {
+  Eigen::ArrayXd mean, lo;
+  Eigen::MatrixXd whitening;
+  Matrix covariance;  // with eps on its diagonal
+  Matrix vectors;     // of kZca: see Spectrum
+  Vector deviations;
+
+  WhiteningStatistics() = default;
+  WhiteningStatistics(Index channels, Index k)
+      : mean(channels), lo(channels), whitening(channels, k), covariance(channels, k), vectors(channels, k),
+        deviations(channels) {}
+
+  SplitMean split_mean() const { return {mean.data(), lo.data()}; }
+};
 
 // What a fit found, and what takes y back to x - mean.
 struct FittedWhitening {

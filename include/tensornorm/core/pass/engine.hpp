@@ -1,0 +1,109 @@
+// Engine: the state and the passes of a layer that scales by 1 / sqrt(var + eps). It knows pointers and shapes, and
+// neither a tensor's type nor the layer's.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "tensornorm/core/function_ref.hpp"
+#include "tensornorm/core/pass/layer_state.hpp"
+#include "tensornorm/core/pass/running.hpp"
+#include "tensornorm/core/plan/plan_cache.hpp"
+#include "tensornorm/core/target.hpp"
+#include "tensornorm/core/thread/runner.hpp"
+
+namespace tensornorm {
+namespace core {
+
+template <class Scalar>
+struct ForwardArguments;
+template <class Scalar>
+struct BackwardArguments;
+
+// What a layer states: its axes for x, with the batch's statistics or with running ones. Throws where the layer does
+// not take x, or x has too little data for statistics.
+using AxesOf = FunctionRef<Axes(const Shape& x, bool batch)>;
+
+// Forward: y = (x - mean) / sqrt(var + eps) * gamma + beta. Backward: with g = dy * gamma, dx = rstd * (g - mean(g) -
+// xhat * mean(g * xhat)), dgamma = sum(dy * xhat), dbeta = sum(dy); with running statistics, dx = dy * gamma * rstd.
+//
+// `tracks`: whether the layer may have running statistics. Then its parameters vary along its statistics' axes.
+template <class Scalar, bool tracks>
+class Engine : public LayerState<Scalar> {
+  using State = LayerState<Scalar>;
+
+ public:
+  using typename State::Array;
+  using typename State::Param;
+
+  // A new phase may come with other shapes for infer to keep plans of.
+  void train() { set_training(true); }
+  void eval() { set_training(false); }
+
+  /// 1 / sqrt(var + eps) of the last forward, row-major over the kept logical axes.
+  const Array& rstd() const { return rstd_; }
+
+ protected:
+  // `centred`: whether the mean is taken away; `params`: values of gamma (0: not affine), and of beta with a bias.
+  Engine(double eps, bool centred, Index params, bool bias);
+
+  /// The mean that the last forward took away.
+  const Array& mean() const { return mean_; }
+
+  /// Running statistics, assignable to load a trained layer; of size 0 when they are not tracked.
+  Array& running_mean() { return running_.mean; }
+  const Array& running_mean() const { return running_.mean; }
+  Array& running_var() { return running_.var; }
+  const Array& running_var() const { return running_.var; }
+  /// Forward passes in train mode so far, empty ones left out.
+  std::int64_t& num_batches_tracked() { return running_.num_batches_tracked; }
+  std::int64_t num_batches_tracked() const { return running_.num_batches_tracked; }
+
+  void track(Index channels, std::optional<double> momentum, bool unbiased);
+
+  // x and dy are dense, y and dx theirs or disjoint; all of one shape.
+  void run_forward(const AxesOf& axes, Runner& runner, const Scalar* x, const Shape& shape, Target<Scalar>& y);
+  void run_infer(const AxesOf& axes, Runner& runner, const Scalar* x, const Shape& shape, Target<Scalar>& y) const;
+  void run_backward(const AxesOf& axes, Runner& runner, const Scalar* x, const Shape& shape, const Scalar* dy,
+                    const Shape& dy_shape, Target<Scalar>& dx);
+
+ private:
+  using State::beta_, State::beta_size_, State::dbeta_, State::dgamma_, State::eps_, State::gamma_, State::gamma_size_,
+      State::pass_, State::training_;
+
+  void set_training(bool training);
+  bool is_tracked() const { return running_.tracked(); }
+  bool uses_batch() const { return training_ || !is_tracked(); }
+
+  Uses uses(const PlanKey& key) const;
+  void check_parameters() const;
+  Axes checked_axes(const AxesOf& axes, const PlanKey& key) const;
+  bool keep_plan(const AxesOf& axes, const PlanKey& key);
+  Plan plan_of(const AxesOf& axes, const PlanKey& key) const;
+  void grow_workspace(Index doubles);
+
+  ForwardArguments<Scalar> forward_arguments(const Scalar* x, Scalar* y, bool batch) const;
+  static void normalize(const ForwardArguments<Scalar>& pass, const Plan& plan, const Runner& runner,
+                        double* workspace);
+  static void infer_by(const Plan& plan, const ForwardArguments<Scalar>& pass, Runner& runner);
+  void infer_newly(const AxesOf& axes, const PlanKey& key, const ForwardArguments<Scalar>& pass, Runner& runner) const;
+  BackwardArguments<Scalar> backward_arguments(const Scalar* x, const Scalar* dy);
+  static void complete(BackwardPlan& gradient, const Plan& plan);
+  template <class Pass>
+  void run_backward(Pass&& backward, BackwardArguments<Scalar>& arguments, const Runner& runner, Target<Scalar>& dx);
+
+  bool centred_;
+  Array mean_, lo_, rstd_;  // lo_ is what rounding lost of mean_
+  RunningStatistics<Param, tracks> running_;
+  std::vector<double> m2_;  // sums of squared deviations, of the last forward that tracks
+  std::vector<double> workspace_;
+  KeptPlan plan_;
+  InferPlans infer_plans_;
+};
+
+}  // namespace core
+}  // namespace tensornorm
+
+#ifndef TENSORNORM_COMPILED
+#include "tensornorm/core/pass/engine-inl.hpp"
+#endif

@@ -1,0 +1,142 @@
+// Frozen: the forward pass with given statistics, which finds none of x.
+#pragma once
+
+#include "tensornorm/core/kernel/finish_sums.hpp"
+#include "tensornorm/core/memory.hpp"
+#include "tensornorm/core/pass/normalize.hpp"
+#include "tensornorm/core/thread/runner.hpp"
+
+namespace tensornorm {
+namespace core {
+
+template <class Scalar>
+class Frozen {
+ public:
+  // Both outlive this.
+  Frozen(const ForwardArguments<Scalar>& arguments, const Plan& plan)
+      : a_(arguments), t_(plan), partition_(plan.partition), y_(arguments, plan) {}
+
+  // One thread makes the coefficients of a block once, several each for its parts of the lines.
+  void run(const Runner& runner) const {
+    const Index parts = partition_.map_parts;
+    const bool shares_parts = parts > 1 && runner.threads() > 1;
+    const Index units = shares_parts ? parts : (std::min)(partition_.blocks, Partition::kUnits);
+    for (Index b = 0, all = shares_parts ? partition_.blocks : 1; b < all; ++b) {
+      runner(units, t_.elements / all, [&](Index unit, Index) {
+        if (shares_parts) {
+          normalize(partition_.block(b), unit, unit + 1, y_.ahead(partition_, b));
+        } else {
+          const Index end = part_begin(partition_.blocks, unit + 1, units);
+          for (Index i = part_begin(partition_.blocks, unit, units); i < end; ++i) {
+            normalize(partition_.block(i), 0, parts, y_.ahead(partition_, i));
+          }
+        }
+        if (y_.streams()) finish_streaming();
+      });
+    }
+  }
+
+ private:
+  using T = ParamOf<Scalar>;
+  using Coefficients = typename Normalization<Scalar>::Coefficients;
+  using CoefficientArrays = typename Normalization<Scalar>::CoefficientArrays;
+  static constexpr bool is_double = std::is_same<T, double>::value;
+
+  // Parts [part, last_part) of the lines of some bins: some coefficients at a time, made where they are needed.
+  // @pre bins and map bins are the same
+  __attribute__((noinline)) void normalize(const BinRange& bins, Index part, Index last_part, Index ahead) const {
+    constexpr Index most = 2048 / static_cast<Index>(sizeof(T));
+    unsigned char local[3 * Arena::bytes<T>(most) + kCacheLine];
+    Arena memory(local);
+    const auto put_parts = [&](Index c0, Index c1, const Coefficients& c) {
+      const Index positions = t_.map_walk.line(), parts = partition_.map_parts;
+      for (Index i = part; i < last_part; ++i) {
+        y_.put_map_bins(bins, c0, c1, part_begin(positions, i, parts), part_begin(positions, i + 1, parts), c, ahead);
+      }
+    };
+    if (is_plain()) {
+      constexpr Index all = Partition::kBlockBins / (is_double ? 2 : 1);
+      static_assert(Arena::bytes<T>(all) <= 3 * Arena::bytes<T>(most), "tensornorm: one long array instead of three");
+      T* const scale = memory.take<T>(all);
+      for_each_chunk(bins.k0, bins.k1, all, [&](Index c0, Index c1) {
+        put_parts(c0, c1, plain_coefficients(t_.map_bin_number(bins.group, c0), c1 - c0, scale, part == 0));
+      });
+      return;
+    }
+    const CoefficientArrays c{memory.take<T>(most), memory.take<T>(most), memory.take<T>(most)};
+    for_each_chunk(bins.k0, bins.k1, most, [&](Index c0, Index c1) {
+      for_each_bin_run(t_.map_bins, t_.map_bin_number(bins.group, c0), c1 - c0, [&](const BinRun& run) {
+        load_frozen(run, c, part == 0);
+        BinRun rest{run.first, run.n, run.first, run.stat_stride == 0 ? 0 : 1, run.param, run.param_stride};
+        y_.fold(c.hi, nullptr, c.scale, rest, c);
+      });
+      put_parts(c0, c1, c);
+    });
+  }
+
+  // Whether each bin has a statistic, a gamma and a beta of its own, side by side: mean and beta are read where they
+  // are.
+  bool is_plain() const {
+    const Axes& bins = t_.map_bins;
+    return bins.size() == 1 && bins.back().stat == 1 && bins.back().param == 1 && a_.beta != nullptr;
+  }
+  Coefficients plain_coefficients(Index first, Index n, T* scale, bool saves) const {
+    find_roots(a_.frozen_var + first, n, 1, scale);
+    if (saves && a_.saved.hi != nullptr) {
+      copy_run(a_.frozen_mean + first, n, a_.saved.hi + first);
+      fill_run(a_.saved.lo + first, n, T(0));
+      copy_run(scale, n, a_.saved.rstd + first);
+    }
+    const T* const gamma = a_.gamma + first;
+    Index i = 0;
+    for (Vec<T, 4> g, v; i + 4 <= n; i += 4) {
+      std::memcpy(&g, gamma + i, sizeof g);
+      std::memcpy(&v, scale + i, sizeof v);
+      v = -v * g;
+      std::memcpy(scale + i, &v, sizeof v);
+    }
+    for (; i < n; ++i) scale[i] = -scale[i] * gamma[i];
+    return {a_.frozen_mean + first, scale, a_.beta + first};
+  }
+
+  // The frozen statistics of a run: the mean to c.hi, rstd to c.scale; one of each where the run has one statistic.
+  void load_frozen(const BinRun& run, const CoefficientArrays& c, bool saves) const {
+    const Index n = run.stat_stride == 0 ? 1 : run.n;
+    T *const hi = c.hi + run.first, *const rstd = c.scale + run.first;
+    if (run.stat_stride <= 1) {
+      copy_run(a_.frozen_mean + run.stat, n, hi);
+    } else {
+      for (Index k = 0; k < n; ++k) hi[k] = a_.frozen_mean[run.stat + k * run.stat_stride];
+    }
+    find_roots(a_.frozen_var + run.stat, n, run.stat_stride, rstd);
+    if (!saves || a_.saved.hi == nullptr) return;
+    for (Index k = 0, to = run.stat; k < n; ++k, to += run.stat_stride) {
+      a_.saved.hi[to] = hi[k];
+      a_.saved.lo[to] = 0;
+      a_.saved.rstd[to] = rstd[k];
+    }
+  }
+
+  // rstd of variances `stride` apart: neighbours in lanes; those that ReciprocalRoots does not trust one by one.
+  void find_roots(const T* var, Index n, Index stride, T* rstd) const {
+    constexpr bool in_lanes = std::is_same<T, float>::value;
+    bool trusted = false;
+    if constexpr (in_lanes) {
+      if (stride <= 1) core::dispatch(ReciprocalRoots{n, a_.eps, var, rstd, &trusted});
+      if (trusted) return;
+    }
+    for (Index k = 0; k < n; ++k) {
+      const double v = static_cast<double>(var[k * stride]);
+      const bool is_known = in_lanes && stride <= 1 && ReciprocalRoots::can_trust(v + a_.eps);
+      if (!is_known) rstd[k] = reciprocal_std<T>(v, a_.eps);
+    }
+  }
+
+  const ForwardArguments<Scalar>& a_;
+  const Plan& t_;
+  const Partition& partition_;
+  Normalization<Scalar> y_;
+};
+
+}  // namespace core
+}  // namespace tensornorm

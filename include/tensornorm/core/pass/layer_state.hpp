@@ -1,0 +1,77 @@
+// LayerState: the parameters of a layer, its mode, and the rule that a backward pass follows its forward pass.
+#pragma once
+
+#include <Eigen/Core>
+#include <cstdint>
+
+#include "tensornorm/core/check.hpp"
+#include "tensornorm/core/scalar.hpp"
+
+namespace tensornorm {
+namespace core {
+
+template <class Scalar_>
+class LayerState {
+ public:
+  using Scalar = Scalar_;
+  using Param = ParamOf<Scalar>;
+  using Array = Eigen::Array<Param, Eigen::Dynamic, 1>;
+
+  static_assert(std::is_same<Scalar, float>::value || std::is_same<Scalar, double>::value ||
+                    std::is_same<Scalar, Eigen::half>::value || std::is_same<Scalar, Eigen::bfloat16>::value,
+                "tensornorm: a layer's scalar is float, double, Eigen::half or Eigen::bfloat16");
+
+  /// Batch statistics, or running statistics where the layer tracks them.
+  void train() { set_training(true); }
+  void eval() { set_training(false); }
+  bool training() const { return training_; }
+
+  /// The learnable scale; of size 0 without affine.
+  Array& gamma() { return gamma_; }
+  const Array& gamma() const { return gamma_; }
+  /// The gradient of gamma from the last backward.
+  Array& dgamma() { return dgamma_; }
+  const Array& dgamma() const { return dgamma_; }
+
+ protected:
+  LayerState(double eps, Index gamma_size, Index beta_size);
+
+  /// The learnable shift; of size 0 without affine.
+  Array& beta() { return beta_; }
+  const Array& beta() const { return beta_; }
+  /// The gradient of beta from the last backward.
+  Array& dbeta() { return dbeta_; }
+  const Array& dbeta() const { return dbeta_; }
+
+  // The forward pass that backward follows.
+  struct Pass {
+    Shape shape;
+    std::uint64_t fingerprint = 0;  // of x
+    bool done = false, training = false, batch = false;
+  };
+
+  template <class Values>
+  static void check_size(const Values& values, Index size, const char* name) {
+    check_that(values.size() == size, name, " has ", values.size(), " values but the layer needs ", size);
+  }
+  void check_affine() const;
+  void passed(const Shape& x, std::uint64_t fingerprint, bool batch);
+  void check_pass(const Shape& x, const Shape& dy) const;
+  void check_same_x(const Shape& x, const Scalar* data) const;
+
+  Array gamma_, dgamma_, beta_, dbeta_;
+  Index gamma_size_, beta_size_;
+  double eps_;
+  bool training_ = true;
+  Pass pass_;
+
+ private:
+  void set_training(bool training) { training_ = training; }
+};
+
+}  // namespace core
+}  // namespace tensornorm
+
+#ifndef TENSORNORM_COMPILED
+#include "tensornorm/core/pass/layer_state-inl.hpp"
+#endif

@@ -1,0 +1,126 @@
+// Normalization: y from x and the coefficients of its bins, y = (hi - x) * scale + shift.
+#pragma once
+
+#include "tensornorm/core/kernel/arithmetic.hpp"
+#include "tensornorm/core/kernel/map.hpp"
+#include "tensornorm/core/kernel/run_values.hpp"
+#include "tensornorm/core/pass/forward_arguments.hpp"
+#include "tensornorm/core/plan/plan.hpp"
+
+namespace tensornorm {
+namespace core {
+
+template <class Scalar>
+class Normalization {
+ public:
+  using T = ParamOf<Scalar>;
+
+  // By bin.
+  struct Coefficients {
+    const T *hi, *scale, *shift;
+  };
+  struct CoefficientArrays {
+    T *hi, *scale, *shift;
+
+    operator Coefficients() const { return {hi, scale, shift}; }  // NOLINT(google-explicit-constructor)
+  };
+
+  // Both outlive this.
+  Normalization(const ForwardArguments<Scalar>& arguments, const Plan& plan)
+      : a_(arguments), t_(plan),
+        streams_(a_.x != a_.y && outgrows_cache(2 * t_.elements * static_cast<Index>(sizeof(Scalar)))) {}
+
+  bool streams() const { return streams_; }
+
+  // How far ahead of itself the map of block b reads.
+  Index ahead(const Partition& partition, Index b) const { return streams_ ? partition.ahead(t_.walk, b) : 0; }
+
+  // y = (hi - x) * scale + shift for the bins of a run, from the statistics at run.stat on; a null lo counts as 0.
+  void fold(const T* hi, const T* lo, const T* rstd, BinRun run, const CoefficientArrays& c) const {
+    const bool is_one = run.stat_stride == 0 && run.param_stride == 0;
+    const Index first = run.first, n = run.n;
+    if (is_one) run.n = 1;
+    if (run.stat_stride <= 1 && run.param_stride == 1) fold_each<Vec<T, 4>, 4>(hi, lo, rstd, run, c);
+    fold_each<T, 1>(hi, lo, rstd, run, c);
+    if (!is_one) return;
+    for (T* const array : {c.hi, c.scale, c.shift}) fill_run(array + first, n, array[first]);
+  }
+
+  // The map bins [c0, c1) of a group over the positions [p0, p1) of their lines.
+  void put_map_bins(const BinRange& bins, Index c0, Index c1, Index p0, Index p1, const Coefficients& c,
+                    Index ahead) const {
+    t_.map_walk.visit(bins.group, c0, c1, p0, p1, [&](const Tile& tile) {
+      if (t_.map_walk.columns()) {
+        put(PerColumn<T>{c.hi}, PerColumn<T>{c.scale}, PerColumn<T>{c.shift}, every_row(kOne<T>), every_row(kZero<T>),
+            tile, ahead);
+      } else {
+        put(PerRow<T>{c.hi}, PerRow<T>{c.scale}, PerRow<T>{c.shift}, every_column(kOne<T>), every_column(kZero<T>),
+            tile, ahead);
+      }
+    });
+  }
+
+  // Where parameters are apart, part `part` of `parts` of the lines of some bins, by the coefficients of xhat. `most`
+  // parameters at a time are copied where they must be, to `memory`.
+  void put_params_apart(const BinRange& bins, const Coefficients& c, Index part, Index parts, Index ahead, Index most,
+                        Arena memory) const {
+    const bool copies = LineParams::contiguous_run(t_.line_params) == 0;
+    T* const gamma_buffer = copies ? memory.take<T>(most) : nullptr;
+    T* const beta_buffer = copies ? memory.take<T>(most) : nullptr;
+    t_.visit_params_apart(bins.group, bins.k0, bins.k1, part, parts, most,
+                          [&](const Tile& tile, Index i, const LineParams& params) {
+                            const T *const hi = c.hi + i, *const scale = c.scale + i, *const shift = c.shift + i;
+                            const T* const gamma = params.of(a_.gamma, gamma_buffer);
+                            const T* const beta = a_.beta == nullptr ? nullptr : params.of(a_.beta, beta_buffer);
+                            if (t_.walk.columns()) {
+                              put(PerColumn<T>{hi}, PerColumn<T>{scale}, PerColumn<T>{shift}, PerRowOrAll<T>{gamma},
+                                  beta == nullptr ? every_row(kZero<T>) : PerRowOrAll<T>{beta}, tile, ahead);
+                            } else {
+                              put(PerRow<T>{hi}, PerRow<T>{scale}, PerRow<T>{shift}, PerColumnOrAll<T>{gamma},
+                                  beta == nullptr ? every_column(kZero<T>) : PerColumnOrAll<T>{beta}, tile, ahead);
+                            }
+                          });
+  }
+
+ private:
+  // As many `together` as a V holds; leaves the rest of the run.
+  // @pre with several at a time, their parameters lie side by side, and their statistics too or are one
+  template <class V, Index together>
+  void fold_each(const T* hi, const T* lo, const T* rstd, BinRun& run, const CoefficientArrays& c) const {
+    const auto load = [&](const T* stats, V& v) {
+      if (run.stat_stride == 0) {
+        v = stats[run.stat] - V{};
+      } else {
+        std::memcpy(&v, stats + run.stat, sizeof v);
+      }
+    };
+    for (; run.n >= together; run.n -= together, run.first += together) {
+      V mean, root, low{}, gamma = T(1) - V{}, beta{};
+      load(hi, mean);
+      load(rstd, root);
+      if (lo != nullptr) load(lo, low);
+      if (a_.gamma != nullptr) std::memcpy(&gamma, a_.gamma + run.param, sizeof gamma);
+      if (a_.beta != nullptr) std::memcpy(&beta, a_.beta + run.param, sizeof beta);
+      const V slope = -root * gamma, offset = beta + low * slope;
+      std::memcpy(c.hi + run.first, &mean, sizeof mean);
+      std::memcpy(c.scale + run.first, &slope, sizeof slope);
+      std::memcpy(c.shift + run.first, &offset, sizeof offset);
+      run.stat += together * run.stat_stride;
+      run.param += together * run.param_stride;
+    }
+  }
+
+  template <class Stat, class Param>
+  void put(const Stat& hi, const Stat& scale, const Stat& shift, const Param& gamma, const Param& beta,
+           const Tile& tile, Index ahead) const {
+    const Normalize<Scalar, Stat, Param> functor{{{a_.x + tile.offset, tile.stride}, hi, scale, shift}, gamma, beta};
+    map(functor, tile, a_.y, {streams_, a_.x == a_.y, ahead});
+  }
+
+  const ForwardArguments<Scalar>& a_;
+  const Plan& t_;
+  bool streams_;
+};
+
+}  // namespace core
+}  // namespace tensornorm

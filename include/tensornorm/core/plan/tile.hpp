@@ -1,0 +1,19 @@
+// Tile: what a kernel is given.
+#pragma once
+
+#include "tensornorm/core/plan/axis.hpp"
+
+namespace tensornorm {
+namespace core {
+
+// `rows` rows of `cols` neighbouring elements, rows `stride` apart, the first at `offset`. Along the line a bin is
+// reduced along, the tile covers `count` positions from `position` on.
+struct Tile {
+  Index offset, rows, cols, stride;
+  Index position, count;
+  Index param;  // offset of its group among the parameters
+  Index next;   // how far ahead a reduction of rows reads: to the next tile of the same bins; 0 is not at all
+};
+
+}  // namespace core
+}  // namespace tensornorm

@@ -1,0 +1,163 @@
+// Bodies of whitening_engine.hpp.
+#pragma once
+
+#include "tensornorm/core/pass/layer_state-inl.hpp"
+#include "tensornorm/core/whitening/whiten.hpp"
+#include "tensornorm/core/whitening/whitening_engine.hpp"
+
+namespace tensornorm {
+namespace core {
+
+template <class Scalar>
+WhiteningEngine<Scalar>::WhiteningEngine(Index channels, const WhiteningOptions& options)
+    : State(options.eps, checked(channels, options), options.affine ? channels : 0), channels_(channels),
+      options_(options), rule_{options.method, channels / options.groups, options.eps, options.iterations,
+                               least_variance(channels / options.groups, Eigen::NumTraits<Scalar>::digits(),
+                                              options.eps)},
+      running_(channels, rule_.k) {}
+
+template <class Scalar>
+Affine<typename WhiteningEngine<Scalar>::Param> WhiteningEngine<Scalar>::affine() const {
+  return options_.affine ? Affine<Param>{gamma_.data(), beta_.data()} : Affine<Param>{};
+}
+
+// So many doubles at least; null for none.
+template <class Scalar>
+double* WhiteningEngine<Scalar>::room_for(std::size_t size) {
+  workspace_.resize((std::max)(workspace_.size(), size));
+  return size == 0 ? nullptr : workspace_.data();
+}
+
+template <class Scalar>
+Index WhiteningEngine<Scalar>::checked(Index channels, const WhiteningOptions& options) {
+  const Index groups = options.groups;
+  check_that(groups > 0 && channels > 0, groups, " groups of ", channels, " channels: at least 1 of each is needed");
+  check_that(channels % groups == 0, groups, " groups do not divide ", channels, " channels");
+  check_that(channels / groups <= kMostGroupChannels, groups, " groups of ", channels,
+             " channels: a group has at most ", kMostGroupChannels);
+  check_that(options.iterations > 0, options.iterations, " iterations: at least 1 is needed");
+  check_momentum(options.momentum);
+  return options.affine ? channels : 0;
+}
+
+// x as positions by channels; throws when x has not the shape the layer takes or a parameter has not.
+template <class Scalar>
+ChannelMatrix WhiteningEngine<Scalar>::checked_matrix(const Shape& x) const {
+  const int c = channel_axis(x, options_.channel_axis, channels_, 0);
+  this->check_affine();
+  this->check_size(running_.mean, channels_, "running_mean");
+  check_that(running_.whitening.rows() == channels_ && running_.whitening.cols() == rule_.k,
+             "running_whitening has extents (", running_.whitening.rows(), ", ", running_.whitening.cols(),
+             ") but the layer needs (", channels_, ", ", rule_.k, ")");
+  return {x, c, options_.groups};
+}
+
+template <class Scalar>
+WhiteningStatistics WhiteningEngine<Scalar>::batch_statistics(const Runner& runner, const ChannelMatrix& m,
+                                                              const Scalar* x) {
+  Statistics s(channels_, rule_.k);
+  const Covariance<Scalar> covariance(m, x);
+  covariance.run(runner, room_for(covariance.workspace_size()), s.mean, s.lo, s.covariance);
+  GroupWhitening<double>(rule_).solve(s);
+  return s;
+}
+
+template <class Scalar>
+void WhiteningEngine<Scalar>::run_forward(const Runner& runner, const Scalar* x, const Shape& shape,
+                                          Target<Scalar>& y) {
+  const ChannelMatrix m = checked_matrix(shape);
+  check_that(!training_ || rule_.trains(),
+             "whitening by PCA or Cholesky is fitted, not trained, but the mode is train (", training_,
+             "): call fit, then eval or infer");
+  const bool empty = shape.count() == 0;
+  if (training_ && !empty) check_batch(shape, channels_);
+  y.take_shape(shape);
+  y.check_overlap(x, "x");
+
+  // Everything that can fail comes before anything that changes.
+  const std::uint64_t fingerprint = core::fingerprint(x, shape.count());
+  Statistics next;
+  if (!empty) next = training_ ? batch_statistics(runner, m, x) : running_.frozen();
+  double* const panels = room_for(empty ? 0 : map_workspace_size(m, 1));
+  Scalar* const y_data = y.prepare();
+  std::swap(last_, next);
+  this->passed(shape, fingerprint, training_);
+  if (empty) return;
+  if (training_) running_.update(last_, options_.momentum);
+  whiten(runner, m, panels, x, y_data, last_.split_mean(), ConstMatrix(last_.whitening), affine());
+}
+
+template <class Scalar>
+void WhiteningEngine<Scalar>::run_infer(const Runner& runner, const Scalar* x, const Shape& shape,
+                                        Target<Scalar>& y) const {
+  const ChannelMatrix m = checked_matrix(shape);
+  y.take_shape(shape);
+  y.check_overlap(x, "x");
+  Scalar* const y_data = y.prepare();
+  if (shape.count() == 0) return;
+  InPlacePanels panels(m, x == y_data);
+  whiten(runner, m, panels.workspace(), x, y_data, running_.split_mean(), ConstMatrix(running_.whitening), affine());
+}
+
+template <class Scalar>
+void WhiteningEngine<Scalar>::run_fit(const Runner& runner, const Scalar* x, const Shape& shape) {
+  const ChannelMatrix m = checked_matrix(shape);
+  check_batch(shape, channels_);
+  const Statistics s = batch_statistics(runner, m, x);
+  RunningWhitening fitted(s, GroupWhitening<double>(rule_).coloring(s));
+  std::swap(running_, fitted);
+}
+
+template <class Scalar>
+void WhiteningEngine<Scalar>::run_inverse(const Runner& runner, const Scalar* y, const Shape& shape,
+                                          Target<Scalar>& x) const {
+  const ChannelMatrix m = checked_matrix(shape);
+  check_that(running_.is_fitted(), "inverse follows fit, but the running statistics of ", channels_,
+             " channels come from no fit or were changed since");
+  x.take_shape(shape);
+  x.check_overlap(y, "y");
+  Scalar* const x_data = x.prepare();
+  if (shape.count() == 0) return;
+  InPlacePanels panels(m, y == x_data);
+  color(runner, m, panels.workspace(), y, x_data, running_.mean, ConstMatrix(running_.fitted.coloring), affine());
+}
+
+template <class Scalar>
+void WhiteningEngine<Scalar>::run_backward(const Runner& runner, const Scalar* x, const Shape& shape, const Scalar* dy,
+                                           const Shape& dy_shape, Target<Scalar>& dx) {
+  this->check_pass(shape, dy_shape);
+  const ChannelMatrix m = checked_matrix(shape);
+  dx.take_shape(shape);
+  dx.check_overlap(x, "x");
+  dx.check_overlap(dy, "dy");
+  this->check_same_x(shape, x);
+  if (shape.count() == 0) {
+    dx.prepare();
+    dgamma_.setZero();
+    dbeta_.setZero();
+    return;
+  }
+  const WhiteningGradients found = gradients(runner, m, x, dy);
+  double* const panels = room_for(map_workspace_size(m, 2));
+  Scalar* const dx_data = dx.prepare();
+  if (options_.affine) {
+    dgamma_ = found.dgamma.template cast<Param>();
+    dbeta_ = found.dbeta.template cast<Param>();
+  }
+  input_gradient(runner, m, panels, x, dy, dx_data, last_.split_mean(), found);
+}
+
+template <class Scalar>
+WhiteningGradients WhiteningEngine<Scalar>::gradients(const Runner& runner, const ChannelMatrix& m, const Scalar* x,
+                                                      const Scalar* dy) {
+  Eigen::ArrayXd sum_dy(channels_);
+  Matrix products(channels_, rule_.k);
+  const GradientSums<Scalar> sums(m, x, dy, last_.split_mean());
+  sums.run(runner, room_for(sums.workspace_size()), sum_dy, products);
+  Vector gamma = Vector::Ones(channels_);
+  if (options_.affine) gamma = gamma_.matrix().template cast<double>();
+  return whitening_gradients(GroupWhitening<double>(rule_), last_, m.rows(), sum_dy, products, gamma, !pass_.batch);
+}
+
+}  // namespace core
+}  // namespace tensornorm

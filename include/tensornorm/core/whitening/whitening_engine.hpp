@@ -1,0 +1,82 @@
+// WhiteningEngine: the state and the passes of Whitening. It knows pointers and shapes, and no tensor's type.
+#pragma once
+
+#include <vector>
+
+#include "tensornorm/core/pass/layer_state.hpp"
+#include "tensornorm/core/target.hpp"
+#include "tensornorm/core/thread/runner.hpp"
+#include "tensornorm/core/whitening/whitening_statistics.hpp"
+
+namespace tensornorm {
+namespace core {
+
+class ChannelMatrix;
+struct WhiteningGradients;
+template <class Param>
+struct Affine;
+
+template <class Scalar>
+class WhiteningEngine : public LayerState<Scalar> {
+  using State = LayerState<Scalar>;
+
+ public:
+  using State::beta, State::dbeta;
+  using typename State::Array;
+  using typename State::Param;
+
+  /// Running statistics, assignable to load a trained layer. In double, as are mean and whitening: the whitening matrix
+  /// of correlated channels takes differences of large numbers.
+  Eigen::ArrayXd& running_mean() { return running_.mean; }
+  const Eigen::ArrayXd& running_mean() const { return running_.mean; }
+  Eigen::MatrixXd& running_whitening() { return running_.whitening; }
+  const Eigen::MatrixXd& running_whitening() const { return running_.whitening; }
+  /// Forward passes in train mode so far, empty ones left out; 1 after fit.
+  std::int64_t& num_batches_tracked() { return running_.num_batches_tracked; }
+  std::int64_t num_batches_tracked() const { return running_.num_batches_tracked; }
+
+  /// What the last forward took away and multiplied by.
+  const Eigen::ArrayXd& mean() const { return last_.mean; }
+  const Eigen::MatrixXd& whitening() const { return last_.whitening; }
+
+  Index channels() const { return channels_; }
+  const WhiteningOptions& options() const { return options_; }
+
+ protected:
+  WhiteningEngine(Index channels, const WhiteningOptions& options);
+
+  // What a pass over so many elements costs, in what another layer spends on one.
+  Index work(const Shape& x) const { return x.count() * rule_.k; }
+
+  void run_forward(const Runner& runner, const Scalar* x, const Shape& shape, Target<Scalar>& y);
+  void run_infer(const Runner& runner, const Scalar* x, const Shape& shape, Target<Scalar>& y) const;
+  void run_backward(const Runner& runner, const Scalar* x, const Shape& shape, const Scalar* dy, const Shape& dy_shape,
+                    Target<Scalar>& dx);
+  void run_fit(const Runner& runner, const Scalar* x, const Shape& shape);
+  void run_inverse(const Runner& runner, const Scalar* y, const Shape& shape, Target<Scalar>& x) const;
+
+ private:
+  using State::beta_, State::dbeta_, State::dgamma_, State::gamma_, State::pass_, State::training_;
+  using Statistics = WhiteningStatistics;
+
+  static Index checked(Index channels, const WhiteningOptions& options);
+  ChannelMatrix checked_matrix(const Shape& x) const;
+  Statistics batch_statistics(const Runner& runner, const ChannelMatrix& m, const Scalar* x);
+  Affine<Param> affine() const;
+  WhiteningGradients gradients(const Runner& runner, const ChannelMatrix& m, const Scalar* x, const Scalar* dy);
+  double* room_for(std::size_t size);
+
+  Index channels_;
+  WhiteningOptions options_;
+  WhiteningRule rule_;
+  RunningWhitening running_;
+  Statistics last_;
+  std::vector<double> workspace_;
+};
+
+}  // namespace core
+}  // namespace tensornorm
+
+#ifndef TENSORNORM_COMPILED
+#include "tensornorm/core/whitening/whitening_engine-inl.hpp"
+#endif

@@ -1,0 +1,8 @@
+// Compiled by one file of a program that defines TENSORNORM_COMPILED for all: what belongs to no scalar.
+#pragma once
+
+#include "tensornorm/instantiate/compiled_only.hpp"
+
+#include "tensornorm/core/check-inl.hpp"
+#include "tensornorm/core/clip/gradient-inl.hpp"
+#include "tensornorm/core/plan/plan_cache-inl.hpp"

@@ -1,1 +1,0 @@
-#include "tensornorm/instantiate.hpp"
