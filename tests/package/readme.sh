@@ -1,12 +1,25 @@
 #!/bin/sh
 # Every ```cpp block of README.md that has a main() compiles, and prints the ```text block that follows it, if one does
-# before the next program. The first is examples/quickstart.cpp, and README's own compile line builds it.
+# before the next program. The first is examples/quickstart.cpp, and README's own compile line builds it. Every link of a
+# README to a file leads to one.
 # From the environment: SOURCE, the checkout; WORK, a folder to use; CXX, CXXFLAGS; EIGEN, Eigen's include folder.
 set -eu
 rm -rf "$WORK"
 mkdir -p "$WORK"
 cd "$WORK"
 ln -s "$SOURCE/include" "$SOURCE/examples" .
+
+for folder in . benchmarks examples examples/data include/tensornorm/core tests; do
+  awk '
+    /^```/ { code = !code }
+    !code { n = split($0, part, /\]\(/); for (i = 2; i <= n; ++i) { sub(/[)#].*/, "", part[i]); print part[i] } }
+  ' "$SOURCE/$folder/README.md" | while read -r link; do
+    case $link in
+      '' | *:*) ;;
+      *) [ -e "$SOURCE/$folder/$link" ] || { echo "$folder/README.md links to $link, which is not there" && exit 1; } ;;
+    esac
+  done
+done
 
 awk '
   !/^```/ { block = block $0 "\n"; next }
