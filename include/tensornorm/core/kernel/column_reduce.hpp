@@ -22,18 +22,19 @@ constexpr Index panel_size(Index cols) {
   return 2 * Arena::bytes<T>((std::min)(cols, kPanelCols)) / static_cast<Index>(sizeof(T));
 }
 
-template <class Functor>
+// `panels`: whether there is memory for them; else the cache holds the tile.
+template <class Functor, bool panels>
 struct ColumnReduce {
   using Scalar = typename Functor::Scalar;
   using T = ParamOf<Scalar>;
   Functor functor;
   Index rows, cols;
   double *sum_p, *sum_pq;
-  T* panel;  // memory for panel_size(cols) values; null: the cache holds the tile
+  T* panel = nullptr;  // memory for panel_size(cols) values, or null
 
   // How far ahead it asks: so many rows and columns.
   static constexpr Index kAhead = kColumnsAhead / static_cast<Index>(sizeof(Scalar));
-  Index rows_ahead = kAhead / cols, cols_ahead = kAhead % cols;
+  Index rows_ahead = panels ? kAhead / cols : 0, cols_ahead = panels ? kAhead % cols : 0;
 
   template <class Isa>
   bool fills() const {
@@ -64,8 +65,13 @@ struct ColumnReduce {
     if constexpr (Isa::is_baseline) {
       if (cols < lanes) return add_some<lanes>(r, stop, PartialVector<Isa>{0, static_cast<int>(cols)});
     }
-    if (panel == nullptr || cols <= (Isa::has_32_registers ? 4 : 3) * lanes) return add_strips<Isa>(r, stop);
-    for (Index c = 0; c < cols; c += kPanelCols) add_panel<Isa>(r, stop, c, (std::min)(c + kPanelCols, cols));
+    if constexpr (panels && Isa::unrolls) {
+      if (cols > (Isa::has_32_registers ? 4 : 3) * lanes) {
+        for (Index c = 0; c < cols; c += kPanelCols) add_panel<Isa>(r, stop, c, (std::min)(c + kPanelCols, cols));
+        return;
+      }
+    }
+    add_strips<Isa>(r, stop);
   }
 
   template <class Isa>
@@ -90,14 +96,12 @@ struct ColumnReduce {
     typename Functor::template Row<Vec<T, lanes>> row{};
     functor.template begin<Isa>(i, row);
     Index j = c;
-    if constexpr (Isa::unrolls) {
-      for (; j + 4 * lanes <= whole; j += 4 * lanes) {
-        prefetch(i, j, 4 * lanes);
-        add(row, FullVector<Isa>{j}, by_column, j - c);
-        add(row, FullVector<Isa>{j, 1}, by_column, j - c + lanes);
-        add(row, FullVector<Isa>{j, 2}, by_column, j - c + 2 * lanes);
-        add(row, FullVector<Isa>{j, 3}, by_column, j - c + 3 * lanes);
-      }
+    for (; j + 4 * lanes <= whole; j += 4 * lanes) {
+      prefetch(i, j, 4 * lanes);
+      add(row, FullVector<Isa>{j}, by_column, j - c);
+      add(row, FullVector<Isa>{j, 1}, by_column, j - c + lanes);
+      add(row, FullVector<Isa>{j, 2}, by_column, j - c + 2 * lanes);
+      add(row, FullVector<Isa>{j, 3}, by_column, j - c + 3 * lanes);
     }
     if (j < whole) prefetch(i, j, whole - j);
     for (; j < whole; j += lanes) add(row, FullVector<Isa>{j}, by_column, j - c);
@@ -212,12 +216,18 @@ struct ColumnReduce {
 };
 
 // sum_p[c] += sum of p, sum_pq[c] += sum of p * q over the rows of each column of a tile, with memory for the sums of a
-// panel; without, where the cache holds the tile.
+// panel.
 // @pre the tile is not empty
 template <class Functor>
 void column_reduce(const Functor& functor, const Tile& tile, double* sum_p, double* sum_pq,
                    ParamOf<typename Functor::Scalar>* panel) {
-  dispatch(ColumnReduce<Functor>{functor, tile.rows, tile.cols, sum_p, sum_pq, panel});
+  dispatch(ColumnReduce<Functor, true>{functor, tile.rows, tile.cols, sum_p, sum_pq, panel});
+}
+
+// The same of a tile that the cache holds.
+template <class Functor>
+void cached_column_reduce(const Functor& functor, const Tile& tile, double* sum_p, double* sum_pq) {
+  dispatch(ColumnReduce<Functor, false>{functor, tile.rows, tile.cols, sum_p, sum_pq});
 }
 
 }  // namespace core

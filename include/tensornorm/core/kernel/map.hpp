@@ -1,8 +1,7 @@
 // The map of a tile: one loop for both shapes, since an operand knows itself whether it runs along the row.
 //
 // Outputs that the cache could not keep go past it: writing a line then costs no reading of it first. Only whole lines
-// pay, in long runs or where no run has others (measured: runs of 49 floats cost 8.7 copies so, plain stores 0.9). A
-// vector of 16-bit numbers is half as wide as the sums it comes from: 1.1 times as slow past the cache as into it.
+// pay, in long runs or where no run has others (measured: runs of 49 floats cost 8.7 copies so, plain stores 0.9).
 #pragma once
 
 #include "tensornorm/core/kernel/operand.hpp"
@@ -21,10 +20,11 @@ constexpr Index kLastLevelCache = Index{16} << 20;
 constexpr Index kWriteAhead = 2 << 10;
 
 // Where a map's values go: into the cache or past it, perhaps in place of an operand; and how far ahead, in elements,
-// it asks for its operands.
+// it asks for its operands. `streams`: to whole lines past the cache, of rows that have them.
 struct StoreMode {
   bool past_cache = false, in_place = true;
   Index ahead = 0;
+  bool streams = false;
 };
 
 // A pass that reads and writes so many bytes leaves nothing of its output in the cache anyway.
@@ -37,8 +37,7 @@ inline void finish_streaming() {
 #endif
 }
 
-// `streams`: to whole lines past the cache, of rows that have them.
-template <class Functor, bool streams>
+template <class Functor>
 struct Map {
   using Scalar = typename Functor::Scalar;
   using T = ParamOf<Scalar>;
@@ -68,6 +67,10 @@ struct Map {
   }
 
  private:
+  // A vector of 16-bit numbers is half as wide as the sums it comes from: 1.1 times as slow past the cache as into it.
+  template <class Isa>
+  static constexpr bool can_stream = Isa::unrolls && sizeof(Scalar) > 2;
+
   static constexpr Index kLineSize = kCacheLine / static_cast<Index>(sizeof(Scalar));
 
   // Rows end to end whose lines go past the cache are so long at least (measured: runs of 196 floats take 0.66 to 0.92
@@ -118,21 +121,35 @@ struct Map {
   template <class Isa, class Row>
   TENSORNORM_INLINE void put_row(Index r, const Row& row, Scalar* out, Seam& seam) const {
     constexpr int lanes = kLanes<Isa, T>;
-    constexpr bool past = streams && Isa::unrolls;
-    using V = Vec<T, lanes>;
-    const FullVector<Isa> end{cols - lanes};
-    V last{};
-    Lines lines{};
-    Index j = 0, stop = cols;
-    if constexpr (past) {  // never in place
-      lines = lines_of<lanes>(r, out);
-      begin_lines<Isa>(row, lines, out, seam);
-      j = lines.begin;
-      stop = lines.end;
-    } else {
-      if (to.past_cache) prefetch_output(out);
-      if (to.in_place && cols % lanes != 0) functor.value(row, end, last);
+    if constexpr (can_stream<Isa>) {
+      if (to.streams) return stream_row<Isa>(r, row, out, seam);
     }
+    const FullVector<Isa> end{cols - lanes};
+    Vec<T, lanes> last{};
+    if (to.past_cache) prefetch_output(out);
+    if (to.in_place && cols % lanes != 0) functor.value(row, end, last);
+    Index j = 0;
+    put_vectors<Isa, false>(r, row, cols, out, j);
+    if (j == cols) return;
+    if (!to.in_place) functor.value(row, end, last);
+    end.store(out, last);
+  }
+
+  // Never in place.
+  template <class Isa, class Row>
+  TENSORNORM_INLINE void stream_row(Index r, const Row& row, Scalar* out, Seam& seam) const {
+    const Lines lines = lines_of<kLanes<Isa, T>>(r, out);
+    begin_lines<Isa>(row, lines, out, seam);
+    Index j = lines.begin;
+    put_vectors<Isa, true>(r, row, lines.end, out, j);
+    put_run<Isa>(row, lines.end, cols, lines.is_followed ? seam.line() : out + lines.end);
+  }
+
+  // Whole vectors from j on, up to `stop` at most.
+  template <class Isa, bool past, class Row>
+  TENSORNORM_INLINE void put_vectors(Index r, const Row& row, Index stop, Scalar* out, Index& j) const {
+    constexpr int lanes = kLanes<Isa, T>;
+    using V = Vec<T, lanes>;
     if constexpr (Isa::unrolls) {
       for (const Index most = stop - 4 * lanes; j <= most; j += 4 * lanes) {
         V y0, y1, y2, y3;
@@ -153,10 +170,6 @@ struct Map {
       functor.value(row, FullVector<Isa>{j}, v);
       store<past>(FullVector<Isa>{j}, out, v);
     }
-    if constexpr (past) return put_run<Isa>(row, lines.end, cols, lines.is_followed ? seam.line() : out + lines.end);
-    if (j == cols) return;
-    if (!to.in_place) functor.value(row, end, last);
-    end.store(out, last);
   }
 
   // What comes before the lines: to the one that the row before left half done, or as usual.
@@ -230,13 +243,9 @@ struct Map {
 template <class Functor>
 void map(const Functor& functor, const Tile& tile, typename Functor::Scalar* y, const StoreMode& to = {}) {
   using Scalar = typename Functor::Scalar;
-  const Map<Functor, false> plain{functor, tile.rows, tile.cols, y + tile.offset, tile.stride, to};
-  if constexpr (sizeof(Scalar) > 2) {
-    if (to.past_cache && plain.has_lines()) {
-      return dispatch(Map<Functor, true>{functor, tile.rows, tile.cols, y + tile.offset, tile.stride, to});
-    }
-  }
-  dispatch(plain);
+  Map<Functor> kernel{functor, tile.rows, tile.cols, y + tile.offset, tile.stride, to};
+  kernel.to.streams = to.past_cache && kernel.has_lines();
+  dispatch(kernel);
 }
 
 }  // namespace core

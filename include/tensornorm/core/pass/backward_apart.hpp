@@ -202,7 +202,7 @@ class BackwardApart {
     } else {
       const Gradients<Scalar, PerRow<T>, PerColumnOrAll<T>> functor{xhat<PerRow<T>>(block, tile, i), dy(tile),
                                                                     every_column(kOne<T>)};
-      column_reduce(functor, tile, sum_g, sum_gx, nullptr);  // the cache holds the tile
+      cached_column_reduce(functor, tile, sum_g, sum_gx);
     }
   }
 

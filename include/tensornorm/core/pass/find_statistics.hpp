@@ -47,8 +47,8 @@ class FindStatistics {
               Arena memory) const {
     if (range.size() == 0) return;
     const T* const estimate = block.bin_estimate + (range.k0 - block.chunk.k0);
+    if (scale_ != Scale::kOne) return reduce_scaled(range, p0, p1, estimate, sum_d, sum_d2);
     T* const panel = t_.walk.columns() ? memory.take<T>(panel_size<T>(range.size())) : nullptr;
-    if (scale_ != Scale::kOne) return reduce_scaled(range, p0, p1, estimate, sum_d, sum_d2, panel);
     t_.walk.visit(range.group, range.k0, range.k1, p0, p1, [&](const Tile& tile) {
       const Rows<Scalar> x{a_.x + tile.offset, tile.stride};
       if (t_.walk.columns()) {
@@ -168,15 +168,15 @@ class FindStatistics {
 
   // By the baseline's kernels, as these sums are rare.
   __attribute__((cold, noinline)) void reduce_scaled(const BinRange& range, Index p0, Index p1, const T* estimate,
-                                                     double* sum_d, double* sum_d2, T* panel) const {
+                                                     double* sum_d, double* sum_d2) const {
     const T down = static_cast<T>((std::min)(factor(scale_), 1.0)),
             up = static_cast<T>((std::max)(factor(scale_), 1.0));
     t_.walk.visit(range.group, range.k0, range.k1, p0, p1, [&](const Tile& tile) {
       const Rows<Scalar> x{a_.x + tile.offset, tile.stride};
       if (t_.walk.columns()) {
         using Functor = ScaledDeviations<Scalar, PerColumn<T>>;
-        run_baseline<kFlags>(ColumnReduce<Functor>{
-            {{x, {estimate}}, {&down, kNone}, {&up, kNone}}, tile.rows, tile.cols, sum_d, sum_d2, panel});
+        run_baseline<kFlags>(ColumnReduce<Functor, false>{
+            {{x, {estimate}}, {&down, kNone}, {&up, kNone}}, tile.rows, tile.cols, sum_d, sum_d2});
       } else {
         using Functor = ScaledDeviations<Scalar, PerRow<T>>;
         run_baseline<kFlags>(RowReduce<Functor>{
