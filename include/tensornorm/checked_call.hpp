@@ -5,6 +5,7 @@
 #include <iterator>
 #include <type_traits>
 
+#include "tensornorm/core/thread/device.hpp"
 #include "tensornorm/tensor_view.hpp"
 
 namespace tensornorm {
@@ -18,9 +19,10 @@ template <class X>
 struct IsRange<X, std::void_t<decltype(std::begin(std::declval<X&>())), decltype(std::end(std::declval<X&>()))>>
     : std::true_type {};
 
-// Eigen::DefaultDevice, or what has a pool of threads as Eigen::ThreadPoolDevice has.
+// The calling thread, Eigen::DefaultDevice, or what has a pool of threads as Eigen::ThreadPoolDevice has.
 template <class D, class = void>
-struct IsDevice : std::is_same<D, Eigen::DefaultDevice> {};
+struct IsDevice : std::integral_constant<bool, std::is_same<D, CallingThread>::value ||
+                                                   std::is_same<D, Eigen::DefaultDevice>::value> {};
 template <class D>
 struct IsDevice<D, std::void_t<decltype(std::declval<const D&>().numThreads()),
                                decltype(std::declval<const D&>().getPool()->NumThreads())>> : std::true_type {};

@@ -99,11 +99,11 @@ double clip_grad_norm(const Device& device, double max_norm, G&&... gradients) {
 /// The same on the calling thread.
 template <class... G>
 double clip_grad_norm(double max_norm, ClipGradNormOptions options, G&&... gradients) {
-  return clip_grad_norm(Eigen::DefaultDevice(), max_norm, options, std::forward<G>(gradients)...);
+  return clip_grad_norm(core::CallingThread(), max_norm, options, std::forward<G>(gradients)...);
 }
 template <class... G>
 double clip_grad_norm(double max_norm, G&&... gradients) {
-  return clip_grad_norm(Eigen::DefaultDevice(), max_norm, ClipGradNormOptions(), std::forward<G>(gradients)...);
+  return clip_grad_norm(core::CallingThread(), max_norm, ClipGradNormOptions(), std::forward<G>(gradients)...);
 }
 
 /// g = min(max(g, -value), value) for every element of all gradients, in place.
@@ -125,7 +125,7 @@ void clip_grad_value(const Device& device, double value, G&&... gradients) {
 }
 template <class... G>
 void clip_grad_value(double value, G&&... gradients) {
-  clip_grad_value(Eigen::DefaultDevice(), value, std::forward<G>(gradients)...);
+  clip_grad_value(core::CallingThread(), value, std::forward<G>(gradients)...);
 }
 
 }  // namespace tensornorm

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "tensornorm/checked_call.hpp"
+#include "tensornorm/core/thread/device.hpp"
 
 namespace tensornorm {
 
@@ -36,7 +37,7 @@ class Protocol : public Engine {
   /// stack. Not for two threads at once: see infer.
   template <class X, class Y>
   void forward(const X& x, Y&& y) {
-    forward(Eigen::DefaultDevice(), x, y);
+    forward(core::CallingThread(), x, y);
   }
   /// The same on an Eigen::DefaultDevice or Eigen::ThreadPoolDevice: the same bits on any number of threads.
   template <class Device, class X, class Y>
@@ -48,7 +49,7 @@ class Protocol : public Engine {
   /// forward into a new tensor of x's rank, layout and index type (for a matrix or array, its plain type).
   template <class X>
   core::Result<Scalar, X> operator()(const X& x) {
-    return (*this)(Eigen::DefaultDevice(), x);
+    return (*this)(core::CallingThread(), x);
   }
   template <class Device, class X>
   core::Result<Scalar, X> operator()(const Device& device, const X& x) {
@@ -63,7 +64,7 @@ class Protocol : public Engine {
   /// its threads' memory, which the calling thread keeps for its next calls. Takes less than 16 KB of the stack.
   template <class X, class Y>
   void infer(const X& x, Y&& y) const {
-    infer(Eigen::DefaultDevice(), x, y);
+    infer(core::CallingThread(), x, y);
   }
   template <class Device, class X, class Y>
   void infer(const Device& device, const X& x, Y&& y) const {
@@ -86,7 +87,7 @@ class Protocol : public Engine {
   /// Allocates nothing once warm, but for Whitening's small matrices. One thread at a time.
   template <class X, class DY, class DX>
   void backward(const X& x, const DY& dy, DX&& dx) {
-    backward(Eigen::DefaultDevice(), x, dy, dx);
+    backward(core::CallingThread(), x, dy, dx);
   }
   template <class Device, class X, class DY, class DX>
   void backward(const Device& device, const X& x, const DY& dy, DX&& dx) {

@@ -1,9 +1,26 @@
 // What a type is: the tensor or matrix of Eigen's behind it, its scalar, rank and layout, and whether it has memory.
 #pragma once
 
+#include <Eigen/Core>
+#ifndef TENSORNORM_NO_TENSOR
 #include <unsupported/Eigen/CXX11/Tensor>
+#endif
 #include <type_traits>
 #include <utility>
+
+// For programs of matrices alone, which need no more of tensors than their names.
+namespace Eigen {
+template <typename Scalar, int rank, int options, typename Index>
+class Tensor;
+template <typename Scalar, typename Dimensions, int options, typename Index>
+class TensorFixedSize;
+template <typename Plain, int options, template <class> class MakePointer>
+class TensorMap;
+template <typename Derived, int access_level>
+class TensorBase;
+template <typename Expression, typename Device>
+class TensorDevice;
+}  // namespace Eigen
 
 namespace tensornorm {
 namespace core {

@@ -1,6 +1,10 @@
 // tensornorm: normalization layers over Eigen tensors and gradient clipping. This header brings all of it.
 #pragma once
 
+#include "tensornorm/requirements.hpp"
+
+#include <unsupported/Eigen/CXX11/Tensor>
+
 #include "tensornorm/batch_norm.hpp"
 #include "tensornorm/clip_grad.hpp"
 #include "tensornorm/group_norm.hpp"

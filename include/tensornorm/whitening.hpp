@@ -51,7 +51,7 @@ class Whitening : public Protocol<Whitening<Scalar>, core::WhiteningEngine<Scala
   /// it was.
   template <class X>
   void fit(const X& x) {
-    fit(Eigen::DefaultDevice(), x);
+    fit(core::CallingThread(), x);
   }
   template <class Device, class X>
   void fit(const Device& device, const X& x) {
@@ -65,7 +65,7 @@ class Whitening : public Protocol<Whitening<Scalar>, core::WhiteningEngine<Scala
   /// the statistics since.
   template <class Y, class X>
   void inverse(const Y& y, X&& x) const {
-    inverse(Eigen::DefaultDevice(), y, x);
+    inverse(core::CallingThread(), y, x);
   }
   template <class Device, class Y, class X>
   void inverse(const Device& device, const Y& y, X&& x) const {

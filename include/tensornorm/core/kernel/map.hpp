@@ -242,7 +242,6 @@ struct Map {
 // y[r][c] = functor(r, c) over a tile that lies in y as in the functor's tensors; y is the tensor itself.
 template <class Functor>
 void map(const Functor& functor, const Tile& tile, typename Functor::Scalar* y, const StoreMode& to = {}) {
-  using Scalar = typename Functor::Scalar;
   Map<Functor> kernel{functor, tile.rows, tile.cols, y + tile.offset, tile.stride, to};
   kernel.to.streams = to.past_cache && kernel.has_lines();
   dispatch(kernel);

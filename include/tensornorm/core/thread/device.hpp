@@ -28,6 +28,10 @@ constexpr Index kParallelElements = 64 << 10, kWakingElements = 1 << 20, kColdEl
 // a copy of 256 bytes shared among all takes 40).
 constexpr Index kThreadElements = kParallelElements / 2 + 1;
 
+// The device of a call without one.
+struct CallingThread {};
+
+inline InlineRunner runner_on(const CallingThread&, Index) { return {}; }
 inline InlineRunner runner_on(const Eigen::DefaultDevice&, Index) { return {}; }
 
 #ifdef EIGEN_USE_THREADS

@@ -1,0 +1,28 @@
+// The names of the layers, for headers that hold or hand on one.
+#pragma once
+
+namespace tensornorm {
+
+template <class Scalar>
+class BatchNorm;
+template <class Scalar>
+class GroupNorm;
+template <class Scalar>
+class InstanceNorm;
+template <class Scalar>
+class LayerNorm;
+template <class Scalar>
+class RMSNorm;
+template <class Scalar>
+class Whitening;
+class GradientRef;
+
+struct BatchNormOptions;
+struct ClipGradNormOptions;
+struct GroupNormOptions;
+struct InstanceNormOptions;
+struct LayerNormOptions;
+struct RMSNormOptions;
+struct WhiteningOptions;
+
+}  // namespace tensornorm
