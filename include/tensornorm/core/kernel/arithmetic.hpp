@@ -1,5 +1,5 @@
-// The arithmetic of every pass, one functor each. A functor sees vectors only; the loop shapes (row.hpp, column.hpp,
-// map.hpp) own the loops, and an operand is a value for a whole row or lanes along it.
+// The arithmetic of every pass, one functor each. A functor sees vectors only; the loop shapes (row_reduce.hpp,
+// column_reduce.hpp, map.hpp) own the loops, and an operand is a value for a whole row or lanes along it.
 //
 // hi + lo is the mean: hi rounded to the tensor's precision, lo what the rounding lost. x - hi is exact where it
 // matters and lo is so small that folding it into a constant cancels nothing, so no digit of x is lost at any offset.

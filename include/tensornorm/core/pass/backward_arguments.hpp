@@ -15,7 +15,7 @@ struct BackwardArguments {
   const Scalar *x, *dy;
   Scalar* dx = nullptr;  // x or dy themselves, or disjoint from both
   const T* gamma = nullptr;
-  const T *hi, *lo, *rstd;  // of the forward pass, in the plan's stat order
+  const T *hi, *lo, *rstd;  // of the forward pass, in the layer's order (Axis::stat)
   bool centred = true, frozen = false;
   T *dgamma = nullptr, *dbeta = nullptr;  // null: not wanted
 };

@@ -70,7 +70,7 @@ class FindStatistics {
   }
 
   // Calls use(range) for the block's bins, `most` at a time and in order, as the chunk at hand. A run of bins of one
-  // statistic is cut as Fold asks for it, and no chunk is narrower than a vector.
+  // statistic is divided where Fold allows it, and no chunk is narrower than a vector.
   template <class Use>
   void for_each_chunk_of(Block& block, Index most, const Use& use) const {
     const auto take = [&](Index k0, Index k1) {

@@ -133,7 +133,7 @@ class Forward {
     normalize(block, 0, 1, ahead, block.rest);
   }
 
-  // Too few blocks to share: their lines are cut, and the sums of the parts are added in order.
+  // Too few blocks to share: their lines are divided into parts, whose sums are added in order.
   __attribute__((noinline)) void run_in_parts(const Runner& runner, Index b) const {
     LocalMemory local;
     each_portion(partition_.block(b), [&](const BinRange& range) {

@@ -6,7 +6,7 @@
 namespace tensornorm {
 namespace core {
 
-// Arrays of one value per statistic, in the plan's stat order; a null one is not wanted.
+// Arrays of one value per statistic, in the layer's order (Axis::stat); a null one is not wanted.
 template <class T>
 struct SavedStatistics {
   T *hi = nullptr, *lo = nullptr, *rstd = nullptr;

@@ -1,4 +1,4 @@
-// Bins: what of a layer's axes sums are kept for.
+// Bins: the sets of elements that sums are kept for, as a choice among a layer's axes.
 #pragma once
 
 #include "tensornorm/core/plan/shape.hpp"
@@ -91,7 +91,7 @@ inline Index stats_together(const Axes& axes, AxisSet bins, Index together) {
 // afterwards, where at least `few_rows` lie outside to be summed along, and longer runs where every element has a
 // parameter of its own. Groups of channels last, small images and channels first in column-major order so take wide
 // columns and not short rows. At most so many bins may have to stay together, and make so many statistics.
-// @post contains every kept axis; is the kept axes where refining does not pay
+// @post contains every kept axis; is the kept axes where finer bins do not pay
 inline AxisSet rows_to_columns(const Axes& axes, Index short_run, Index few_rows, Index most_bins, Index most_stats) {
   const AxisSet kept = select(axes, is_kept);
   int first = 0;  // the first kept axis inside a reduced one

@@ -11,7 +11,7 @@ namespace core {
 // where there are too few blocks to share among threads, their lines in parts.
 struct Partition {
   static constexpr Index kBlockBins = 1024;
-  static constexpr Index kFloatAdds = 16;      // rows that a float sum takes; see sums.hpp
+  static constexpr Index kFloatAdds = 16;      // rows that a float sum takes; see kernel/sums.hpp
   static constexpr Index kStatsTogether = 64;  // statistics that bins which stay together make, at most, for the stack
   // A block of dense rows stays near the first-level cache, or, where it is to have many, in the second-level one. Rows
   // that lie in pieces have so many elements, 512 KiB of float (measured on Zen 5, which has 1 MiB of second-level
@@ -20,7 +20,7 @@ struct Partition {
   static constexpr Index kManyRowsBytes = 256 << 10;
   static constexpr Index kPiecesSize = 128 << 10;
   static constexpr Index kLineBins = 16;
-  static constexpr Index kFewBlocks = 16;       // fewer than this are cut into parts
+  static constexpr Index kFewBlocks = 16;       // where there are fewer, their lines are divided into parts
   static constexpr Index kPartSize = 64 << 10;  // elements a part has, at least
   static constexpr Index kPartBins = 4 << 10;   // bins that all parts of a block have together
   static constexpr Index kUnits = 64;
@@ -49,11 +49,11 @@ struct Partition {
     // a power of two apart often enough to share a few of the cache's sets.
     Index bins = walk.columns() ? kBlockBins : walk.is_dense() ? dense : kPiecesSize / line;
     // No cache matters. But bins in one run of memory are not cut across: two threads that write pieces of each would
-    // ask for each other's lines ahead of themselves (measured on two cores: 512 rows of 256 take twice as long).
+    // ask for each other's cache lines ahead of themselves (measured on two cores: 512 rows of 256 take twice as long).
     if (reads_once) bins = walk.is_dense() ? kPartSize / line : kBlockBins;
     if (walk.is_dense() && rows > 1 && walk.groups() * group_bins <= 2 * rows) bins = 2 * rows;
     bins = (std::min)({(std::max)(bins, Index{1}), kBlockBins, group_bins});
-    // Sixteen floats make a line: blocks that are multiples of it begin and end with lines, whatever a bin's length.
+    // Sixteen floats make a cache line: blocks that are multiples of it begin and end with one, however long a bin is.
     const Index together = bins < kLineBins * multiple ? multiple : kLineBins * multiple;
     block_bins = (std::max)(bins / together, Index{1}) * together;
     blocks_per_group = (group_bins + block_bins - 1) / block_bins;
@@ -83,8 +83,8 @@ struct Partition {
     }
   }
 
-  // Piece i of a block's columns. The last one has what is no whole unit; those beyond it, in a block of few, are
-  // empty.
+  // Piece i of a block's columns. The last one also has the columns that are no whole `piece_bins`. In a block of few
+  // columns some pieces are empty.
   BinRange piece(const BinRange& block, Index i) const {
     const Index units = block.size() / piece_bins;
     const auto begin = [&](Index n) {
@@ -103,7 +103,7 @@ struct Partition {
     return of_block == 1 ? range : piece(range, b % of_block);
   }
 
-  // Part i of n of a block: whole multiples, none narrower than a vector unless the block is.
+  // Portion i of n of a block: whole multiples, none narrower than a vector unless the block is.
   static BinRange portion(const BinRange& block, Index multiple, Index i, Index n) {
     const Index step = portion_step(multiple), steps = block.size() / step;
     const auto at = [&](Index k) { return k == n ? block.k1 : block.k0 + part_begin(steps, k, n) * step; };

@@ -19,7 +19,7 @@ struct Uses {
 // vary along nearly every element of a statistic (LayerNorm) that would be a copy of x: the map then reads statistics
 // and parameters apart.
 struct Binning {
-  static constexpr Index kShortRun = 96;             // inner runs worth refining: some tails of vectors are spared
+  static constexpr Index kShortRun = 96;             // shorter inner runs become columns: spares vectors' tails
   static constexpr Index kFewRows = 16;              // rows that float sums may take: fewer do not pay for columns
   static constexpr Index kShortMapRun = 8;           // rows of map bins shorter than a vector: parameters apart instead
   static constexpr Index kNarrow = 63, kWide = 256;  // columns worth joining, and what they become at most
@@ -149,10 +149,10 @@ struct Plan {
     return Walk(coalesce(axes));
   }
 
-  // Spread evenly, each place in the middle of its share of the line but whole within its run.
+  // Spread evenly, each point in the middle of its share of the line, with its neighbours in one run.
   SamplePoints choose_samples() const {
-    constexpr Index kNeighbours = 16;    // of a row, at a place
-    constexpr Index kRowPerPlace = 128;  // elements of a row for each place: costs little beside summing them
+    constexpr Index kNeighbours = 16;    // of a row, at a point
+    constexpr Index kRowPerPlace = 128;  // elements of a row for each point: costs little beside summing them
     SamplePoints result;
     const Index line = walk.line(), run = walk.run(), per_stat = multiple / multiple_stats;
     const Index wanted = walk.columns() ? SamplePoints::kMost / per_stat : (std::min)(line / kRowPerPlace, Index{8});
@@ -167,7 +167,7 @@ struct Plan {
   }
 };
 
-// What backward needs besides, as tensors: x is the number in the order of x, stat the plan's.
+// What backward needs besides, as tensors: x is the number in the order of x, stat the layer's.
 struct BackwardPlan {
   Axes bins, map_bins;
   Axes shares;     // what one statistic gives one parameter
@@ -175,7 +175,7 @@ struct BackwardPlan {
   Index multiple;  // map bins that make whole statistics
   bool crosses;    // whether the sums of dx and those of the parameters cross; see BackwardApart
   Partition partition;
-  Index worker_size = 0;  // doubles of the workspace that a thread needs; completed by BackwardPass
+  Index worker_size = 0;  // doubles of the workspace that a thread needs; completed by Engine
 
   BackwardPlan(const Binning& b, const Plan& t, const Uses& uses)
       : bins(bins_of(b.axes, b.bins)), map_bins(bins_of(b.axes, b.map_bins)), shares(bins_of(b.axes, share_set(b))),

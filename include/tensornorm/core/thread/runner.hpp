@@ -1,5 +1,5 @@
-// Runner: who runs which unit of work. What decides a bit of a result is cut by shape alone, so every device computes
-// the same.
+// Runner: who runs which unit of work. Shape alone decides in what order numbers are added, so every device computes
+// the same bits.
 #pragma once
 
 #include "tensornorm/core/function_ref.hpp"

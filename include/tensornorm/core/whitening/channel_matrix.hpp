@@ -1,11 +1,11 @@
 // ChannelMatrix: a tensor as positions by channels, and how products over it are taken.
 //
-// A layer's plan tells kept axes from reduced ones. The other layers sum along the reduced axes, one kept bin at a
-// time; a covariance is the same sum for every pair of channels, a product of the tensor with itself: channels (kept)
-// against everything that is reduced, merged as far as x lets it. That product is taken panel by panel: some positions
-// by a group's channels, copied in double, centred there, and multiplied. A panel is small, so an image needs no
-// transposed copy of itself, and once gathered every layout is one case. The map to y and dx is the same plan: a
-// panel times a small matrix, scattered to where it came from.
+// A layer's axes are kept or reduced. The other layers sum along the reduced axes, one bin at a time; a covariance is
+// the same sum for every pair of channels, a product of the tensor with itself: channels (kept) against everything that
+// is reduced, merged as far as x lets it. That product is taken panel by panel: some positions by a group's channels,
+// copied in double, centred there, and multiplied. A panel is small, so an image needs no transposed copy of itself,
+// and once gathered every layout is one case. The map to y and dx takes the same panels: a panel times a small matrix,
+// scattered to where it came from.
 //
 // All of it is in double: whitening divides by the small variances, so what rounding lost of the large ones would show.
 #pragma once
@@ -102,7 +102,7 @@ class ChannelMatrix {
     });
   }
 
-  // panel(p, c) = value(x, from + c) for p < rows and c < cols, x joined_columns.
+  // panel(p, c) = value(x, from + c) for p < rows and c < cols, x widened to double.
   template <class Scalar, class Value>
   void gather(const Scalar* x, Index first, Index rows, Index from, Index cols, const Panel& panel,
               const Value& value) const {

@@ -1,4 +1,4 @@
-// WhiteningMatrix: from the covariance of a group of channels to the matrix that whitens it, and gradients back.
+// Whitening matrices: from the covariance of a group of channels to the matrix that whitens it, and gradients back.
 //
 // Sigma is the covariance, eps on its diagonal already; W whitens it: W Sigma W^T = I, on the range of Sigma where it
 // is singular. The classes are templates only so that they cost a program that does not whiten nothing to compile; Real
