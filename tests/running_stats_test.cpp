@@ -1,8 +1,12 @@
 // Running statistics against a sequence computed by hand: running = (1 - momentum) running + momentum batch, or the
 // average of all batches so far for std::nullopt, as in PyTorch.
 #include <cmath>
+#include <cstring>
+#include <limits>
 #include <optional>
+#include <stdexcept>
 #include <string>
+#include <utility>
 
 #include <tensornorm/batch_norm.hpp>
 #include <tensornorm/instance_norm.hpp>
@@ -222,6 +226,78 @@ TEST(RunningStats, AreAssignableAsWhenLoaded) {
   loaded.forward(x.map(), z.map());
   EXPECT_TRUE(same_bits(trained.running_mean(), loaded.running_mean()));
   EXPECT_EQ(loaded.num_batches_tracked(), 2);
+}
+
+// What infer keeps of frozen statistics is never stale: a layer that never kept anything, with the same parameters,
+// gives the same bits, through whatever door these came.
+template <class Scalar>
+void expect_never_stale(bool prepares) {
+  constexpr Index channels = 19;
+  using Tensor = Eigen::Tensor<Scalar, 2, Eigen::RowMajor>;
+  Tensor x(40, channels), y, want;
+  x.setRandom();
+  BatchNorm<Scalar> layer(channels);
+  const auto expect_fresh = [&](const char* door) {
+    if (prepares) layer.prepare();
+    BatchNorm<Scalar> fresh(channels);
+    fresh.gamma() = layer.gamma();
+    fresh.beta() = layer.beta();
+    fresh.running_mean() = layer.running_mean();
+    fresh.running_var() = layer.running_var();
+    layer.infer(x, y);
+    fresh.infer(x, want);
+    const auto bytes = static_cast<std::size_t>(x.size()) * sizeof(Scalar);
+    EXPECT_EQ(std::memcmp(y.data(), want.data(), bytes), 0) << name_of<Scalar>() << ", " << door;
+  };
+  expect_fresh("a new layer");
+  layer.eval();
+  expect_fresh("eval");
+  layer.gamma()(18) = 3;
+  expect_fresh("one gamma");
+  layer.gamma().setConstant(-2);
+  expect_fresh("all of gamma");
+  layer.running_var()(0) = 7;
+  expect_fresh("one variance");
+  layer.running_var().setZero();
+  layer.gamma().setZero();
+  expect_fresh("zeros");
+  layer.beta().setRandom();
+  layer.running_mean().setRandom();
+  expect_fresh("beta and mean");
+  layer.train();
+  layer.forward(x, y);
+  expect_fresh("a batch");
+  layer.eval();
+  layer.forward(x, y);
+  expect_fresh("forward in eval mode");
+  BatchNorm<Scalar> other(channels);
+  other.eval();
+  other.gamma().setConstant(5);
+  layer = other;
+  expect_fresh("another layer's copy");
+  other.running_var().setConstant(4);
+  layer = std::move(other);
+  expect_fresh("another layer");
+  layer.running_var().setConstant(std::numeric_limits<typename BatchNorm<Scalar>::Param>::quiet_NaN());
+  expect_fresh("NaN");
+}
+
+TEST(RunningStats, InferIsNeverStale) {
+  for (const bool prepares : {false, true}) {
+    expect_never_stale<float>(prepares);
+    expect_never_stale<double>(prepares);
+    expect_never_stale<Eigen::half>(prepares);
+    expect_never_stale<Eigen::bfloat16>(prepares);
+  }
+}
+
+TEST(RunningStats, PrepareLeavesWrongSizesToInfer) {
+  BatchNorm<float> layer(3);
+  layer.running_var().resize(2);
+  layer.prepare();
+  layer.eval();
+  Eigen::MatrixXf x = Eigen::MatrixXf::Random(4, 3), y;
+  EXPECT_THROW(layer.infer(x, y), std::invalid_argument);
 }
 
 }  // namespace

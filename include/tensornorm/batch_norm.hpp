@@ -40,6 +40,7 @@ class BatchNorm : public Layer<BatchNorm<Scalar>, Scalar, true> {
   }
 
   using Base::beta, Base::dbeta, Base::mean;
+  using Base::prepare;
   using Base::running_mean, Base::running_var, Base::num_batches_tracked;
 
   Index channels() const { return channels_; }

@@ -39,6 +39,7 @@ class InstanceNorm : public Layer<InstanceNorm<Scalar>, Scalar, true> {
   }
 
   using Base::beta, Base::dbeta, Base::mean;
+  using Base::prepare;
   using Base::running_mean, Base::running_var, Base::num_batches_tracked;
 
   Index channels() const { return channels_; }

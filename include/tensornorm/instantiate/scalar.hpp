@@ -32,6 +32,7 @@
   namespace core {                                                               \
   TENSORNORM_INSTANTIATE_ENGINE(Scalar, true);                                   \
   template void Engine<Scalar, true>::track(Index, std::optional<double>, bool); \
+  template void Engine<Scalar, true>::prepare();                                 \
   TENSORNORM_INSTANTIATE_ENGINE(Scalar, false);                                  \
   TENSORNORM_INSTANTIATE_WHITENING(Scalar);                                      \
   template const GradientOperations& gradient_operations<Scalar>();              \

@@ -1,6 +1,8 @@
 // Bodies of engine.hpp.
 #pragma once
 
+#include <cstring>
+
 #include "tensornorm/core/pass/backward_apart.hpp"
 #include "tensornorm/core/pass/engine.hpp"
 #include "tensornorm/core/pass/forward.hpp"
@@ -18,12 +20,38 @@ Engine<Scalar, tracks>::Engine(double eps, bool centred, Index params, bool bias
 template <class Scalar, bool tracks>
 void Engine<Scalar, tracks>::track(Index channels, std::optional<double> momentum, bool unbiased) {
   running_ = {channels, momentum, unbiased, Array::Zero(channels), Array::Ones(channels), 0};
+  for (Array* const array : {&prepared_.gamma, &prepared_.var, &prepared_.scale}) array->setZero(gamma_size_);
 }
 
 template <class Scalar, bool tracks>
 void Engine<Scalar, tracks>::set_training(bool training) {
   training_ = training;
   infer_plans_.clear();
+  if constexpr (tracks) {
+    if (!training && is_tracked()) prepare();
+  }
+}
+
+template <class Scalar, bool tracks>
+void Engine<Scalar, tracks>::prepare() {
+  const Index n = prepared_.scale.size();
+  if (n == 0 || gamma_.size() != n || running_.var.size() != n) return;
+  prepared_.gamma = gamma_;
+  prepared_.var = running_.var;
+  find_roots(running_.var.data(), n, 1, eps_, prepared_.scale.data());
+  scale_roots(gamma_.data(), n, prepared_.scale.data());
+  prepared_.is_made = true;
+}
+
+// Null where it must be made.
+template <class Scalar, bool tracks>
+const typename Engine<Scalar, tracks>::Param* Engine<Scalar, tracks>::prepared_scale() const {
+  const auto are_same = [](const Array& a, const Array& b) {
+    return a.size() == b.size() &&
+           std::memcmp(a.data(), b.data(), static_cast<std::size_t>(a.size()) * sizeof(Param)) == 0;
+  };
+  const bool is_known = prepared_.is_made && are_same(prepared_.gamma, gamma_) && are_same(prepared_.var, running_.var);
+  return is_known ? prepared_.scale.data() : nullptr;
 }
 
 // ---- plans
@@ -141,7 +169,10 @@ void Engine<Scalar, tracks>::run_infer(const AxesOf& axes, Runner& runner, const
   y.check_overlap(x, "x");
   Scalar* const y_data = y.prepare();
   if (shape.count() == 0) return;
-  const ForwardArguments<Scalar> pass = forward_arguments(x, y_data, key.batch);
+  ForwardArguments<Scalar> pass = forward_arguments(x, y_data, key.batch);
+  if constexpr (tracks) {
+    if (pass.is_frozen()) pass.frozen_scale = prepared_scale();
+  }
   known != nullptr ? infer_by(*known, pass, runner) : infer_newly(axes, key, pass, runner);
 }
 

@@ -36,7 +36,7 @@ class Engine : public LayerState<Scalar> {
   using typename State::Array;
   using typename State::Param;
 
-  // A new phase may come with other shapes for infer to keep plans of.
+  // A new phase may come with other shapes for infer to keep plans of, and with other parameters.
   void train() { set_training(true); }
   void eval() { set_training(false); }
 
@@ -59,6 +59,11 @@ class Engine : public LayerState<Scalar> {
   std::int64_t& num_batches_tracked() { return running_.num_batches_tracked; }
   std::int64_t num_batches_tracked() const { return running_.num_batches_tracked; }
 
+  /// Makes what infer otherwise makes in every call from gamma and the running variance: 1 / sqrt(running_var + eps) *
+  /// gamma by channel. infer gives the same bits without it, and also after an assignment: it looks whether the two are
+  /// still those of the last prepare or eval.
+  void prepare();
+
   void track(Index channels, std::optional<double> momentum, bool unbiased);
 
   // x and dy are dense, y and dx theirs or disjoint; all of one shape.
@@ -71,7 +76,14 @@ class Engine : public LayerState<Scalar> {
   using State::beta_, State::beta_size_, State::dbeta_, State::dgamma_, State::eps_, State::gamma_, State::gamma_size_,
       State::pass_, State::training_;
 
+  // What prepare makes, and of which gamma and variance.
+  struct Prepared {
+    Array gamma, var, scale;
+    bool is_made = false;
+  };
+
   void set_training(bool training);
+  const Param* prepared_scale() const;
   bool is_tracked() const { return running_.tracked(); }
   bool uses_batch() const { return training_ || !is_tracked(); }
 
@@ -95,6 +107,7 @@ class Engine : public LayerState<Scalar> {
   bool centred_;
   Array mean_, lo_, rstd_;  // lo_ is what rounding lost of mean_
   RunningStatistics<Param, tracks> running_;
+  Prepared prepared_;
   std::vector<double> m2_;  // sums of squared deviations, of the last forward that tracks
   std::vector<double> workspace_;
   KeptPlan plan_;

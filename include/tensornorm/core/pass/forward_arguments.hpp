@@ -22,6 +22,7 @@ struct ForwardArguments {
   double eps = 0;
   bool centred = true;                                    // false: the mean is taken to be 0
   const T *frozen_mean = nullptr, *frozen_var = nullptr;  // statistics given, not taken from x
+  const T* frozen_scale = nullptr;                        // -rstd * gamma by channel, where it is known
   SavedStatistics<T> saved;
 
   bool is_frozen() const { return frozen_mean != nullptr; }

@@ -9,6 +9,35 @@
 namespace tensornorm {
 namespace core {
 
+// rstd of variances `stride` apart: neighbours in lanes; those that ReciprocalRoots does not trust one by one.
+template <class T>
+void find_roots(const T* var, Index n, Index stride, double eps, T* rstd) {
+  constexpr bool in_lanes = std::is_same<T, float>::value;
+  bool trusted = false;
+  if constexpr (in_lanes) {
+    if (stride <= 1) core::dispatch(ReciprocalRoots{n, eps, var, rstd, &trusted});
+    if (trusted) return;
+  }
+  for (Index k = 0; k < n; ++k) {
+    const double v = static_cast<double>(var[k * stride]);
+    const bool is_known = in_lanes && stride <= 1 && ReciprocalRoots::can_trust(v + eps);
+    if (!is_known) rstd[k] = reciprocal_std<T>(v, eps);
+  }
+}
+
+// scale = -rstd * gamma, where rstd is.
+template <class T>
+void scale_roots(const T* gamma, Index n, T* scale) {
+  Index i = 0;
+  for (Vec<T, 4> g, v; i + 4 <= n; i += 4) {
+    std::memcpy(&g, gamma + i, sizeof g);
+    std::memcpy(&v, scale + i, sizeof v);
+    v = -v * g;
+    std::memcpy(scale + i, &v, sizeof v);
+  }
+  for (; i < n; ++i) scale[i] = -scale[i] * gamma[i];
+}
+
 template <class Scalar>
 class Frozen {
  public:
@@ -81,21 +110,14 @@ class Frozen {
     return bins.size() == 1 && bins.back().stat == 1 && bins.back().param == 1 && a_.beta != nullptr;
   }
   Coefficients plain_coefficients(Index first, Index n, T* scale, bool saves) const {
-    find_roots(a_.frozen_var + first, n, 1, scale);
+    if (a_.frozen_scale != nullptr) return {a_.frozen_mean + first, a_.frozen_scale + first, a_.beta + first};
+    find_roots(a_.frozen_var + first, n, 1, a_.eps, scale);
     if (saves && a_.saved.hi != nullptr) {
       copy_run(a_.frozen_mean + first, n, a_.saved.hi + first);
       fill_run(a_.saved.lo + first, n, T(0));
       copy_run(scale, n, a_.saved.rstd + first);
     }
-    const T* const gamma = a_.gamma + first;
-    Index i = 0;
-    for (Vec<T, 4> g, v; i + 4 <= n; i += 4) {
-      std::memcpy(&g, gamma + i, sizeof g);
-      std::memcpy(&v, scale + i, sizeof v);
-      v = -v * g;
-      std::memcpy(scale + i, &v, sizeof v);
-    }
-    for (; i < n; ++i) scale[i] = -scale[i] * gamma[i];
+    scale_roots(a_.gamma + first, n, scale);
     return {a_.frozen_mean + first, scale, a_.beta + first};
   }
 
@@ -108,27 +130,12 @@ class Frozen {
     } else {
       for (Index k = 0; k < n; ++k) hi[k] = a_.frozen_mean[run.stat + k * run.stat_stride];
     }
-    find_roots(a_.frozen_var + run.stat, n, run.stat_stride, rstd);
+    find_roots(a_.frozen_var + run.stat, n, run.stat_stride, a_.eps, rstd);
     if (!saves || a_.saved.hi == nullptr) return;
     for (Index k = 0, to = run.stat; k < n; ++k, to += run.stat_stride) {
       a_.saved.hi[to] = hi[k];
       a_.saved.lo[to] = 0;
       a_.saved.rstd[to] = rstd[k];
-    }
-  }
-
-  // rstd of variances `stride` apart: neighbours in lanes; those that ReciprocalRoots does not trust one by one.
-  void find_roots(const T* var, Index n, Index stride, T* rstd) const {
-    constexpr bool in_lanes = std::is_same<T, float>::value;
-    bool trusted = false;
-    if constexpr (in_lanes) {
-      if (stride <= 1) core::dispatch(ReciprocalRoots{n, a_.eps, var, rstd, &trusted});
-      if (trusted) return;
-    }
-    for (Index k = 0; k < n; ++k) {
-      const double v = static_cast<double>(var[k * stride]);
-      const bool is_known = in_lanes && stride <= 1 && ReciprocalRoots::can_trust(v + a_.eps);
-      if (!is_known) rstd[k] = reciprocal_std<T>(v, a_.eps);
     }
   }
 
