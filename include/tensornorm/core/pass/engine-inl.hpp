@@ -8,7 +8,7 @@
 #include "tensornorm/core/pass/forward.hpp"
 #include "tensornorm/core/pass/frozen.hpp"
 #include "tensornorm/core/pass/layer_state-inl.hpp"
-#include "tensornorm/core/plan/plan.hpp"
+#include "tensornorm/core/plan/plan_slot.hpp"
 
 namespace tensornorm {
 namespace core {
@@ -85,8 +85,9 @@ bool Engine<Scalar, tracks>::keep_plan(const AxesOf& axes, const PlanKey& key) {
 
 // In a frame of its own: the axes and the Binning are gone from the stack when the pass begins.
 template <class Scalar, bool tracks>
-__attribute__((noinline)) Plan Engine<Scalar, tracks>::plan_of(const AxesOf& axes, const PlanKey& key) const {
-  Plan plan(Binning(checked_axes(axes, key), uses(key)), uses(key));
+__attribute__((noinline)) Plan& Engine<Scalar, tracks>::make_plan(const AxesOf& axes, const PlanKey& key,
+                                                                  PlanSlot& slot) const {
+  Plan& plan = slot.make(key, Binning(axes(key.shape, key.batch), uses(key)), uses(key));
   Forward<Scalar>::complete(plan);
   return plan;
 }
@@ -183,13 +184,25 @@ void Engine<Scalar, tracks>::infer_by(const Plan& plan, const ForwardArguments<S
   normalize(pass, plan, runner, memory);
 }
 
-// A shape that infer_plans_ does not hold.
+// A shape that infer_plans_ does not hold: its plan is made in the layer's memory, and where other threads have all of
+// that, on the stack.
 template <class Scalar, bool tracks>
 void Engine<Scalar, tracks>::infer_newly(const AxesOf& axes, const PlanKey& key, const ForwardArguments<Scalar>& pass,
                                          Runner& runner) const {
-  const Plan plan = plan_of(axes, key);
-  infer_plans_.offer(key, plan);
+  PlanSlot* const slot = infer_plans_.take();
+  if (slot == nullptr) return infer_on_stack(axes, key, pass, runner);
+  const Plan& plan = make_plan(axes, key, *slot);
+  const bool stays = infer_plans_.keep(*slot, plan.elements);
   infer_by(plan, pass, runner);
+  if (!stays) slot->clear();
+}
+
+template <class Scalar, bool tracks>
+__attribute__((noinline)) void Engine<Scalar, tracks>::infer_on_stack(const AxesOf& axes, const PlanKey& key,
+                                                                      const ForwardArguments<Scalar>& pass,
+                                                                      Runner& runner) const {
+  PlanSlot slot;
+  infer_by(make_plan(axes, key, slot), pass, runner);
 }
 
 template <class Scalar, bool tracks>

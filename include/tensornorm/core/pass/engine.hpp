@@ -91,7 +91,7 @@ class Engine : public LayerState<Scalar> {
   void check_parameters() const;
   Axes checked_axes(const AxesOf& axes, const PlanKey& key) const;
   bool keep_plan(const AxesOf& axes, const PlanKey& key);
-  Plan plan_of(const AxesOf& axes, const PlanKey& key) const;
+  Plan& make_plan(const AxesOf& axes, const PlanKey& key, PlanSlot& slot) const;
   void grow_workspace(Index doubles);
 
   ForwardArguments<Scalar> forward_arguments(const Scalar* x, Scalar* y, bool batch) const;
@@ -99,6 +99,8 @@ class Engine : public LayerState<Scalar> {
                         double* workspace);
   static void infer_by(const Plan& plan, const ForwardArguments<Scalar>& pass, Runner& runner);
   void infer_newly(const AxesOf& axes, const PlanKey& key, const ForwardArguments<Scalar>& pass, Runner& runner) const;
+  void infer_on_stack(const AxesOf& axes, const PlanKey& key, const ForwardArguments<Scalar>& pass,
+                      Runner& runner) const;
   BackwardArguments<Scalar> backward_arguments(const Scalar* x, const Scalar* dy);
   static void complete(BackwardPlan& gradient, const Plan& plan);
   template <class Pass>

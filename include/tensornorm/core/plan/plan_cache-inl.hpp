@@ -2,48 +2,17 @@
 #pragma once
 
 #include <array>
-#include <atomic>
 #include <optional>
 
 #include "tensornorm/core/compiled.hpp"
-#include "tensornorm/core/plan/plan.hpp"
 #include "tensornorm/core/plan/plan_cache.hpp"
+#include "tensornorm/core/plan/plan_slot.hpp"
 
 namespace tensornorm {
 namespace core {
 
-// A plan and its key. Any number of threads may `find` and `offer` at once: the first offer is kept, nobody waits.
-class PlanSlot {
- public:
-  // The plan of this key; null if another, or none, is here.
-  const Plan* find(const PlanKey& key) const {
-    const bool is_ready = state_.load(std::memory_order_acquire) == State::kReady;
-    return is_ready && batch_ == key.batch && shape_ == key.shape ? &*plan_ : nullptr;
-  }
-
-  // Whether it was kept.
-  bool offer(const PlanKey& key, const Plan& plan) {
-    State empty = State::kEmpty;
-    if (!state_.compare_exchange_strong(empty, State::kBusy, std::memory_order_relaxed)) return false;
-    shape_ = key.shape;
-    batch_ = key.batch;
-    plan_ = plan;
-    state_.store(State::kReady, std::memory_order_release);
-    return true;
-  }
-
-  // For the one thread that may change the layer.
-  void clear() { state_.store(State::kEmpty, std::memory_order_relaxed); }
-
- private:
-  enum class State { kEmpty, kBusy, kReady };
-  std::atomic<State> state_{State::kEmpty};
-  Shape shape_;
-  bool batch_ = false;
-  std::optional<Plan> plan_;
-};
-
-struct InferPlans::Slots : std::array<PlanSlot, 3> {};
+// The last one keeps no plan: there is room for the plan of one call more.
+struct InferPlans::Slots : std::array<PlanSlot, 4> {};
 
 TENSORNORM_BODY InferPlans::InferPlans() : slots_(std::make_unique<Slots>()) {}
 TENSORNORM_BODY InferPlans::InferPlans(const InferPlans&) : InferPlans() {}
@@ -59,13 +28,20 @@ TENSORNORM_BODY const Plan* InferPlans::find(const PlanKey& key) const {
   return nullptr;
 }
 
-TENSORNORM_BODY void InferPlans::offer(const PlanKey& key, const Plan& plan) const {
+TENSORNORM_BODY PlanSlot* InferPlans::take() const {
+  if (slots_ == nullptr) return nullptr;
+  for (PlanSlot& slot : *slots_) {
+    if (slot.take()) return &slot;
+  }
+  return nullptr;
+}
+
+TENSORNORM_BODY bool InferPlans::keep(PlanSlot& slot, Index elements) const {
   // To plan takes about a quarter of a microsecond, less than a hundredth of what more elements take.
   constexpr Index kMostElements = 256 << 10;
-  if (slots_ == nullptr || plan.elements > kMostElements) return;
-  for (PlanSlot& slot : *slots_) {
-    if (slot.offer(key, plan)) return;
-  }
+  const bool keeps = elements <= kMostElements && &slot != &slots_->back();
+  if (keeps) slot.keep();
+  return keeps;
 }
 
 TENSORNORM_BODY void InferPlans::clear() {

@@ -11,6 +11,7 @@ namespace core {
 struct Plan;
 struct BackwardPlan;
 struct Uses;
+class PlanSlot;
 
 // What a plan depends on: the shape of x, which outlives this, and whether statistics are the batch's or frozen.
 struct PlanKey {
@@ -31,7 +32,11 @@ class InferPlans {
 
   // Null where there is none.
   const Plan* find(const PlanKey& key) const;
-  void offer(const PlanKey& key, const Plan& plan) const;
+  // Memory for one plan more, for this call; null where other threads have it all.
+  PlanSlot* take() const;
+  // Whether the plan that was made there stays, as one of so many elements; else the slot is to be cleared after the
+  // call.
+  bool keep(PlanSlot& slot, Index elements) const;
   void clear();
 
  private:
