@@ -7,32 +7,44 @@
 
 namespace tensornorm {
 
+/// Options of BatchNorm.
 struct BatchNormOptions {
-  double eps = 1e-5;
-  std::optional<double> momentum = 0.1;  // weight of the new batch; nullopt: the cumulative average
-  bool affine = true;
-  bool track_running_stats = true;
-  Index channel_axis = 1;            // negative: from the end
-  bool unbiased_running_var = true;  // divides by n - 1; false: by n, as the variance that normalizes
+  double eps = 1e-5;  ///< Added to the variance; 0 is allowed.
+  /// Weight of the new batch in the running statistics: 0 keeps them and 1 replaces them, NaN or not. nullopt: the
+  /// running statistics are the average over all batches.
+  std::optional<double> momentum = 0.1;
+  bool affine = true;                ///< Whether there are gamma and beta.
+  bool track_running_stats = true;   ///< Whether there are running statistics. Without, every call uses those of x.
+  Index channel_axis = 1;            ///< The axis of the channels; negative: from the end.
+  bool unbiased_running_var = true;  ///< running_var divides by n - 1; false: by n, as the variance that normalizes.
 };
 
-/// Batch normalization: y = (x - mean) / sqrt(var + eps) * gamma + beta, with mean and biased variance of each channel.
+/// Batch normalization: y = (x - mean) / sqrt(var + eps) * gamma + beta. Mean and biased variance are those of each
+/// channel, over the batch and all other axes.
 ///
-/// x: rank 2 or more, `channels` long along channel_axis; (N, C), (N, C, H, W), channels last, any layout. gamma, beta,
-/// running_mean, running_var, mean, rstd: (channels). In train mode a batch needs more than one value per channel; the
-/// running statistics move by momentum (0 leaves them, 1 replaces them, NaN or not), with the unbiased variance. In
-/// eval mode they replace the batch's. Edges: an empty x gives an empty y and changes no state; var + eps = 0 gives y =
-/// beta; NaN and Inf stay in their channel (and, in train mode, in its running statistics); a running variance too
-/// large for Param becomes +inf. Precision: statistics in double, the mean kept as two Params: no offset of x costs
-/// digits of y. The constructor throws std::invalid_argument on channels < 1, an eps below 0 or not finite, a momentum
-/// outside [0, 1]. Source: Ioffe and Szegedy 2015, algorithms 1 and 2; momentum and running variance as PyTorch's
-/// BatchNorm.
+/// Shapes: x has rank 2 or more and `channels` elements along channel_axis, in any layout: (N, C), (N, C, H, W), or
+/// channels last. gamma, beta, running_mean, running_var, mean and rstd have the extents (channels).
+///
+/// Modes: train mode uses the statistics of x and moves the running statistics by the momentum. Eval mode and infer use
+/// the running statistics if there are any. Statistics of x need more than one value per channel: else
+/// std::invalid_argument.
+///
+/// Edges: a constant channel gives y = beta; with eps = 0 its rstd and dx are 0. NaN and infinity stay in their channel
+/// and, in train mode, in its running statistics. A running variance beyond the range of Param is infinite, and then y
+/// is beta in eval mode and infer.
+///
+/// Precision: a few deviations are added in Param, and these sums in double. The mean is kept as two Params, so that no
+/// offset of x costs digits of y. Deviations of double tensors must lie between 1e-150 and 1e150.
+///
+/// Source: Ioffe and Szegedy 2015, algorithms 1 and 2; momentum and running variance as PyTorch's BatchNorm.
 template <class Scalar>
 class BatchNorm : public Layer<BatchNorm<Scalar>, Scalar, true> {
   using Base = Layer<BatchNorm<Scalar>, Scalar, true>;
   friend Base;
 
  public:
+  /// In train mode, with gamma 1, beta 0, running mean 0 and running variance 1. Throws std::invalid_argument when
+  /// channels is below 1, eps is negative or not finite, or momentum is outside [0, 1].
   explicit BatchNorm(Index channels, const BatchNormOptions& options = {})
       : Base(options.eps, true, core::channel_parameters(channels, options.affine, options.momentum), true),
         channels_(channels), options_(options) {
@@ -43,7 +55,9 @@ class BatchNorm : public Layer<BatchNorm<Scalar>, Scalar, true> {
   using Base::prepare;
   using Base::running_mean, Base::running_var, Base::num_batches_tracked;
 
+  /// The number of channels.
   Index channels() const { return channels_; }
+  /// The options that the layer was made with.
   const BatchNormOptions& options() const { return options_; }
 
  private:

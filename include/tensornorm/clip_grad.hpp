@@ -13,11 +13,10 @@
 
 namespace tensornorm {
 
-/// norm_type: which norm. error_if_nonfinite: whether a norm that is infinite or NaN throws; else it is returned. The
-/// gradients are left alone either way.
+/// Options of clip_grad_norm.
 struct ClipGradNormOptions {
-  NormType norm_type = NormType::kTwo;
-  bool error_if_nonfinite = true;
+  NormType norm_type = NormType::kTwo;  ///< Which norm.
+  bool error_if_nonfinite = true;       ///< Whether an infinite or NaN norm is an error; false: it is returned.
 };
 
 namespace core {
@@ -48,26 +47,27 @@ void for_each_batch(const Device& device, FunctionRef<void(const GradientBatch&,
 
 }  // namespace core
 
-/// Scales all gradients in place by max_norm / norm where their norm exceeds max_norm, and returns that norm: of all
-/// elements of all gradients as one vector, before the scaling.
-/// gradients: any number of tensors, maps, matrices, arrays and blocks of any layout, strides and scalar, in one call;
-/// GradientRefs; and ranges of these with forward iterators, such as std::vector<GradientRef>. No two may overlap:
-/// elements given twice count and are scaled twice.
+/// Returns the norm of all gradients, and multiplies them in place by max_norm / norm if the norm exceeds max_norm. The
+/// norm is that of all elements of all gradients as one vector, before the multiplication.
 ///
-/// Errors: std::invalid_argument when max_norm is negative or NaN or a gradient's extents are those of no tensor in
-/// memory, and std::range_error when the norm is infinite or NaN (one NaN makes any norm NaN; a norm beyond double's
-/// range is infinite) unless options.error_if_nonfinite is false: then that norm is returned. Nothing is changed in any
-/// of these cases. What the compiler can see, a const gradient, an expression, another scalar or a range that can be
-/// walked only once, fails as a static_assert.
+/// gradients are any number, in one call, of tensors, maps, matrices, arrays and blocks of any layout, strides and
+/// scalar, of GradientRefs, and of ranges of these with forward iterators, such as std::vector<GradientRef>. No two may
+/// overlap: elements given twice count twice and are multiplied twice. device is an Eigen::DefaultDevice or an
+/// Eigen::ThreadPoolDevice.
 ///
-/// Edges: a norm of max_norm or less leaves every bit alone; max_norm 0 gives zeros and infinity only measures. No
-/// elements: the norm is 0. Nothing is added to the divisor, which is above max_norm and so never 0; PyTorch's
-/// clip_grad_norm_ divides by norm + 1e-6 instead, which shrinks tiny gradients further.
+/// Errors: std::invalid_argument when max_norm is negative or NaN, or when the extents of a gradient are those of no
+/// tensor in memory; std::range_error when the norm is infinite or NaN, unless error_if_nonfinite is false. No gradient
+/// is changed then. A const gradient, an expression, another scalar and a range that can be walked only once are a
+/// static_assert.
 ///
-/// Precision: squares neither overflow nor underflow, so finite gradients have the right norm: to 1e-6 of its value for
-/// float and 16-bit gradients, to 1e-14 for double; the scaled norm is max_norm up to rounding. The factor is rounded
-/// to double or, for float and 16 bits, float, and so is the product, a 16-bit one once more. Nothing is allocated but
-/// for a pool's own scheduling; the same bits on any number of threads and at any alignment.
+/// Edges: one NaN makes every norm NaN, and a norm beyond the range of double is infinite. A norm of max_norm or less
+/// changes no bit. max_norm 0 gives zeros; an infinite max_norm only measures. Without elements the norm is 0. Nothing
+/// is added to the norm before the division, where PyTorch's clip_grad_norm_ adds 1e-6.
+///
+/// Precision: squares neither overflow nor underflow. The error of the norm is at most 1e-6 of its value for float and
+/// 16-bit gradients, and 1e-14 for double. Factor and products are rounded to double, or to float for float and 16-bit
+/// gradients; products of 16-bit gradients are rounded once more. The bits are the same on any number of threads and at
+/// any alignment. One thread allocates nothing.
 ///
 /// Source: Pascanu, Mikolov and Bengio 2013, On the difficulty of training recurrent neural networks, algorithm 1.
 template <class Device, class... G>
@@ -91,7 +91,7 @@ double clip_grad_norm(const Device& device, double max_norm, ClipGradNormOptions
   }
   return norm;
 }
-/// The same with the 2-norm, and throwing when it is not finite.
+/// The same with the default options.
 template <class Device, class... G, class = std::enable_if_t<!std::is_arithmetic<Device>::value>>
 double clip_grad_norm(const Device& device, double max_norm, G&&... gradients) {
   return clip_grad_norm(device, max_norm, ClipGradNormOptions(), std::forward<G>(gradients)...);
@@ -101,17 +101,23 @@ template <class... G>
 double clip_grad_norm(double max_norm, ClipGradNormOptions options, G&&... gradients) {
   return clip_grad_norm(core::CallingThread(), max_norm, options, std::forward<G>(gradients)...);
 }
+/// The same on the calling thread with the default options.
 template <class... G>
 double clip_grad_norm(double max_norm, G&&... gradients) {
   return clip_grad_norm(core::CallingThread(), max_norm, ClipGradNormOptions(), std::forward<G>(gradients)...);
 }
 
-/// g = min(max(g, -value), value) for every element of all gradients, in place.
-/// gradients: as clip_grad_norm takes them; in each, value is rounded to its scalar, and the largest finite one stands
-/// for any value beyond. Throws std::invalid_argument when value is negative or NaN, with every gradient as it was. NaN
-/// stays NaN, infinity becomes value; value 0 gives zeros with the signs of g and infinity changes nothing.
-/// Nothing is allocated but for a pool's own scheduling; the same bits on any number of threads and at any alignment.
-/// Source: PyTorch's clip_grad_value_.
+/// Sets every element g of all gradients to min(max(g, -value), value), in place. device and gradients are those of
+/// clip_grad_norm.
+///
+/// Errors: std::invalid_argument when value is negative or NaN; no gradient is changed then. Others as clip_grad_norm.
+///
+/// Edges: NaN stays NaN, and infinity becomes value with its sign. value is rounded to the scalar of each gradient; the
+/// largest finite number stands for any value beyond. value 0 gives zeros with the signs of g. An infinite value
+/// changes nothing.
+///
+/// The bits are the same on any number of threads and at any alignment. One thread allocates nothing. Source: PyTorch's
+/// clip_grad_value_.
 template <class Device, class... G, class = std::enable_if_t<!std::is_arithmetic<Device>::value>>
 void clip_grad_value(const Device& device, double value, G&&... gradients) {
   core::check_that(value >= 0, "value is ", value, " but must be 0 or more");
@@ -123,6 +129,7 @@ void clip_grad_value(const Device& device, double value, G&&... gradients) {
     core::for_each_batch(device, clamp, gradients...);
   }
 }
+/// The same on the calling thread.
 template <class... G>
 void clip_grad_value(double value, G&&... gradients) {
   clip_grad_value(core::CallingThread(), value, std::forward<G>(gradients)...);

@@ -46,19 +46,22 @@ Gradient gradient_of(G& gradient) {
 
 }  // namespace core
 
-/// Refers to a gradient's memory, whatever its type: a `std::vector<GradientRef>` is a model's list of gradients.
-/// From an Eigen::Tensor, TensorMap or TensorFixedSize of a rank of at most 15 and any layout, or a matrix, array, map,
-/// ref or block with any strides, or what derives from one; its scalar is float, double, Eigen::half or
-/// Eigen::bfloat16. An expression, a const gradient and a temporary that owns its memory fail as one static_assert;
-/// extents that no tensor in memory has throw std::invalid_argument. Holds a pointer and the extents of the moment:
-/// valid until the gradient is resized, moved or destroyed. Cheap to copy; allocates nothing.
+/// Refers to the memory of a gradient of any type: a `std::vector<GradientRef>` is the list of a model's gradients.
+///
+/// It holds a pointer and the extents of the moment, and is valid until the gradient is resized, moved or destroyed. It
+/// allocates nothing and is cheap to copy.
 class GradientRef {
  public:
+  /// Refers to gradient: an Eigen::Tensor, TensorMap or TensorFixedSize of rank 0 to 15, or a matrix, array, map, ref
+  /// or block with any strides, or an object of a class derived from one. Its scalar is float, double, Eigen::half or
+  /// Eigen::bfloat16. Throws std::invalid_argument on extents that no tensor in memory has. An expression, a const
+  /// gradient and a temporary that owns its memory are a static_assert.
   template <class G, class = std::enable_if_t<core::kIsEigen<G>>>
   GradientRef(G&& gradient) {  // NOLINT(google-explicit-constructor): a list is written as its gradients
     if constexpr (core::accepted<core::fault_of_gradient<G>(), G>()) gradient_ = core::gradient_of(gradient);
   }
 
+  /// The number of elements.
   Index size() const { return gradient_.size(); }
 
  private:

@@ -7,35 +7,44 @@
 
 namespace tensornorm {
 
+/// Options of GroupNorm.
 struct GroupNormOptions {
-  double eps = 1e-5;
-  bool affine = true;
-  Index channel_axis = 1;  // negative: from the end; never the batch, axis 0
+  double eps = 1e-5;       ///< Added to the variance; 0 is allowed.
+  bool affine = true;      ///< Whether there are gamma and beta.
+  Index channel_axis = 1;  ///< The axis of the channels, never axis 0; negative: from the end.
 };
 
-/// Group normalization: y = (x - mean) / sqrt(var + eps) * gamma + beta, with mean and biased variance of each group of
-/// channels / groups neighbouring channels of each sample.
+/// Group normalization: y = (x - mean) / sqrt(var + eps) * gamma + beta. Mean and biased variance are those of each
+/// group of each sample, over the channels of the group and space. A group is channels / groups neighbouring channels.
 ///
-/// x: (N, ..., channels, ...), rank 2 or more, any layout. gamma, beta: (channels), one for each channel, not group;
-/// mean, rstd: (N * groups). Train and eval mode compute the same. One element to a group gives y = beta.
-/// Edges: an empty x gives an empty y; var + eps = 0 gives y = beta; NaN and Inf stay in their group.
-/// Precision: statistics in double, the mean kept as two Params: no offset of x costs digits of y.
-/// The constructor throws std::invalid_argument when groups do not divide channels, either is below 1, eps is below 0
-/// or not finite, or channel_axis is 0. Source: Wu and He 2018, equations 1 to 7.
+/// Shapes: x is (N, ..., channels, ...) of rank 2 or more, in any layout. Axis 0 is the batch. gamma and beta have the
+/// extents (channels): a value for each channel, not for each group. mean and rstd have N * groups values, row-major.
+///
+/// Modes: train and eval mode compute the same.
+///
+/// Edges: a constant group, such as one of one element, gives y = beta; with eps = 0 its rstd and dx are 0. NaN and
+/// infinity stay in their group.
+///
+/// Precision: as BatchNorm. Source: Wu and He 2018, equations 1 to 7.
 template <class Scalar>
 class GroupNorm : public Layer<GroupNorm<Scalar>, Scalar, false> {
   using Base = Layer<GroupNorm<Scalar>, Scalar, false>;
   friend Base;
 
  public:
+  /// With gamma 1 and beta 0. Throws std::invalid_argument when groups or channels is below 1, groups does not divide
+  /// channels, eps is negative or not finite, or channel_axis is 0.
   GroupNorm(Index groups, Index channels, const GroupNormOptions& options = {})
       : Base(options.eps, true, checked(groups, channels, options), true), groups_(groups), channels_(channels),
         options_(options) {}
 
   using Base::beta, Base::dbeta, Base::mean;
 
+  /// The number of groups.
   Index groups() const { return groups_; }
+  /// The number of channels.
   Index channels() const { return channels_; }
+  /// The options that the layer was made with.
   const GroupNormOptions& options() const { return options_; }
 
  private:

@@ -7,23 +7,29 @@
 
 namespace tensornorm {
 
+/// Options of InstanceNorm.
 struct InstanceNormOptions {
-  double eps = 1e-5;
-  std::optional<double> momentum = 0.1;  // weight of the new batch; nullopt: the cumulative average
-  bool affine = false;
-  bool track_running_stats = false;
-  Index channel_axis = 1;            // negative: from the end; never the batch, axis 0
-  bool unbiased_running_var = true;  // divides by n - 1; false: by n, as the variance that normalizes
+  double eps = 1e-5;                     ///< Added to the variance; 0 is allowed.
+  std::optional<double> momentum = 0.1;  ///< As BatchNormOptions::momentum.
+  bool affine = false;                   ///< Whether there are gamma and beta.
+  bool track_running_stats = false;      ///< Whether there are running statistics. Without, every call uses those of x.
+  Index channel_axis = 1;                ///< The axis of the channels, never axis 0; negative: from the end.
+  bool unbiased_running_var = true;      ///< As BatchNormOptions::unbiased_running_var.
 };
 
-/// Instance normalization: BatchNorm's formula with the mean and variance of each channel of each sample.
+/// Instance normalization: y = (x - mean) / sqrt(var + eps) * gamma + beta. Mean and biased variance are those of each
+/// channel of each sample, over space.
 ///
-/// x: (N, ..., channels, ...), rank 3 or more for statistics of more than one value, any layout. gamma, beta,
-/// running_mean, running_var: (channels); mean, rstd: (N * channels), in eval mode with running statistics (channels).
-/// Statistics need more than one spatial element. Tracked running statistics move by momentum towards the mean over N
-/// of the samples' means and unbiased variances, and replace the samples' own in eval mode.
-/// Edges, precision: as BatchNorm, by instance.
-/// The constructor throws as BatchNorm's does, and on channel_axis 0.
+/// Shapes: x is (N, ..., channels, ...) in any layout. Axis 0 is the batch; the axes that are neither batch nor
+/// channels are space. gamma, beta, running_mean and running_var have the extents (channels). mean and rstd have N *
+/// channels values, row-major; after a forward that used running statistics they have `channels`.
+///
+/// Modes: as BatchNorm; by default there are no running statistics. A batch moves them towards the means over N of its
+/// samples' means and unbiased variances. Statistics of x need more than one spatial element, and hence rank 3 or more:
+/// else std::invalid_argument.
+///
+/// Edges and precision: as BatchNorm, of each channel of each sample.
+///
 /// Source: Ulyanov, Vedaldi and Lempitsky 2016, equation 4; running statistics as PyTorch's InstanceNorm.
 template <class Scalar>
 class InstanceNorm : public Layer<InstanceNorm<Scalar>, Scalar, true> {
@@ -31,6 +37,7 @@ class InstanceNorm : public Layer<InstanceNorm<Scalar>, Scalar, true> {
   friend Base;
 
  public:
+  /// As the constructor of BatchNorm. Throws std::invalid_argument also when channel_axis is 0.
   explicit InstanceNorm(Index channels, const InstanceNormOptions& options = {})
       : Base(options.eps, true, core::channel_parameters(channels, options.affine, options.momentum), true),
         channels_(channels), options_(options) {
@@ -42,7 +49,9 @@ class InstanceNorm : public Layer<InstanceNorm<Scalar>, Scalar, true> {
   using Base::prepare;
   using Base::running_mean, Base::running_var, Base::num_batches_tracked;
 
+  /// The number of channels.
   Index channels() const { return channels_; }
+  /// The options that the layer was made with.
   const InstanceNormOptions& options() const { return options_; }
 
  private:

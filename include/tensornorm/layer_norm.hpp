@@ -8,34 +8,42 @@
 
 namespace tensornorm {
 
+/// Options of LayerNorm.
 struct LayerNormOptions {
-  double eps = 1e-5;
-  bool affine = true;
-  bool bias = true;  // false: gamma without beta
+  double eps = 1e-5;   ///< Added to the variance; 0 is allowed.
+  bool affine = true;  ///< Whether there are gamma and beta.
+  bool bias = true;    ///< false: there is no beta.
 };
 
-/// Layer normalization: y = (x - mean) / sqrt(var + eps) * gamma + beta, with mean and biased variance over the
-/// trailing axes, whose extents the layer is made with.
+/// Layer normalization: y = (x - mean) / sqrt(var + eps) * gamma + beta. Mean and biased variance are those of each
+/// row, over the trailing axes. The layer is made with the extents of these axes.
 ///
-/// x: (..., extents), rank as many as the extents or more, any layout. gamma, beta: the extents, flattened in row-major
-/// order whatever the layout of x; mean, rstd: one for each index of the leading axes, row-major. Train and eval mode
-/// compute the same. One element gives y = beta.
-/// Edges: an empty x gives an empty y; var + eps = 0 gives y = beta; NaN and Inf stay in their row.
-/// Precision: statistics in double, the mean kept as two Params: no offset of x costs digits of y.
-/// The constructor throws std::invalid_argument without extents, on one below 1, on an eps below 0 or not finite.
-/// Source: Ba, Kiros and Hinton 2016, equation 4, over the axes PyTorch's LayerNorm takes.
+/// Shapes: x is (..., extents) in any layout; a row is all elements of one index of the leading axes. gamma and beta
+/// have a value for each element of a row, in row-major order for every layout of x. mean and rstd have a value for
+/// each row, row-major.
+///
+/// Modes: train and eval mode compute the same.
+///
+/// Edges: a constant row, such as one of one element, gives y = beta; with eps = 0 its rstd and dx are 0. NaN and
+/// infinity stay in their row.
+///
+/// Precision: as BatchNorm. Source: Ba, Kiros and Hinton 2016, equation 4, over the axes of PyTorch's LayerNorm.
 template <class Scalar>
 class LayerNorm : public Layer<LayerNorm<Scalar>, Scalar, false> {
   using Base = Layer<LayerNorm<Scalar>, Scalar, false>;
   friend Base;
 
  public:
+  /// With gamma 1 and beta 0. Throws std::invalid_argument when there is no extent or there are more than 15, an extent
+  /// is below 1, their product exceeds Index, or eps is negative or not finite.
   explicit LayerNorm(std::vector<Index> extents, const LayerNormOptions& options = {})
       : LayerNorm(core::TrailingAxes(std::move(extents)), options) {}
 
   using Base::beta, Base::dbeta, Base::mean;
 
+  /// The extents of the trailing axes.
   const std::vector<Index>& extents() const { return axes_.extents(); }
+  /// The options that the layer was made with.
   const LayerNormOptions& options() const { return options_; }
 
  private:

@@ -17,10 +17,13 @@ class Protocol : public Engine {
   using typename Engine::Param;
   using Scalar = typename Engine::Scalar;
 
+  /// A copy has the parameters, the statistics and the mode. Throws std::bad_alloc.
   Protocol(const Protocol&) = default;
+  /// The layer moved from can only be assigned to or destroyed.
   Protocol(Protocol&&) noexcept = default;
+  /// The layer moved from can only be assigned to or destroyed.
   Protocol& operator=(Protocol&&) noexcept = default;
-  /// Throws std::bad_alloc with the layer as it was.
+  /// As the copy constructor. Throws std::bad_alloc with the layer as it was.
   // Eigen's assignment gives memory away before it has other: all of Derived becomes a copy made before. Derived's own
   // assignment then goes on with its members, which have the right sizes.
   Protocol& operator=(const Protocol& other) {
@@ -28,29 +31,44 @@ class Protocol : public Engine {
     return *this;
   }
 
-  /// y of x by the layer's formula in the current mode, into y.
-  /// x: a tensor, map, matrix or expression, or a class derived from one (expressions, index lists and blocks with gaps
-  /// are copied once); y: a tensor of x's rank and layout with memory of its own, resized when it owns its memory and
-  /// has other extents; it may be x itself, never overlap it otherwise. Throws std::invalid_argument when shapes or
-  /// parameter sizes disagree, and std::bad_alloc, with the layer and y as they were. Allocates nothing from the second
-  /// call on with one shape and one device, but for the decompositions of Whitening. Takes less than 32 KB of the
-  /// stack. Not for two threads at once: see infer.
+  /// Computes y from x by the layer's formula, in the current mode, on the calling thread.
+  ///
+  /// x is a tensor, map, matrix, array, block or expression of Eigen, of the layer's Scalar and of rank 1 to 15. A
+  /// matrix has rank 2 and its rows are axis 0. Expressions and blocks with gaps are copied once. y has the rank and
+  /// layout of x and memory of its own without gaps; it is resized if it has other extents and owns its memory. y may
+  /// be x. No other overlap of y and x is allowed.
+  ///
+  /// Errors: std::invalid_argument when x does not have the layer's shape or too few values for statistics, when an
+  /// array of the layer was assigned another size, or when y cannot have the extents of x or overlaps x;
+  /// std::bad_alloc. The layer and y are then as before the call. An error that the compiler can see is a
+  /// static_assert.
+  ///
+  /// Edges: an empty x gives an empty y. The statistics of the last forward are then empty too; running statistics and
+  /// their counter stay.
+  ///
+  /// Memory: the second and later calls with one shape allocate nothing, but to copy x, to resize y, and for the
+  /// matrices of Whitening. With optimization a call takes less than 32 KB of the stack. Threads: one at a time may
+  /// call forward, and none may call another member of the layer meanwhile.
   template <class X, class Y>
   void forward(const X& x, Y&& y) {
     forward(core::CallingThread(), x, y);
   }
-  /// The same on an Eigen::DefaultDevice or Eigen::ThreadPoolDevice: the same bits on any number of threads.
+  /// The same on a device: an Eigen::DefaultDevice, or an Eigen::ThreadPoolDevice, whose threads then help the calling
+  /// one if x is large. The bits are the same on any number of threads. Eigen::ThreadPoolDevice needs
+  /// EIGEN_USE_THREADS, defined before the first include. Handing work to a pool may allocate.
   template <class Device, class X, class Y>
   void forward(const Device& device, const X& x, Y&& y) {
     if constexpr (core::accepted<core::fault_of_call<Scalar, Device, Y, X>(), Device, X, Y>())
       derived().run_forward(device, x, y);
   }
 
-  /// forward into a new tensor of x's rank, layout and index type (for a matrix or array, its plain type).
+  /// Calls forward with a new y and returns it: a tensor of the rank, layout and index type of x; for a matrix or
+  /// array, the plain type of x.
   template <class X>
   core::Result<Scalar, X> operator()(const X& x) {
     return (*this)(core::CallingThread(), x);
   }
+  /// The same on a device, as forward.
   template <class Device, class X>
   core::Result<Scalar, X> operator()(const Device& device, const X& x) {
     core::Result<Scalar, X> y;
@@ -58,20 +76,25 @@ class Protocol : public Engine {
     return y;
   }
 
-  /// y as forward in eval mode gives it, without changing the layer: one layer may serve many threads at once. Takes
-  /// and throws what forward does. Never allocates or locks on one thread, but to copy an expression or a block with
-  /// gaps, to resize y, and for Whitening in place with more than 512 channels to a group. On a pool it also allocates
-  /// its threads' memory, which the calling thread keeps for its next calls. Takes less than 16 KB of the stack.
+  /// Computes y as forward does in eval mode, and does not change the layer. Arguments and errors are those of forward.
+  ///
+  /// Threads: many may call infer on one layer at once, while none changes the layer.
+  ///
+  /// Memory: nothing is allocated and no lock is taken, from the first call on, but to copy an expression or a block
+  /// with gaps, to resize y, and for Whitening in place with more than 512 channels in a group. With optimization a
+  /// call takes less than 16 KB of the stack.
   template <class X, class Y>
   void infer(const X& x, Y&& y) const {
     infer(core::CallingThread(), x, y);
   }
+  /// The same on a device, as forward. On a pool, memory for its threads is allocated, which the calling thread keeps
+  /// for its next calls.
   template <class Device, class X, class Y>
   void infer(const Device& device, const X& x, Y&& y) const {
     if constexpr (core::accepted<core::fault_of_call<Scalar, Device, Y, X>(), Device, X, Y>())
       derived().run_infer(device, x, y);
   }
-  /// infer into a new tensor, as operator() makes one.
+  /// Calls infer with a new y and returns it. The type of y is that of operator().
   template <class X>
   core::Result<Scalar, X> infer(const X& x) const {
     core::Result<Scalar, X> y;
@@ -79,23 +102,28 @@ class Protocol : public Engine {
     return y;
   }
 
-  /// dx, and the gradients of the parameters (overwritten, not accumulated), from x and the gradient dy of y, by the
-  /// layer's formula; in eval mode running statistics are constants.
-  /// Comes after a forward pass of the same mode, with the x that pass read or a copy of it (as after a forward in
-  /// place): another x is an error where sixteen elements spread over it tell; x and dy as forward takes x, dx as it
-  /// takes y: it may be x or dy. An empty x gives dgamma = dbeta = 0. Throws as forward does, and without such a pass.
-  /// Allocates nothing once warm, but for Whitening's small matrices. One thread at a time.
+  /// Computes the gradients of x, gamma and beta from the gradient dy of y: dx, dgamma() and dbeta(). They are
+  /// overwritten, not accumulated. Running statistics that the last forward used are constants.
+  ///
+  /// The last forward must have been in the same mode and with the same x. If it was in place, x is a copy made before
+  /// it. x and dy are as x of forward, dx is as y of forward. dx may be x or dy. No other overlap is allowed.
+  ///
+  /// Errors: as forward; and std::invalid_argument when there was no such forward, or when x or dy has another shape
+  /// than its x. Another x of the same shape is found only if one of sixteen elements spread over it differs.
+  ///
+  /// Edges: an empty x gives an empty dx, and dgamma and dbeta of 0. Memory and threads: as forward.
   template <class X, class DY, class DX>
   void backward(const X& x, const DY& dy, DX&& dx) {
     backward(core::CallingThread(), x, dy, dx);
   }
+  /// The same on a device, as forward.
   template <class Device, class X, class DY, class DX>
   void backward(const Device& device, const X& x, const DY& dy, DX&& dx) {
     if constexpr (core::accepted<core::fault_of_call<Scalar, Device, DX, X, DY>(), Device, X, DY, DX>())
       derived().run_backward(device, x, dy, dx);
   }
 
-  /// Two tensors are no call of backward.
+  // Two tensors are no call of backward.
   template <class X, class DY>
   void backward(const X&, const DY&) {
     core::refuse<core::Fault::kNoDx, X, DY>();

@@ -3,6 +3,14 @@
 // compilation at once.
 #pragma once
 
+/// @defgroup macros Macros
+/// Macros that a program may define before the first include, and the version of the library.
+
+/// @def TENSORNORM_ALLOW_FAST_MATH
+/// @ingroup macros
+/// Defined by a program that is compiled with -ffast-math, -Ofast, -ffinite-math-only or -fassociative-math: compiles
+/// anyway. Tests for NaN and infinity then vanish, and sums lose digits.
+
 #if defined(_MSC_VER) && !defined(__clang__)
 #define TENSORNORM_REFUSED
 #error "tensornorm does not compile with cl.exe, which has no vector types: use clang-cl, or GCC or clang of MinGW-w64"

@@ -8,31 +8,36 @@
 
 namespace tensornorm {
 
+/// Options of RMSNorm.
 struct RMSNormOptions {
-  double eps = 1e-5;
-  bool affine = true;
+  double eps = 1e-5;   ///< Added to the mean square; 0 is allowed.
+  bool affine = true;  ///< Whether there is gamma.
 };
 
-/// Root mean square normalization: y = x / sqrt(mean(x^2) + eps) * gamma over the trailing axes, whose extents the
-/// layer is made with. It takes no mean away and has no beta.
+/// Root mean square normalization: y = x / sqrt(mean(x^2) + eps) * gamma. The mean square is that of each row, over the
+/// trailing axes. No mean is subtracted, and there is no beta.
 ///
-/// x: (..., extents), rank as many as the extents or more, any layout. gamma: the extents, flattened in row-major order
-/// whatever the layout of x; rstd: 1 / sqrt(mean(x^2) + eps) for each index of the leading axes, row-major. Train and
-/// eval mode compute the same.
-/// Precision: the mean square in double; dx and dgamma are summed in double.
-/// Edges: an empty x gives an empty y; mean(x^2) + eps = 0 gives y = 0; NaN and Inf stay in their row.
-/// The constructor throws std::invalid_argument without extents, on one below 1, on an eps below 0 or not finite.
-/// Source: Zhang and Sennrich 2019, equation 4, with eps as PyTorch's RMSNorm.
+/// Shapes: x, rows and gamma as those of LayerNorm. rstd is 1 / sqrt(mean(x^2) + eps) of each row, row-major.
+///
+/// Modes: train and eval mode compute the same.
+///
+/// Edges: where mean(x^2) + eps is 0, y and rstd are 0. NaN and infinity stay in their row.
+///
+/// Precision: a few squares are added in Param, and these sums in double. Source: Zhang and Sennrich 2019, equation 4,
+/// with eps as PyTorch's RMSNorm.
 template <class Scalar>
 class RMSNorm : public Layer<RMSNorm<Scalar>, Scalar, false> {
   using Base = Layer<RMSNorm<Scalar>, Scalar, false>;
   friend Base;
 
  public:
+  /// With gamma 1. Throws std::invalid_argument as the constructor of LayerNorm does.
   explicit RMSNorm(std::vector<Index> extents, const RMSNormOptions& options = {})
       : RMSNorm(core::TrailingAxes(std::move(extents)), options) {}
 
+  /// The extents of the trailing axes.
   const std::vector<Index>& extents() const { return axes_.extents(); }
+  /// The options that the layer was made with.
   const RMSNormOptions& options() const { return options_; }
 
  private:

@@ -1,4 +1,8 @@
-// tensornorm: normalization layers over Eigen tensors and gradient clipping. This header brings all of it.
+/// @namespace tensornorm
+/// Normalization layers over Eigen tensors, and gradient clipping.
+///
+/// tensornorm/tensornorm.hpp brings all of it. tensornorm/matrix.hpp brings all of it to programs without tensors, and
+/// tensornorm/fwd.hpp the names alone.
 #pragma once
 
 #include "tensornorm/requirements.hpp"

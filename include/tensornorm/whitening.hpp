@@ -10,30 +10,27 @@
 
 namespace tensornorm {
 
-/// Whitening: y = W (x - mean) * gamma + beta at every position, with the mean of each channel and, for each group of k
-/// = channels / groups neighbouring channels, a (k, k) matrix W with W Sigma W^T = I, Sigma being the group's biased
-/// covariance over the batch and all other axes plus eps on its diagonal. Train mode (kZca, kNewton; of the others
-/// forward throws) needs more than one value per channel; running mean and running W move by momentum and replace the
-/// batch's in eval mode and infer. One channel to a group is BatchNorm in train mode; what runs is W, not the variance,
-/// and it starts from the identity: far from it, take momentum = nullopt.
+/// Whitening: y = W (x - mean) * gamma + beta at every position. A group is k = channels / groups neighbouring
+/// channels. W is a (k, k) matrix of each group with W Sigma W^T = I, where Sigma is the biased covariance of its
+/// channels, over the batch and all other axes, with eps added to the diagonal. WhiteningMethod chooses W.
 ///
-/// Shapes: x of rank 2 or more, `channels` long along channel_axis, channels anywhere, any layout. gamma, beta, mean,
-/// running_mean: (channels). whitening, running_whitening: (channels, k), the groups' matrices below one another.
+/// Shapes: x has rank 2 or more and `channels` elements along channel_axis, in any layout. gamma, beta, mean and
+/// running_mean have the extents (channels). whitening and running_whitening have the extents (channels, k): the
+/// matrices of the groups, one below the other. Statistics are always double.
 ///
-/// Errors: the constructor throws std::invalid_argument when groups do not divide channels or have more than 8192, on
-/// channels, groups or iterations < 1, an eps below 0 or not finite, a momentum outside [0, 1].
+/// Modes: train mode uses the mean and W of x and moves the running ones by the momentum. Eval mode and infer use the
+/// running ones. forward in train mode throws std::invalid_argument with kPca and kCholesky, and with one value per
+/// channel. With one channel in a group, y in train mode is that of BatchNorm. The running W starts from the identity:
+/// if W is far from it, use momentum = nullopt.
 ///
-/// Edges: an empty x gives an empty y and changes no state; constant channels give beta; with eps = 0 directions with
-/// no more variance than rounding x to Scalar makes (kCholesky: channels that others determine) give 0 before gamma and
-/// beta, and y is white on the others (kNewton multiplies what rounding left there by 1.5^iterations: give it an eps);
-/// NaN and Inf reach all of their group.
+/// Edges: a constant channel (kPca: its direction) gives y = beta. With eps = 0, so does a direction with no more
+/// variance than rounding x to Scalar makes (kCholesky: a channel that others determine), and y is white on the other
+/// directions; kNewton needs an eps there, because it multiplies rounding errors by 1.5^iterations. NaN and infinity
+/// reach all channels of their group.
 ///
-/// Precision: all in double, y rounds once; with eps = 0 the covariance of y is the identity to 1e-5 in float (kNewton:
-/// as near as its iterations come) while the correlations' eigenvalues lie above 1e-9 and, but for kCholesky, the
-/// deviations along principal directions within a factor of 1e10.
-///
-/// Memory: infer and inverse take 9 KB of stack and allocate nothing but, where y is x and a group has more than 512
-/// channels, panels of 16 positions. The others take 10 KB and the layer's workspace; their decompositions allocate.
+/// Precision: all is computed in double. With eps = 0 the covariance of y, for the x that W is of, is the identity to
+/// 1e-5 in float (kNewton: as near as its iterations come). This needs eigenvalues of the correlations above 1e-9 and,
+/// except for kCholesky, deviations along principal directions within a factor of 1e10.
 ///
 /// Source: Huang et al. 2018, Decorrelated Batch Normalization, section 3 (kZca); Huang et al. 2019, IterNorm,
 /// algorithm 1 (kNewton); Kessy et al. 2018 (the others).
@@ -44,34 +41,46 @@ class Whitening : public Protocol<Whitening<Scalar>, core::WhiteningEngine<Scala
   friend Base;
 
  public:
+  /// In train mode, with gamma 1, beta 0, running mean 0 and running W the identity. Throws std::invalid_argument when
+  /// channels, groups or iterations is below 1, groups does not divide channels, a group has more than 8192 channels,
+  /// eps is negative or not finite, or momentum is outside [0, 1].
   explicit Whitening(Index channels, const WhiteningOptions& options = {}) : Base(channels, options) {}
 
-  /// The running statistics become those of x; x as forward takes it, not empty, in either mode, with the errors of
-  /// forward in train mode. infer then whitens by them and inverse takes it back. Allocates. Throws with the layer as
-  /// it was.
+  /// Sets the running mean and the running W to those of x, by any method and in either mode. infer then whitens by
+  /// them, and inverse takes y back to x.
+  ///
+  /// x is as x of forward, with more than one value per channel: else std::invalid_argument. Other errors are those of
+  /// forward; the layer is then as before the call. Allocates. Threads: as forward.
   template <class X>
   void fit(const X& x) {
     fit(core::CallingThread(), x);
   }
+  /// The same on a device, as forward.
   template <class Device, class X>
   void fit(const Device& device, const X& x) {
     if constexpr (core::accepted<core::fault_of_inputs<Scalar, Device, X>(), Device, X>()) run_fit(device, x);
   }
 
-  /// x of y = infer(x): x = mean + Sigma W^T ((y - beta) / gamma), with the mean, Sigma and W of the last fit. Exact up
-  /// to rounding for the x that was fitted and, where Sigma is regular, for any; otherwise the nearest x that has no
-  /// variance where Sigma has none. A gamma of 0 gives its part of the mean. y and x as infer takes x and y; throws
-  /// std::invalid_argument as it does, and without a fit, or when a forward in train mode or an assignment has changed
-  /// the statistics since.
+  /// Computes x from y = infer(x): x = mean + Sigma W^T ((y - beta) / gamma), with the mean, Sigma and W of the last
+  /// fit. kNewton uses the inverse of W in place of Sigma W^T.
+  ///
+  /// Up to rounding, x is exact if it was fitted or if Sigma is regular. Otherwise x has no part along the directions
+  /// in which Sigma has no variance. Where gamma is 0, 0 stands for (y - beta) / gamma.
+  ///
+  /// y and x are as x and y of infer. Errors: as infer; and std::invalid_argument when there was no fit, or when
+  /// forward in train mode or an assignment has changed the running statistics since. Memory and threads: as infer,
+  /// with less than 32 KB of the stack.
   template <class Y, class X>
   void inverse(const Y& y, X&& x) const {
     inverse(core::CallingThread(), y, x);
   }
+  /// The same on a device, as infer.
   template <class Device, class Y, class X>
   void inverse(const Device& device, const Y& y, X&& x) const {
     if constexpr (core::accepted<core::fault_of_call<Scalar, Device, X, Y>(), Device, Y, X>())
       run_inverse(device, y, x);
   }
+  /// Calls inverse with a new x and returns it. The type of x is that of operator() for y.
   template <class Y>
   core::Result<Scalar, Y> inverse(const Y& y) const {
     core::Result<Scalar, Y> x;

@@ -8,19 +8,21 @@
 namespace tensornorm {
 
 #ifndef __cpp_exceptions
-/// Compiled with -fno-exceptions: what is called where an exception would be thrown, with its message. The program ends
-/// by std::abort() when the handler returns. A handler may end it otherwise, restart the device, or leave by longjmp:
-/// the layer and y are then as they were, and what the call allocated is lost. Without a handler of the program's own
-/// the message goes to stderr. Set it before the first call, in one thread: calls only read it. All files of a program
-/// that include tensornorm are compiled alike, with exceptions or without. Memory that runs out is no error of this
-/// kind: operator new and Eigen end the program by themselves.
+/// What is called with the message of an error, in a program compiled with -fno-exceptions. Such a program throws no
+/// exception; std::abort() ends it when the handler returns.
+///
+/// A handler may also end the program otherwise, or leave by longjmp: the layer and the outputs are then as before the
+/// call, and what the call allocated is lost. The default handler writes the message to stderr. All files of a program
+/// that include tensornorm are compiled alike, with exceptions or without. Memory that runs out calls no handler:
+/// operator new and Eigen end the program.
 using ErrorHandler = void (*)(const char* message);
 
 namespace core {
 inline ErrorHandler error_handler = [](const char* message) { std::fprintf(stderr, "%s\n", message); };
-}
+}  // namespace core
 
-/// Null sets nothing. Returns the handler before.
+/// Sets the handler of errors, and returns the one before. Null sets none. To be called before the first call of the
+/// library, by one thread: there is no lock. Only with -fno-exceptions.
 inline ErrorHandler set_error_handler(ErrorHandler handler) {
   const ErrorHandler before = core::error_handler;
   if (handler != nullptr) core::error_handler = handler;

@@ -6,7 +6,7 @@
 
 namespace tensornorm {
 
-// The type of parameters and statistics: double for double tensors, float for float and 16-bit ones.
+/// The type of parameters and statistics: double for double tensors, float for float and 16-bit ones.
 template <class Scalar>
 using ParamOf = std::conditional_t<std::is_same<Scalar, double>::value, double, float>;
 

@@ -8,8 +8,12 @@
 
 namespace tensornorm {
 
-/// sum |x|, sqrt(sum x^2) or max |x|.
-enum class NormType { kOne, kTwo, kInfinity };
+/// The norms of clip_grad_norm, of all elements x.
+enum class NormType {
+  kOne,       ///< sum |x|
+  kTwo,       ///< sqrt(sum x^2)
+  kInfinity,  ///< max |x|
+};
 
 namespace core {
 

@@ -13,9 +13,16 @@
 #define TENSORNORM_INLINE inline __attribute__((always_inline, gnu_inline, no_instrument_function))
 #endif
 
-// To compile less: TENSORNORM_NO_AVX512 leaves those kernels out, TENSORNORM_BASELINE_ONLY those of AVX2 too. So does
-// GCC for Windows, which spills vectors of 32 bytes to a stack aligned to 16, by instructions that then fault (GCC bug
-// 54412).
+/// @def TENSORNORM_NO_AVX512
+/// @ingroup macros
+/// Defined for all files of a program: the kernels for AVX-512 are not compiled.
+
+/// @def TENSORNORM_BASELINE_ONLY
+/// @ingroup macros
+/// Defined for all files of a program: neither the kernels for AVX-512 nor those for AVX2 are compiled. Without -march
+/// this fixes the instruction set, and hence the bits of the results, on all x86-64 machines.
+
+// GCC for Windows spills vectors of 32 bytes to a stack aligned to 16, by instructions that then fault (GCC bug 54412).
 #if defined(_WIN64) && !defined(__clang__) && !defined(TENSORNORM_BASELINE_ONLY)
 #define TENSORNORM_BASELINE_ONLY
 #endif

@@ -40,28 +40,33 @@ class Engine : public LayerState<Scalar> {
   void train() { set_training(true); }
   void eval() { set_training(false); }
 
-  /// 1 / sqrt(var + eps) of the last forward, row-major over the kept logical axes.
+  /// The 1 / sqrt(var + eps) by which the last forward multiplied, and 0 where var + eps is 0. Empty before the first
+  /// forward and after an empty x.
   const Array& rstd() const { return rstd_; }
 
  protected:
   // `centred`: whether the mean is taken away; `params`: values of gamma (0: not affine), and of beta with a bias.
   Engine(double eps, bool centred, Index params, bool bias);
 
-  /// The mean that the last forward took away.
+  /// The mean that the last forward subtracted, rounded to Param. Empty before the first forward and after an empty x.
   const Array& mean() const { return mean_; }
 
-  /// Running statistics, assignable to load a trained layer; of size 0 when they are not tracked.
+  /// The running mean. Empty without running statistics. It can be assigned, to load a model.
   Array& running_mean() { return running_.mean; }
   const Array& running_mean() const { return running_.mean; }
+  /// The running variance. Empty without running statistics. It can be assigned, to load a model.
   Array& running_var() { return running_.var; }
   const Array& running_var() const { return running_.var; }
-  /// Forward passes in train mode so far, empty ones left out.
+  /// The number of batches in the running statistics: calls of forward in train mode, but for those with an empty x. It
+  /// can be assigned. Without running statistics it is 0.
   std::int64_t& num_batches_tracked() { return running_.num_batches_tracked; }
   std::int64_t num_batches_tracked() const { return running_.num_batches_tracked; }
 
-  /// Makes what infer otherwise makes in every call from gamma and the running variance: 1 / sqrt(running_var + eps) *
-  /// gamma by channel. infer gives the same bits without it, and also after an assignment: it looks whether the two are
-  /// still those of the last prepare or eval.
+  /// Computes 1 / sqrt(running_var + eps) * gamma of each channel, which every call of infer computes otherwise. eval()
+  /// does so too: call prepare when gamma or running_var was assigned in eval mode.
+  ///
+  /// infer gives the same bits without it. infer also compares gamma and running_var with those of the last prepare, so
+  /// old values are never used. Without gamma or running statistics it does nothing. It allocates nothing.
   void prepare();
 
   void track(Index channels, std::optional<double> momentum, bool unbiased);

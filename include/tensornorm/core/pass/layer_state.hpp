@@ -13,33 +13,38 @@ namespace core {
 template <class Scalar_>
 class LayerState {
  public:
+  /// The type of the elements of x and y: float, double, Eigen::half or Eigen::bfloat16.
   using Scalar = Scalar_;
+  /// The type of parameters, and of the statistics of all layers but Whitening.
   using Param = ParamOf<Scalar>;
+  /// The type of an array of parameters or statistics.
   using Array = Eigen::Array<Param, Eigen::Dynamic, 1>;
 
   static_assert(std::is_same<Scalar, float>::value || std::is_same<Scalar, double>::value ||
                     std::is_same<Scalar, Eigen::half>::value || std::is_same<Scalar, Eigen::bfloat16>::value,
                 "tensornorm: a layer's scalar is float, double, Eigen::half or Eigen::bfloat16");
 
-  /// Batch statistics, or running statistics where the layer tracks them.
+  /// Sets train mode, the default: the statistics of x are used, and move the running statistics.
   void train() { set_training(true); }
+  /// Sets eval mode: the running statistics are used if there are any, else the statistics of x.
   void eval() { set_training(false); }
+  /// Whether the mode is train mode.
   bool training() const { return training_; }
 
-  /// The learnable scale; of size 0 without affine.
+  /// The learnable scale. Empty without affine. It can be assigned: to load a model, or by an optimizer.
   Array& gamma() { return gamma_; }
   const Array& gamma() const { return gamma_; }
-  /// The gradient of gamma from the last backward.
+  /// The gradient of gamma, of the last backward; 0 before. Empty without affine.
   Array& dgamma() { return dgamma_; }
   const Array& dgamma() const { return dgamma_; }
 
  protected:
   LayerState(double eps, Index gamma_size, Index beta_size);
 
-  /// The learnable shift; of size 0 without affine.
+  /// The learnable shift. Empty without affine. It can be assigned, as gamma().
   Array& beta() { return beta_; }
   const Array& beta() const { return beta_; }
-  /// The gradient of beta from the last backward.
+  /// The gradient of beta, of the last backward; 0 before. Empty without affine.
   Array& dbeta() { return dbeta_; }
   const Array& dbeta() const { return dbeta_; }
 

@@ -7,7 +7,8 @@
 
 namespace tensornorm {
 
-using Index = std::ptrdiff_t;  // the same on every platform as Eigen's default
+/// The type of extents: Eigen's default, on every platform.
+using Index = std::ptrdiff_t;
 
 namespace core {
 

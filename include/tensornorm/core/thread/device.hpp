@@ -5,6 +5,11 @@
 
 #include "tensornorm/core/thread/team.hpp"
 
+/// @def TENSORNORM_PARALLEL_ELEMENTS
+/// @ingroup macros
+/// Defined for all files of a program as a number: calls of fewer elements stay on the calling thread. Without it the
+/// bound is 65 536 in calls back to back, and up to three million where the threads of the pool sleep.
+
 namespace Eigen {
 struct DefaultDevice;
 }

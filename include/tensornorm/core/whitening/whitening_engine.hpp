@@ -25,21 +25,27 @@ class WhiteningEngine : public LayerState<Scalar> {
   using typename State::Array;
   using typename State::Param;
 
-  /// Running statistics, assignable to load a trained layer. In double, as are mean and whitening: the whitening matrix
-  /// of correlated channels takes differences of large numbers.
+  // Statistics are double: the whitening matrix of correlated channels takes differences of large numbers.
+
+  /// The running mean. It can be assigned, to load a model.
   Eigen::ArrayXd& running_mean() { return running_.mean; }
   const Eigen::ArrayXd& running_mean() const { return running_.mean; }
+  /// The running W. It can be assigned, to load a model.
   Eigen::MatrixXd& running_whitening() { return running_.whitening; }
   const Eigen::MatrixXd& running_whitening() const { return running_.whitening; }
-  /// Forward passes in train mode so far, empty ones left out; 1 after fit.
+  /// The number of batches in the running statistics: calls of forward in train mode, but for those with an empty x; 1
+  /// after fit. It can be assigned.
   std::int64_t& num_batches_tracked() { return running_.num_batches_tracked; }
   std::int64_t num_batches_tracked() const { return running_.num_batches_tracked; }
 
-  /// What the last forward took away and multiplied by.
+  /// The mean that the last forward subtracted. Empty before the first forward and after an empty x.
   const Eigen::ArrayXd& mean() const { return last_.mean; }
+  /// The W by which the last forward multiplied. Empty before the first forward and after an empty x.
   const Eigen::MatrixXd& whitening() const { return last_.whitening; }
 
+  /// The number of channels.
   Index channels() const { return channels_; }
+  /// The options that the layer was made with.
   const WhiteningOptions& options() const { return options_; }
 
  protected:

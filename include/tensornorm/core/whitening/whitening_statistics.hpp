@@ -11,21 +11,24 @@
 
 namespace tensornorm {
 
+/// Which W a Whitening uses, of the many with W Sigma W^T = I.
 enum class WhiteningMethod {
-  kZca,       // Sigma^(-1/2): symmetric, y stays closest to x
-  kNewton,    // the same by a few iterations, not to convergence
-  kPca,       // principal directions, largest variance first; fitted, not trained
-  kCholesky,  // triangular, each channel made of those before it; fitted, not trained
+  kZca,       ///< Sigma^(-1/2): symmetric, y stays closest to x.
+  kNewton,    ///< Sigma^(-1/2) by a few iterations of Newton, not to convergence.
+  kPca,       ///< Rows are principal directions, largest variance first, largest entry positive. For fit alone.
+  kCholesky,  ///< Lower triangular: a channel of y is made of x's channels up to it. For fit alone.
 };
 
+/// Options of Whitening.
+/// @headerfile whitening.hpp tensornorm/whitening.hpp
 struct WhiteningOptions {
-  WhiteningMethod method = WhiteningMethod::kZca;  // kZca and kNewton train; kPca and kCholesky are for fit
-  double eps = 1e-5;                               // added to the covariance's diagonal
-  Index groups = 1;                                // blocks of neighbouring channels, each whitened by itself
-  int iterations = 5;                              // of kNewton
-  std::optional<double> momentum = 0.1;            // weight of the new batch; nullopt: the cumulative average
-  bool affine = true;
-  Index channel_axis = 1;  // negative: from the end
+  WhiteningMethod method = WhiteningMethod::kZca;  ///< Which W.
+  double eps = 1e-5;                               ///< Added to the diagonal of the covariance; 0 is allowed.
+  Index groups = 1;                                ///< Groups of neighbouring channels; each is whitened by itself.
+  int iterations = 5;                              ///< Iterations of kNewton.
+  std::optional<double> momentum = 0.1;            ///< As BatchNormOptions::momentum.
+  bool affine = true;                              ///< Whether there are gamma and beta.
+  Index channel_axis = 1;                          ///< The axis of the channels; negative: from the end.
 };
 
 namespace core {
