@@ -164,12 +164,12 @@ TEST(Refined, NeverDividesAStatisticBetweenGranules) {
       Axes both = number_bins(plan, bins);  // stat: the bin; param: the statistic
       for (int i = 0; i < plan.size(); ++i) both[i].param = plan[i].stat;
       const auto elements = static_cast<std::size_t>(plan.count());
-      std::vector<Index> statistic_of(elements, -1), granule_of(elements, -1);
+      std::vector<Index> statistic_of(elements, -1), owner_of(elements, -1);
       for (const auto& [x, bin, stat] : offsets(both)) {
         auto& known = statistic_of[static_cast<std::size_t>(bin)];
         EXPECT_TRUE(known == -1 || known == stat);
         known = stat;
-        auto& owner = granule_of[static_cast<std::size_t>(stat)];
+        auto& owner = owner_of[static_cast<std::size_t>(stat)];
         EXPECT_TRUE(owner == -1 || owner == bin / together || together == 1);
         owner = bin / together;
       }

@@ -16,7 +16,7 @@ using namespace tensornorm;
 using namespace tensornorm::core;
 
 // Axes of a dense tensor, outer to inner, each kept or reduced, affine or not.
-Axes random_plan(std::mt19937& random) {
+Axes random_axes(std::mt19937& random) {
   std::uniform_int_distribution<int> rank(0, 5), extent(1, 10), coin(0, 1);
   Axes axes;
   Index x = 1, stat = 1, param = 1;
@@ -33,21 +33,21 @@ Axes random_plan(std::mt19937& random) {
 }
 
 // The bin of every element, from the plan's own numbering.
-std::vector<Index> cell_of(const Axes& plan, AxisSet bins) {
-  const Axes numbered = number_bins(plan, bins);
-  std::vector<Index> result(static_cast<std::size_t>(plan.count()));
+std::vector<Index> bin_of(const Axes& axes, AxisSet bins) {
+  const Axes numbered = number_bins(axes, bins);
+  std::vector<Index> result(static_cast<std::size_t>(axes.count()));
   Odometer at(numbered);
-  for (Index i = 0; i < plan.count(); ++i, at.next()) result[static_cast<std::size_t>(at.x())] = at.stat();
+  for (Index i = 0; i < axes.count(); ++i, at.next()) result[static_cast<std::size_t>(at.x())] = at.stat();
   return result;
 }
 
 TEST(Odometer, StartsAnywhere) {
   std::mt19937 random(1);
   for (int trial = 0; trial < 200; ++trial) {
-    const Axes plan = random_plan(random);
-    Odometer steps(plan);
-    for (Index i = 0; i < plan.count(); ++i, steps.next()) {
-      const Odometer jump(plan, i);
+    const Axes axes = random_axes(random);
+    Odometer steps(axes);
+    for (Index i = 0; i < axes.count(); ++i, steps.next()) {
+      const Odometer jump(axes, i);
       ASSERT_EQ(jump.x(), steps.x());
       ASSERT_EQ(jump.stat(), steps.stat());
       ASSERT_EQ(jump.param(), steps.param());
@@ -55,15 +55,15 @@ TEST(Odometer, StartsAnywhere) {
   }
 }
 
-TEST(Walk, VisitsEveryElementOnceInItsOwnCell) {
+TEST(Walk, VisitsEveryElementOnceInItsOwnBin) {
   std::mt19937 random(2);
   for (int trial = 0; trial < 500; ++trial) {
-    const Axes plan = coalesce(random_plan(random));
-    const AxisSet bins = select(plan, is_kept);
-    const Walk walk(coalesce(number_bins(plan, bins)));
-    const std::vector<Index> bin = cell_of(plan, bins);
+    const Axes axes = coalesce(random_axes(random));
+    const AxisSet bins = select(axes, is_kept);
+    const Walk walk(coalesce(number_bins(axes, bins)));
+    const std::vector<Index> bin = bin_of(axes, bins);
     std::vector<int> visits(bin.size(), 0);
-    ASSERT_EQ(walk.groups() * walk.bins() * walk.line(), plan.count());
+    ASSERT_EQ(walk.groups() * walk.bins() * walk.line(), axes.count());
     for (Index group = 0; group < walk.groups(); ++group) {
       for (Index k = 0; k < walk.bins(); k += 2) {
         for (Index part = 0; part < 3; ++part) {
@@ -89,8 +89,8 @@ TEST(Walk, VisitsEveryElementOnceInItsOwnCell) {
 TEST(Walk, KnowsWhetherACellIsOneRun) {
   std::mt19937 random(5);
   for (int trial = 0; trial < 200; ++trial) {
-    const Axes plan = coalesce(random_plan(random));
-    const Walk walk(coalesce(number_bins(plan, select(plan, is_kept))));
+    const Axes axes = coalesce(random_axes(random));
+    const Walk walk(coalesce(number_bins(axes, select(axes, is_kept))));
     int tiles = 0;
     walk.visit(0, 0, 1, 0, walk.line(), [&](const Tile&) { ++tiles; });
     EXPECT_EQ(walk.is_dense(), !walk.columns() && tiles == 1);
@@ -100,8 +100,8 @@ TEST(Walk, KnowsWhetherACellIsOneRun) {
 TEST(Walk, KnowsWhereAPositionOfACellLies) {
   std::mt19937 random(3);
   for (int trial = 0; trial < 200; ++trial) {
-    const Axes plan = coalesce(random_plan(random));
-    const Walk walk(coalesce(number_bins(plan, select(plan, is_kept))));
+    const Axes axes = coalesce(random_axes(random));
+    const Walk walk(coalesce(number_bins(axes, select(axes, is_kept))));
     for (Index group = 0; group < walk.groups(); ++group) {
       for (Index k = 0; k < walk.bins(); ++k) {
         for (Index p = 0; p < walk.line(); ++p) {
@@ -118,19 +118,19 @@ TEST(Plan, FineCellsKnowTheStatisticAndParameterOfTheirElements) {
   std::mt19937 random(3);
   int params_apart = 0, fine = 0;
   for (int trial = 0; trial < 1000; ++trial) {
-    const Axes plan = random_plan(random);
+    const Axes axes = random_axes(random);
     const Uses uses{sizeof(float), true, false};
-    const Binning p(plan, uses);
+    const Binning p(axes, uses);
     const Plan t(p, uses);
     const BackwardPlan g(p, t, uses);
     ++(t.params_apart ? params_apart : fine);
-    std::vector<Index> stat(static_cast<std::size_t>(plan.count())), param(stat.size()), visits(stat.size(), 0);
-    Odometer at(plan);
-    for (Index i = 0; i < plan.count(); ++i, at.next()) {
+    std::vector<Index> stat(static_cast<std::size_t>(axes.count())), param(stat.size()), visits(stat.size(), 0);
+    Odometer at(axes);
+    for (Index i = 0; i < axes.count(); ++i, at.next()) {
       stat[static_cast<std::size_t>(at.x())] = at.stat();
       param[static_cast<std::size_t>(at.x())] = at.param();
     }
-    const std::vector<Index> owner = cell_of(p.axes, p.bins);
+    const std::vector<Index> owner = bin_of(p.axes, p.bins);
     for (Index group = 0; group < t.map_walk.groups(); ++group) {
       for (Index c = 0; c < t.map_walk.bins(); ++c) {
         const Odometer bin(g.map_bins, t.map_bin_number(group, c));
@@ -160,7 +160,7 @@ TEST(Plan, SamplePointsAreSpreadOverALine) {
   std::mt19937 random(4);
   for (int trial = 0; trial < 500; ++trial) {
     const Uses uses{sizeof(float), true, false};
-    const Plan t(Binning(random_plan(random), uses), uses);
+    const Plan t(Binning(random_axes(random), uses), uses);
     const Index line = t.walk.line();
     std::vector<Index> offsets;
     for (Index p = 0; p < line; ++p) offsets.push_back(t.walk.line_offset(p));

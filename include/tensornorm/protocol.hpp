@@ -47,7 +47,7 @@ class Protocol : public Engine {
   /// their counter stay.
   ///
   /// Memory: the second and later calls with one shape allocate nothing, but to copy x, to resize y, and for the
-  /// matrices of Whitening. With optimization a call takes less than 32 KB of the stack. Threads: one at a time may
+  /// matrices of Whitening. With optimization a call takes less than 16 KB of the stack. Threads: one at a time may
   /// call forward, and none may call another member of the layer meanwhile.
   template <class X, class Y>
   void forward(const X& x, Y&& y) {
@@ -82,7 +82,7 @@ class Protocol : public Engine {
   ///
   /// Memory: nothing is allocated and no lock is taken, from the first call on, but to copy an expression or a block
   /// with gaps, to resize y, and for Whitening in place with more than 512 channels in a group. With optimization a
-  /// call takes less than 16 KB of the stack.
+  /// call takes less than 12 KB of the stack.
   template <class X, class Y>
   void infer(const X& x, Y&& y) const {
     infer(core::CallingThread(), x, y);

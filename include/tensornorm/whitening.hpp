@@ -69,7 +69,7 @@ class Whitening : public Protocol<Whitening<Scalar>, core::WhiteningEngine<Scala
   ///
   /// y and x are as x and y of infer. Errors: as infer; and std::invalid_argument when there was no fit, or when
   /// forward in train mode or an assignment has changed the running statistics since. Memory and threads: as infer,
-  /// with less than 32 KB of the stack.
+  /// with less than 16 KB of the stack.
   template <class Y, class X>
   void inverse(const Y& y, X&& x) const {
     inverse(core::CallingThread(), y, x);

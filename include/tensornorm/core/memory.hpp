@@ -47,7 +47,7 @@ class Arena {
   unsigned char* next_ = nullptr;
 };
 
-// A pass's frame keeps so much for its arrays: with it infer takes less than 16 KB of the stack.
+// A pass's frame keeps so much for its arrays: with it infer takes less than 12 KB of the stack.
 constexpr Index kLocalBytes = 6656;
 
 // Memory on the stack, not yet aligned.

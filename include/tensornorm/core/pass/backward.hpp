@@ -20,9 +20,9 @@ class Backward {
  public:
   // All outlive this.
   Backward(const BackwardArguments<Scalar>& arguments, const Plan& plan, const BackwardPlan& bins)
-      : a_(arguments), t_(plan), g_(bins), multiple_(g_.multiple), partition_(g_.partition), shares_(g_.shares.count()),
-        stats_(t_.statistics.count()), params_(a_.gamma == nullptr ? 0 : t_.params), of_one_(is_of_one(a_, t_)),
-        streams_(goes_past_cache(a_, t_)) {}
+      : a_(arguments), plan_(plan), g_(bins), multiple_(g_.multiple), partition_(g_.partition),
+        shares_(g_.shares.count()), stats_(plan_.statistics.count()), params_(a_.gamma == nullptr ? 0 : plan_.params),
+        of_one_(is_of_one(a_, plan_)), streams_(goes_past_cache(a_, plan_)) {}
 
   // Bytes for the coefficients of some bins and, while these are summed, for the sums.
   static Index worker_bytes(const Partition& partition) {
@@ -39,8 +39,8 @@ class Backward {
 
   void run(const Runner& runner, double* workspace) {
     share_out(workspace);
-    partition_.share_among(t_.map_walk, multiple_, runner.threads());
-    if (multiple_ > t_.map_walk.bins()) {  // statistics reach across groups: all sums first
+    partition_.share_among(plan_.map_walk, multiple_, runner.threads());
+    if (multiple_ > plan_.map_walk.bins()) {  // statistics reach across groups: all sums first
       over_blocks(runner, [&](const Block& block, Arena memory) { reduce_block(block, memory); });
       for (Index b = 0; b < partition_.blocks; ++b) finish(place(b));
       over_blocks(runner, [&](const Block& block, Arena memory) { map_block(block, 0, 1, memory); });
@@ -66,13 +66,13 @@ class Backward {
 
   Block place(Index b) const {
     const BinRange range = partition_.block(b);
-    const Index bin = t_.map_bin_number(range.group, range.k0);
-    return {range, b, bin, Odometer(g_.share_of, bin).stat(), range.size() * shares_ / t_.map_bins.count()};
+    const Index bin = plan_.map_bin_number(range.group, range.k0);
+    return {range, b, bin, Odometer(g_.share_of, bin).stat(), range.size() * shares_ / plan_.map_bins.count()};
   }
 
   void over_blocks(const Runner& runner, FunctionRef<void(const Block&, Arena memory)> work) const {
     const Index units = (std::min)(partition_.blocks, Partition::kUnits);
-    runner(units, t_.elements, [&](Index unit, Index worker) {
+    runner(units, plan_.elements, [&](Index unit, Index worker) {
       for (Index b = part_begin(partition_.blocks, unit, units); b < part_begin(partition_.blocks, unit + 1, units);
            ++b) {
         const Block block = place(b);
@@ -104,7 +104,7 @@ class Backward {
   bool has_sums() const { return !a_.frozen || a_.gamma != nullptr; }  // else nobody reads them
 
   void run_in_parts(const Runner& runner, const Block& block) {
-    const Index n = block.size(), line = t_.map_walk.line(), elements = n * line;
+    const Index n = block.size(), line = plan_.map_walk.line(), elements = n * line;
     if (has_sums()) {
       runner(partition_.parts * partition_.pieces, elements, [&](Index unit, Index worker) {
         const Index part = unit / partition_.pieces;
@@ -137,7 +137,7 @@ class Backward {
       const Index end = (std::min)(i + kBins, block.size());
       std::fill_n(g, end - i, 0.0);
       std::fill_n(gx, end - i, 0.0);
-      reduce(block, i, end, 0, t_.map_walk.line(), g, gx, memory);
+      reduce(block, i, end, 0, plan_.map_walk.line(), g, gx, memory);
       add_shares(block.bin + i, end - i, g, gx);
     }
   }
@@ -158,9 +158,9 @@ class Backward {
       if (!is_one) return;
       for (T* const array : {hi, scale, shift}) fill_run(array + run.first, run.n, array[run.first]);
     });
-    t_.map_walk.visit(block.group, block.k0 + i, block.k0 + end, p0, p1, [&](const Tile& tile) {
+    plan_.map_walk.visit(block.group, block.k0 + i, block.k0 + end, p0, p1, [&](const Tile& tile) {
       const Rows<Scalar> x{a_.x + tile.offset, tile.stride}, dy{a_.dy + tile.offset, tile.stride};
-      if (t_.map_walk.columns()) {
+      if (plan_.map_walk.columns()) {
         const Gradients<Scalar, PerColumn<T>, PerRowOrAll<T>> functor{
             {x, {hi}, {scale}, {shift}}, dy, every_row(kOne<T>)};
         column_reduce(functor, tile, sum_g, sum_gx, panel);
@@ -215,9 +215,9 @@ class Backward {
   };
 
   void map_block(const Block& block, Index part, Index parts, Arena memory) const {
-    const Index line = t_.map_walk.line(), stretches = partition_.stretches(block.size() * line / parts),
+    const Index line = plan_.map_walk.line(), stretches = partition_.stretches(block.size() * line / parts),
                 all = parts * stretches;
-    const Index ahead = streams_ ? partition_.ahead(t_.map_walk, block.index) : 0;
+    const Index ahead = streams_ ? partition_.ahead(plan_.map_walk, block.index) : 0;
     for (Index i = stretches - 1; i >= 0; --i) {
       const Index p0 = part_begin(line, part * stretches + i, all),
                   p1 = part_begin(line, part * stretches + i + 1, all);
@@ -231,8 +231,8 @@ class Backward {
     Coefficients c;
     for (T** const array : {&c.hi, &c.minus_rstd, &c.scale, &c.slope, &c.shift}) *array = memory.take<T>(k1 - k0);
     for_each_bin_run(g_.map_bins, block.bin + k0 - block.k0, k1 - k0, [&](const BinRun& run) { set(c, run); });
-    t_.map_walk.visit(block.group, k0, k1, p0, p1, [&](const Tile& tile) {
-      if (t_.map_walk.columns()) {
+    plan_.map_walk.visit(block.group, k0, k1, p0, p1, [&](const Tile& tile) {
+      if (plan_.map_walk.columns()) {
         put<PerColumn<T>>(c, every_row(kOne<T>), every_row(kMinusZero<T>), tile, ahead);
       } else {
         put<PerRow<T>>(c, every_column(kOne<T>), every_column(kMinusZero<T>), tile, ahead);
@@ -241,7 +241,7 @@ class Backward {
   }
 
   void set(const Coefficients& c, const BinRun& run) const {
-    const double n = static_cast<double>(t_.stat_size);
+    const double n = static_cast<double>(plan_.stat_size);
     const bool is_one = run.stat_stride == 0 && run.param_stride == 0;
     InputCoefficients<T> of_stat;
     for (Index k = 0; k < (is_one ? 1 : run.n); ++k) {
@@ -284,7 +284,7 @@ class Backward {
   }
 
   const BackwardArguments<Scalar>& a_;
-  const Plan& t_;
+  const Plan& plan_;
   const BackwardPlan& g_;
   Index multiple_;  // map bins that make whole statistics
   Partition partition_;

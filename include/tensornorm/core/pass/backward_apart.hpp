@@ -14,15 +14,15 @@ class BackwardApart {
  public:
   // All outlive this.
   BackwardApart(const BackwardArguments<Scalar>& arguments, const Plan& plan, const BackwardPlan& bins)
-      : a_(arguments), t_(plan), g_(bins), partition_(g_.partition), params_(t_.params), units_(choose_units()),
-        streams_(goes_past_cache(a_, t_)) {}
+      : a_(arguments), plan_(plan), g_(bins), partition_(g_.partition), params_(plan_.params), units_(choose_units()),
+        streams_(goes_past_cache(a_, plan_)) {}
 
   // Doubles it needs: every unit's sums for every parameter, a block's sums in parts, and a worker's arrays.
   Index workspace_size(Index threads) const { return sums_size() + part_sums() + threads * g_.worker_size; }
 
   // Bytes for a block's arrays, copies of parameters, their sums and a panel's sums.
-  static Index worker_bytes(const Plan& t, const Partition& partition) {
-    const Index n = partition.block_bins, line = copied(t);
+  static Index worker_bytes(const Plan& plan, const Partition& partition) {
+    const Index n = partition.block_bins, line = copied(plan);
     return Block::bytes(n) + Arena::bytes<T>(line) + 2 * Arena::bytes<double>(line) +
            panel_size<T>(n) * static_cast<Index>(sizeof(T));
   }
@@ -34,7 +34,7 @@ class BackwardApart {
       std::fill_n(sums, sums_size(), 0.0);
       for (Index b = 0; b < partition_.blocks; ++b) run_in_parts(runner, b, sums);
     } else {
-      runner(units_, t_.elements, [&](Index unit, Index worker) {
+      runner(units_, plan_.elements, [&](Index unit, Index worker) {
         std::fill_n(sums + 2 * params_ * unit, 2 * params_, 0.0);
         const Index end = part_begin(partition_.blocks, unit + 1, units_);
         for (Index b = part_begin(partition_.blocks, unit, units_); b < end; ++b) {
@@ -42,7 +42,7 @@ class BackwardApart {
           load(block);
           reduce(block, 0, 1, block.sum_g, block.sum_gx, block.rest);
           finish(block);
-          const Index ahead = streams_ ? partition_.ahead(t_.walk, b) : 0;
+          const Index ahead = streams_ ? partition_.ahead(plan_.walk, b) : 0;
           map_block(block, 0, 1, sums + 2 * params_ * unit, ahead, block.rest);
         }
         if (streams_) finish_streaming();
@@ -77,20 +77,20 @@ class BackwardApart {
     return partition_.parts > 1 ? PartSums::doubles(partition_.parts, partition_.block_bins) : 0;
   }
   // Parameters that are copied, and summed, at a time.
-  static Index copied(const Plan& t) {
-    return LineParams::contiguous_run(t.line_params) > 0 ? 0 : (std::min)(t.walk.line(), Partition::kBlockBins);
+  static Index copied(const Plan& plan) {
+    return LineParams::contiguous_run(plan.line_params) > 0 ? 0 : (std::min)(plan.walk.line(), Partition::kBlockBins);
   }
   Arena memory_of(Index worker) const { return Arena(workers_ + worker * g_.worker_size); }
 
   Index choose_units() const {
-    const Index pairs = t_.elements / (2 * kUnitElements);
+    const Index pairs = plan_.elements / (2 * kUnitElements);
     return partition_.parts > 1 || pairs == 0 ? 1 : (std::min)({partition_.blocks, 2 * pairs, kUnits});
   }
 
   void load(const Block& block) const {
     std::fill_n(block.sum_g, block.size(), 0.0);
     std::fill_n(block.sum_gx, block.size(), 0.0);
-    for_each_bin_run(g_.bins, t_.bin_number(block.group, block.k0), block.size(), [&](const BinRun& run) {
+    for_each_bin_run(g_.bins, plan_.bin_number(block.group, block.k0), block.size(), [&](const BinRun& run) {
       for (Index k = 0, stat = run.stat; k < run.n; ++k, stat += run.stat_stride) {
         const Index i = run.first + k;
         block.hi[i] = a_.hi[stat];
@@ -107,7 +107,7 @@ class BackwardApart {
     const Block block(partition_.block(b), memory_of(0));
     load(block);
     PartSums parts(parts_, partition_.parts, block.size());
-    const Index elements = block.size() * t_.walk.line();
+    const Index elements = block.size() * plan_.walk.line();
     const auto rest_of = [&](Index worker) { return worker == 0 ? block.rest : memory_of(worker); };
     runner(partition_.parts, elements, [&](Index part, Index worker) {
       const Index n = block.size();
@@ -123,10 +123,10 @@ class BackwardApart {
 
   // Adds the sums of g and g * xhat, with g = dy * gamma.
   void reduce(const Block& block, Index part, Index parts, double* sum_g, double* sum_gx, Arena memory) const {
-    T *const panel = memory.take<T>(panel_size<T>(block.size())), *const buffer = memory.take<T>(copied(t_));
+    T *const panel = memory.take<T>(panel_size<T>(block.size())), *const buffer = memory.take<T>(copied(plan_));
     visit(block, part, parts, [&](const Tile& tile, Index i, const LineParams& params) {
       const T* const gamma = params.of(a_.gamma, buffer);
-      if (t_.walk.columns()) {
+      if (plan_.walk.columns()) {
         const Gradients<Scalar, PerColumn<T>, PerRowOrAll<T>> functor{
             xhat<PerColumn<T>>(block, tile, i), dy(tile), {gamma}};
         column_reduce(functor, tile, sum_g + i, sum_gx + i, panel);
@@ -139,8 +139,8 @@ class BackwardApart {
   }
 
   void finish(const Block& block) const {
-    const double n = static_cast<double>(t_.stat_size);
-    const bool of_one = is_of_one(a_, t_);
+    const double n = static_cast<double>(plan_.stat_size);
+    const bool of_one = is_of_one(a_, plan_);
     for (Index i = 0; i < block.size(); ++i) {
       const InputCoefficients<T> c(block.lo[i], block.rstd[i], a_.centred ? block.sum_g[i] : 0, block.sum_gx[i], n);
       block.slope[i] = of_one ? T(0) : c.slope;
@@ -151,7 +151,7 @@ class BackwardApart {
 
   // Last part first: it is what the reduction left in the cache.
   void map_block(const Block& block, Index part, Index parts, double* sums, Index ahead, Arena memory) const {
-    const Index stretches = partition_.stretches(block.size() * t_.walk.line() / parts);
+    const Index stretches = partition_.stretches(block.size() * plan_.walk.line() / parts);
     for (Index s = stretches - 1; s >= 0; --s) {
       visit(block, part * stretches + s, parts * stretches, [&](const Tile& tile, Index i, const LineParams& params) {
         map(block, tile, i, params, sums, ahead, memory);
@@ -163,8 +163,8 @@ class BackwardApart {
   void map(const Block& block, const Tile& tile, Index i, const LineParams& params, double* sums, Index ahead,
            Arena memory) const {
     add_parameters(block, tile, i, params, sums, memory);
-    const T* const gamma = params.of(a_.gamma, memory.take<T>(copied(t_)));
-    if (t_.walk.columns()) {
+    const T* const gamma = params.of(a_.gamma, memory.take<T>(copied(plan_)));
+    if (plan_.walk.columns()) {
       put<PerColumn<T>>(block, tile, i, PerRowOrAll<T>{gamma}, ahead);
     } else {
       put<PerRow<T>>(block, tile, i, PerColumnOrAll<T>{gamma}, ahead);
@@ -196,7 +196,7 @@ class BackwardApart {
   }
 
   void reduce_dual(const Block& block, const Tile& tile, Index i, double* sum_g, double* sum_gx) const {
-    if (t_.walk.columns()) {
+    if (plan_.walk.columns()) {
       const Gradients<Scalar, PerColumn<T>, PerRowOrAll<T>> functor{xhat<PerColumn<T>>(block, tile, i), dy(tile),
                                                                     every_row(kOne<T>)};
       row_reduce(functor, tile, sum_g, sum_gx);
@@ -209,7 +209,7 @@ class BackwardApart {
 
   using Visit = FunctionRef<void(const Tile&, Index i, const LineParams&)>;
   void visit(const Block& block, Index part, Index parts, const Visit& visit) const {
-    t_.visit_params_apart(block.group, block.k0, block.k1, part, parts, Partition::kBlockBins, visit);
+    plan_.visit_params_apart(block.group, block.k0, block.k1, part, parts, Partition::kBlockBins, visit);
   }
   Rows<Scalar> x(const Tile& tile) const { return {a_.x + tile.offset, tile.stride}; }
   Rows<Scalar> dy(const Tile& tile) const { return {a_.dy + tile.offset, tile.stride}; }
@@ -230,7 +230,7 @@ class BackwardApart {
   }
 
   const BackwardArguments<Scalar>& a_;
-  const Plan& t_;
+  const Plan& plan_;
   const BackwardPlan& g_;
   Partition partition_;
   Index params_, units_;

@@ -26,14 +26,14 @@ bool is_in_place(const BackwardArguments<Scalar>& a) {
 }
 
 template <class Scalar>
-bool goes_past_cache(const BackwardArguments<Scalar>& a, const Plan& t) {
-  return !is_in_place(a) && outgrows_cache(3 * t.elements * static_cast<Index>(sizeof(Scalar)));
+bool goes_past_cache(const BackwardArguments<Scalar>& a, const Plan& plan) {
+  return !is_in_place(a) && outgrows_cache(3 * plan.elements * static_cast<Index>(sizeof(Scalar)));
 }
 
 // Whether each statistic is its one element's mean: y is beta then and dx is 0, where rounding would leave some of dy.
 template <class Scalar>
-bool is_of_one(const BackwardArguments<Scalar>& a, const Plan& t) {
-  return t.stat_size == 1 && a.centred && !a.frozen;
+bool is_of_one(const BackwardArguments<Scalar>& a, const Plan& plan) {
+  return plan.stat_size == 1 && a.centred && !a.frozen;
 }
 
 // What dx needs of a statistic, from the sums of g and g * xhat over its n elements.

@@ -21,14 +21,14 @@ class FindStatistics {
   using Reduce = FunctionRef<void(const BinRange& range, double* sum_d, double* sum_d2)>;
 
   // Both outlive this.
-  FindStatistics(const ForwardArguments<Scalar>& arguments, const Plan& plan) : a_(arguments), t_(plan) {}
+  FindStatistics(const ForwardArguments<Scalar>& arguments, const Plan& plan) : a_(arguments), plan_(plan) {}
 
   // Finds the statistics of a block, `chunk` bins at a time; `ahead` as reduce has it. Where the sums are taken in
   // parts, `in_parts` takes them, by way of reduce.
   void run(Block& block, Index chunk, Index ahead, const Reduce* in_parts = nullptr) {
     scale_ = Scale::kOne;
     is_first_ = true;
-    if (t_.multiple == 1) {
+    if (plan_.multiple == 1) {
       sample(block);
       copy_run(block.bin_estimate, block.stats, block.estimate);
     } else {
@@ -48,10 +48,10 @@ class FindStatistics {
     if (range.size() == 0) return;
     const T* const estimate = block.bin_estimate + (range.k0 - block.chunk.k0);
     if (scale_ != Scale::kOne) return reduce_scaled(range, p0, p1, estimate, sum_d, sum_d2);
-    T* const panel = t_.walk.columns() ? memory.take<T>(panel_size<T>(range.size())) : nullptr;
-    t_.walk.visit(range.group, range.k0, range.k1, p0, p1, [&](const Tile& tile) {
+    T* const panel = plan_.walk.columns() ? memory.take<T>(panel_size<T>(range.size())) : nullptr;
+    plan_.walk.visit(range.group, range.k0, range.k1, p0, p1, [&](const Tile& tile) {
       const Rows<Scalar> x{a_.x + tile.offset, tile.stride};
-      if (t_.walk.columns()) {
+      if (plan_.walk.columns()) {
         column_reduce(Deviations<Scalar, PerColumn<T>>{x, {estimate}}, tile, sum_d, sum_d2, panel);
       } else {
         row_reduce(Deviations<Scalar, PerRow<T>>{x, {estimate}}, tile, sum_d, sum_d2, ahead);
@@ -78,7 +78,7 @@ class FindStatistics {
       use(block.chunk);
     };
     if (block.size() <= most) return take(block.k0, block.k1);
-    const Index run = t_.bins.back().extent;
+    const Index run = plan_.bins.back().extent;
     if (run <= most) {
       const Index runs = block.size() / run, of_chunk = most / run, chunks = (runs + of_chunk - 1) / of_chunk;
       for (Index i = 0; i < chunks; ++i) {
@@ -95,18 +95,19 @@ class FindStatistics {
   void sample(Block& block) const {
     const BinRange& chunk = block.chunk;
     T* const by_bin = block.bin_estimate;
-    if (t_.multiple > 1 && chunk.k0 == block.k0) std::fill_n(block.estimate, block.stats, T(0));
+    if (plan_.multiple > 1 && chunk.k0 == block.k0) std::fill_n(block.estimate, block.stats, T(0));
     if (!a_.centred) return std::fill_n(by_bin, chunk.size(), T(0)), void();
-    const Scalar* const x = a_.x + t_.walk.bin_offset(chunk.group, chunk.k0);
-    if (t_.walk.columns()) {
-      core::dispatch(SampleColumns<Scalar>{x, chunk.size(), t_.samples, by_bin});
+    const Scalar* const x = a_.x + plan_.walk.bin_offset(chunk.group, chunk.k0);
+    if (plan_.walk.columns()) {
+      core::dispatch(SampleColumns<Scalar>{x, chunk.size(), plan_.samples, by_bin});
     } else {
-      core::dispatch(SampleRows<Scalar>{x, t_.walk.bin_stride(), chunk.size(), t_.walk.run(), t_.samples, by_bin});
+      core::dispatch(
+          SampleRows<Scalar>{x, plan_.walk.bin_stride(), chunk.size(), plan_.walk.run(), plan_.samples, by_bin});
     }
-    if (t_.multiple == 1) return;
-    const Index bin = t_.bin_number(chunk.group, chunk.k0), of_run = t_.bins.back().extent;
+    if (plan_.multiple == 1) return;
+    const Index bin = plan_.bin_number(chunk.group, chunk.k0), of_run = plan_.bins.back().extent;
     Index in = bin % of_run;
-    for_each_bin_run(t_.bins, bin, chunk.size(), [&](const BinRun& run) {
+    for_each_bin_run(plan_.bins, bin, chunk.size(), [&](const BinRun& run) {
       add_samples(run, in, of_run, by_bin, block);
       in = 0;
     });
@@ -116,7 +117,7 @@ class FindStatistics {
   // statistic, a few bins spread over it.
   void add_samples(const BinRun& run, Index in, Index of_run, const T* by_bin, Block& block) const {
     constexpr Index kEnough = 16;
-    const double share = static_cast<double>(t_.multiple_stats) / static_cast<double>(t_.multiple);
+    const double share = static_cast<double>(plan_.multiple_stats) / static_cast<double>(plan_.multiple);
     const Index n = run.stat_stride == 0 ? (std::min)(of_run, kEnough) : of_run;
     const T weight = static_cast<T>(share * static_cast<double>(of_run) / static_cast<double>(n));
     T* const to = block.estimate + (run.stat - block.stat);
@@ -132,17 +133,17 @@ class FindStatistics {
   void sum(Block& block, Index chunk, Index ahead, const Reduce* in_parts) const {
     const auto add = [&](const BinRange& range) {
       if (in_parts != nullptr) return (*in_parts)(range, block.sum_d, block.sum_d2);
-      reduce(block, range, 0, t_.walk.line(), ahead, block.sum_d, block.sum_d2, block.beside_sums);
+      reduce(block, range, 0, plan_.walk.line(), ahead, block.sum_d, block.sum_d2, block.beside_sums);
     };
-    if (t_.multiple == 1) {
+    if (plan_.multiple == 1) {
       if (!is_first_) spread_estimates(block, block.bin, block.size());
       for (double* const sums : {block.sum_d, block.sum_d2}) std::fill_n(sums, block.size(), 0.0);
       return add(block);
     }
-    Fold fold_d(t_.bins, block.stat, block.total_d), fold_d2(t_.bins, block.stat, block.total_d2);
+    Fold fold_d(plan_.bins, block.stat, block.total_d), fold_d2(plan_.bins, block.stat, block.total_d2);
     for (double* const totals : {block.total_d, block.total_d2}) std::fill_n(totals, block.stats, 0.0);
     for_each_chunk_of(block, chunk, [&](const BinRange& range) {
-      const Index bin = t_.bin_number(range.group, range.k0), n = range.size();
+      const Index bin = plan_.bin_number(range.group, range.k0), n = range.size();
       spread_estimates(block, bin, n);
       for (double* const sums : {block.sum_d, block.sum_d2}) std::fill_n(sums, n, 0.0);
       add(range);
@@ -158,7 +159,7 @@ class FindStatistics {
       const bool is_scaled = scale_ != Scale::kOne && !block.pending[s].is_due(scale_);
       return is_scaled ? std::numeric_limits<T>::quiet_NaN() : block.estimate[s];
     };
-    for_each_bin_run(t_.bins, bin, n, [&](const BinRun& run) {
+    for_each_bin_run(plan_.bins, bin, n, [&](const BinRun& run) {
       const Index first = run.stat - block.stat;
       T* const to = block.bin_estimate + run.first;
       if (run.stat_stride == 0) return fill_run(to, run.n, estimate(first));
@@ -171,9 +172,9 @@ class FindStatistics {
                                                      double* sum_d, double* sum_d2) const {
     const T down = static_cast<T>((std::min)(factor(scale_), 1.0)),
             up = static_cast<T>((std::max)(factor(scale_), 1.0));
-    t_.walk.visit(range.group, range.k0, range.k1, p0, p1, [&](const Tile& tile) {
+    plan_.walk.visit(range.group, range.k0, range.k1, p0, p1, [&](const Tile& tile) {
       const Rows<Scalar> x{a_.x + tile.offset, tile.stride};
-      if (t_.walk.columns()) {
+      if (plan_.walk.columns()) {
         using Functor = ScaledDeviations<Scalar, PerColumn<T>>;
         run_baseline<kFlags>(ColumnReduce<Functor, false>{
             {{x, {estimate}}, {&down, kNone}, {&up, kNone}}, tile.rows, tile.cols, sum_d, sum_d2});
@@ -189,7 +190,7 @@ class FindStatistics {
 
   // False when some must be summed again, about a better estimate or by another factor.
   bool take_sums(Block& block) {
-    const double n = static_cast<double>(t_.stat_size);
+    const double n = static_cast<double>(plan_.stat_size);
     if constexpr (!is_double) {
       if (scale_ == Scale::kOne) {
         bool trusted = false;
@@ -207,7 +208,7 @@ class FindStatistics {
     const double f = factor(scale_), share = 1 / n, eps = a_.eps;
     const bool is_centred = a_.centred, in_lanes = !is_double && scale_ == Scale::kOne;
     const Trust trust(scale_, eps);
-    const Index count = t_.stat_size;
+    const Index count = plan_.stat_size;
     for (Index s = 0; s < block.stats; ++s) {
       if (!is_first_ && !block.pending[s].is_due(scale_)) continue;
       const double estimate = static_cast<double>(block.estimate[s]), sum = is_centred ? -block.total_d[s] : 0;
@@ -222,7 +223,7 @@ class FindStatistics {
         block.m2[s] = m.m2;
         block.set(s, finish<T>(m, var, eps));
       } else {
-        take_scaled(block, s, {t_.stat_size, estimate, m.correction / f, m.m2 / f / f});
+        take_scaled(block, s, {plan_.stat_size, estimate, m.correction / f, m.m2 / f / f});
       }
     }
     is_first_ = false;
@@ -281,7 +282,7 @@ class FindStatistics {
   }
 
   void save(const Block& block) const {
-    for_each_bin_run(t_.statistics, block.stat, block.stats, [&](const BinRun& run) {
+    for_each_bin_run(plan_.statistics, block.stat, block.stats, [&](const BinRun& run) {
       put_run(block.hi, run, a_.saved.hi);
       put_run(block.lo, run, a_.saved.lo);
       put_run(block.rstd, run, a_.saved.rstd);
@@ -290,7 +291,7 @@ class FindStatistics {
   }
 
   const ForwardArguments<Scalar>& a_;
-  const Plan& t_;
+  const Plan& plan_;
   Scale scale_ = Scale::kOne;  // of the sums of the block at hand
   bool is_first_ = true;
 };

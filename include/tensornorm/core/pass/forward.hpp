@@ -13,7 +13,7 @@ template <class Scalar>
 class Forward {
  public:
   Forward(const ForwardArguments<Scalar>& arguments, const Plan& plan)
-      : a_(arguments), t_(plan), partition_(t_.partition), y_(a_, t_) {}
+      : a_(arguments), plan_(plan), partition_(plan_.partition), y_(a_, plan_) {}
 
   Forward(const Forward&) = delete;
   Forward& operator=(const Forward&) = delete;
@@ -29,10 +29,10 @@ class Forward {
   }
 
   // Doubles with which so many threads take blocks whole. One thread can do without: it takes what the stack holds.
-  static Index workspace_size(const Plan& t, Index threads) {
-    const bool shares_parts = threads > 1 && t.partition.parts > 1;
-    const Index sums = shares_parts ? PartSums::doubles(t.partition.parts, t.partition.block_bins) : 0;
-    return sums + threads * (shares_parts ? t.shared_worker_size : t.worker_size) + t.copies_size;
+  static Index workspace_size(const Plan& plan, Index threads) {
+    const bool shares_parts = threads > 1 && plan.partition.parts > 1;
+    const Index sums = shares_parts ? PartSums::doubles(plan.partition.parts, plan.partition.block_bins) : 0;
+    return sums + threads * (shares_parts ? plan.shared_worker_size : plan.worker_size) + plan.copies_size;
   }
 
   // @pre called once
@@ -51,31 +51,32 @@ class Forward {
   // ---- memory
 
   Extents extents(Index bins, Index chunk, Index map_bins, Index params) const {
-    const Index stats = t_.multiple == 1 ? bins : (bins + t_.multiple - 1) / t_.multiple * t_.multiple_stats;
+    const Index stats =
+        plan_.multiple == 1 ? bins : (bins + plan_.multiple - 1) / plan_.multiple * plan_.multiple_stats;
     return {{bins, stats, chunk}, map_bins, params};
   }
   Extents whole() const {
     const Index bins = partition_.block_bins;
-    return extents(bins, bins, (std::min)(bins * t_.map_bins_per_bin, Partition::kBlockBins),
-                   (std::min)(t_.walk.line(), Partition::kBlockBins));
+    return extents(bins, bins, (std::min)(bins * plan_.map_bins_per_bin, Partition::kBlockBins),
+                   (std::min)(plan_.walk.line(), Partition::kBlockBins));
   }
   // Less of everything, so that it fits the stack: a portion of a block, and of that a chunk.
   Extents local() const {
     constexpr Index kMost = 128, kLeast = 32, kStep = Partition::kLineBins;
     for (Index chunk = kMost;; chunk -= kStep) {
-      const Index bins = (std::min)(partition_.block_bins, (std::max)(chunk, Partition::least_portion(t_.multiple)));
+      const Index bins = (std::min)(partition_.block_bins, (std::max)(chunk, Partition::least_portion(plan_.multiple)));
       const Extents e = extents(bins, (std::min)(bins, chunk), chunk, chunk);
       if (chunk == kLeast || bytes(e) <= kLocalBytes) return e;
     }
   }
 
   Index bytes(const Extents& e) const {
-    Index sums = Block::sum_bytes(e, t_.multiple), coefficients = 0;
-    if (t_.walk.columns()) sums += panel_size<T>(e.chunk) * static_cast<Index>(sizeof(T));
+    Index sums = Block::sum_bytes(e, plan_.multiple), coefficients = 0;
+    if (plan_.walk.columns()) sums += panel_size<T>(e.chunk) * static_cast<Index>(sizeof(T));
     if (partition_.parts > 1) sums += 2 * Arena::bytes<double>(e.chunk);
-    if (!t_.params_apart) coefficients += 3 * Arena::bytes<T>(e.map_bins);
-    if (t_.params_apart && t_.multiple > 1) coefficients += 3 * Arena::bytes<T>(e.chunk);
-    if (t_.params_apart && LineParams::contiguous_run(t_.line_params) == 0)
+    if (!plan_.params_apart) coefficients += 3 * Arena::bytes<T>(e.map_bins);
+    if (plan_.params_apart && plan_.multiple > 1) coefficients += 3 * Arena::bytes<T>(e.chunk);
+    if (plan_.params_apart && LineParams::contiguous_run(plan_.line_params) == 0)
       coefficients += 2 * Arena::bytes<T>(e.params);
     return Block::lasting_bytes(e.stats) + (std::max)(sums, coefficients);
   }
@@ -89,15 +90,16 @@ class Forward {
   // the copies several times over; longer ones are few in a cache.
   Index copies_size() const {
     constexpr Index kManyRows = 16;
-    const bool pays = t_.params_apart && t_.params <= Partition::kBlockBins && t_.elements >= kManyRows * t_.params;
-    return pays ? (2 * Arena::bytes<T>(t_.params) + kCacheLine) / static_cast<Index>(sizeof(double)) : 0;
+    const bool pays =
+        plan_.params_apart && plan_.params <= Partition::kBlockBins && plan_.elements >= kManyRows * plan_.params;
+    return pays ? (2 * Arena::bytes<T>(plan_.params) + kCacheLine) / static_cast<Index>(sizeof(double)) : 0;
   }
 
   void copy_parameters(Arena memory) {
     for (const T** const array : {&a_.gamma, &a_.beta}) {
       if (*array == nullptr) continue;
-      T* const copy = memory.take<T>(t_.params);
-      copy_run(*array, t_.params, copy);
+      T* const copy = memory.take<T>(plan_.params);
+      copy_run(*array, plan_.params, copy);
       *array = copy;
     }
   }
@@ -107,14 +109,14 @@ class Forward {
   // Portions of a block, for what the stack does not hold whole.
   template <class Use>
   void each_portion(const BinRange& block, const Use& use) const {
-    const Index n = Partition::portions(block.size(), t_.multiple, extents_.bins);
+    const Index n = Partition::portions(block.size(), plan_.multiple, extents_.bins);
     if (n == 1) return use(block);
-    for (Index i = 0; i < n; ++i) use(Partition::portion(block, t_.multiple, i, n));
+    for (Index i = 0; i < n; ++i) use(Partition::portion(block, plan_.multiple, i, n));
   }
 
   void run_blocks(const Runner& runner) const {
     const Index units = (std::min)(partition_.blocks, Partition::kUnits);
-    runner.last(units, t_.elements, [&](Index unit, Index worker) {
+    runner.last(units, plan_.elements, [&](Index unit, Index worker) {
       LocalMemory local;
       for (Index b = part_begin(partition_.blocks, unit, units); b < part_begin(partition_.blocks, unit + 1, units);
            ++b) {
@@ -127,8 +129,8 @@ class Forward {
   }
 
   void run_block(const BinRange& range, Index ahead, Arena memory) const {
-    Block block(range, t_, extents_.chunk, memory);
-    FindStatistics<Scalar> statistics(a_, t_);
+    Block block(range, plan_, extents_.chunk, memory);
+    FindStatistics<Scalar> statistics(a_, plan_);
     statistics.run(block, extents_.chunk, ahead);
     normalize(block, 0, 1, ahead, block.rest);
   }
@@ -137,15 +139,15 @@ class Forward {
   __attribute__((noinline)) void run_in_parts(const Runner& runner, Index b) const {
     LocalMemory local;
     each_portion(partition_.block(b), [&](const BinRange& range) {
-      Block block(range, t_, extents_.chunk, memory_of(0, local));
-      FindStatistics<Scalar> statistics(a_, t_);
+      Block block(range, plan_, extents_.chunk, memory_of(0, local));
+      FindStatistics<Scalar> statistics(a_, plan_);
       const auto in_parts = [&](const BinRange& chunk, double* sum_d, double* sum_d2) {
         if (sums_ == nullptr) return add_parts(statistics, block, chunk, sum_d, sum_d2);
         share_parts(runner, statistics, block, sum_d, sum_d2);
       };
       const typename FindStatistics<Scalar>::Reduce reduce(in_parts);
       statistics.run(block, extents_.chunk, 0, &reduce);
-      runner.backwards(partition_.map_parts, block.size() * t_.walk.line(), [&](Index part, Index worker) {
+      runner.backwards(partition_.map_parts, block.size() * plan_.walk.line(), [&](Index part, Index worker) {
         normalize(block, part, partition_.map_parts, y_.ahead(partition_, b),
                   worker == 0 ? block.rest : memory_of(worker, local));
         if (y_.streams()) finish_streaming();
@@ -156,7 +158,7 @@ class Forward {
   // One part after the other.
   void add_parts(const FindStatistics<Scalar>& statistics, const Block& block, const BinRange& chunk, double* sum_d,
                  double* sum_d2) const {
-    const Index line = t_.walk.line(), n = chunk.size();
+    const Index line = plan_.walk.line(), n = chunk.size();
     Arena memory = block.beside_sums;
     double *const p = memory.take<double>(n), *const pq = memory.take<double>(n);
     for (Index part = 0; part < partition_.parts; ++part) {
@@ -170,7 +172,7 @@ class Forward {
 
   void share_parts(const Runner& runner, const FindStatistics<Scalar>& statistics, const Block& block, double* sum_d,
                    double* sum_d2) const {
-    const Index line = t_.walk.line();
+    const Index line = plan_.walk.line();
     PartSums sums(sums_, partition_.parts, block.size());
     runner(partition_.parts * partition_.pieces, block.size() * line, [&](Index unit, Index worker) {
       const Index part = unit / partition_.pieces;
@@ -187,9 +189,9 @@ class Forward {
 
   // Part `part` of `parts` of a block; the reads of x that come `ahead` elements later are prepared.
   void normalize(const Block& block, Index part, Index parts, Index ahead, Arena memory) const {
-    const Index stretches = partition_.stretches(block.size() * t_.walk.line() / parts);
+    const Index stretches = partition_.stretches(block.size() * plan_.walk.line() / parts);
     for (Index i = stretches - 1; i >= 0; --i) {
-      if (t_.params_apart) {
+      if (plan_.params_apart) {
         normalize_params_apart(block, part * stretches + i, parts * stretches, ahead, memory);
       } else {
         normalize_map_bins(block, part * stretches + i, parts * stretches, ahead, memory);
@@ -200,8 +202,8 @@ class Forward {
   void normalize_map_bins(const Block& block, Index part, Index parts, Index ahead, Arena memory) const {
     const Index most = extents_.map_bins;
     const CoefficientArrays c{memory.take<T>(most), memory.take<T>(most), memory.take<T>(most)};
-    t_.visit_map_bins(block.k0, block.k1, part, parts, most, [&](Index c0, Index c1, Index p0, Index p1) {
-      for_each_bin_run(t_.map_bins, t_.map_bin_number(block.group, c0), c1 - c0, [&](const BinRun& run) {
+    plan_.visit_map_bins(block.k0, block.k1, part, parts, most, [&](Index c0, Index c1, Index p0, Index p1) {
+      for_each_bin_run(plan_.map_bins, plan_.map_bin_number(block.group, c0), c1 - c0, [&](const BinRun& run) {
         BinRun rest = run;
         rest.stat -= block.stat;
         y_.fold(block.hi, block.lo, block.rstd, rest, c);
@@ -211,14 +213,14 @@ class Forward {
   }
 
   void normalize_params_apart(const Block& block, Index part, Index parts, Index ahead, Arena memory) const {
-    if (t_.multiple == 1) {
+    if (plan_.multiple == 1) {
       return y_.put_params_apart(block, {block.hi, block.scale, block.shift}, part, parts, ahead, extents_.params,
                                  memory);
     }
     const Index most = extents_.chunk;
     const CoefficientArrays c{memory.take<T>(most), memory.take<T>(most), memory.take<T>(most)};
     for_each_chunk(block.k0, block.k1, most, [&](Index k0, Index k1) {
-      for_each_bin_run(t_.bins, t_.bin_number(block.group, k0), k1 - k0, [&](const BinRun& run) {
+      for_each_bin_run(plan_.bins, plan_.bin_number(block.group, k0), k1 - k0, [&](const BinRun& run) {
         for (Index k = 0, s = run.stat - block.stat; k < run.n; ++k, s += run.stat_stride) {
           const Index i = run.first + k;
           c.hi[i] = block.hi[s];
@@ -231,7 +233,7 @@ class Forward {
   }
 
   ForwardArguments<Scalar> a_;
-  const Plan& t_;
+  const Plan& plan_;
   Partition partition_;
   Normalization<Scalar> y_;
   Extents extents_{};
@@ -242,16 +244,16 @@ class Forward {
 template <class Scalar>
 void Forward<Scalar>::run(const Runner& runner, double* workspace) {
   const bool shares_parts = runner.threads() > 1 && partition_.parts > 1;
-  const bool is_whole = workspace != nullptr || t_.worker_size == 0;
+  const bool is_whole = workspace != nullptr || plan_.worker_size == 0;
   extents_ = is_whole ? whole() : local();
   if (workspace != nullptr) {
-    worker_size_ = shares_parts ? t_.shared_worker_size : t_.worker_size;
+    worker_size_ = shares_parts ? plan_.shared_worker_size : plan_.worker_size;
     if (shares_parts) sums_ = workspace;
     workers_ = workspace + (shares_parts ? PartSums::doubles(partition_.parts, partition_.block_bins) : 0);
     workspace = workers_ + runner.threads() * worker_size_;
-    if (t_.copies_size > 0) copy_parameters(Arena(workspace));
+    if (plan_.copies_size > 0) copy_parameters(Arena(workspace));
   }
-  partition_.share_among(t_.walk, t_.multiple, runner.threads());
+  partition_.share_among(plan_.walk, plan_.multiple, runner.threads());
   if (partition_.parts > 1) {
     for (Index b = 0; b < partition_.blocks; ++b) run_in_parts(runner, b);
   } else {

@@ -43,7 +43,7 @@ class Frozen {
  public:
   // Both outlive this.
   Frozen(const ForwardArguments<Scalar>& arguments, const Plan& plan)
-      : a_(arguments), t_(plan), partition_(plan.partition), y_(arguments, plan) {}
+      : a_(arguments), plan_(plan), partition_(plan.partition), y_(arguments, plan) {}
 
   // One thread makes the coefficients of a block once, several each for its parts of the lines.
   void run(const Runner& runner) const {
@@ -51,7 +51,7 @@ class Frozen {
     const bool shares_parts = parts > 1 && runner.threads() > 1;
     const Index units = shares_parts ? parts : (std::min)(partition_.blocks, Partition::kUnits);
     for (Index b = 0, all = shares_parts ? partition_.blocks : 1; b < all; ++b) {
-      runner(units, t_.elements / all, [&](Index unit, Index) {
+      runner(units, plan_.elements / all, [&](Index unit, Index) {
         if (shares_parts) {
           normalize(partition_.block(b), unit, unit + 1, y_.ahead(partition_, b));
         } else {
@@ -78,7 +78,7 @@ class Frozen {
     unsigned char local[3 * Arena::bytes<T>(most) + kCacheLine];
     Arena memory(local);
     const auto put_parts = [&](Index c0, Index c1, const Coefficients& c) {
-      const Index positions = t_.map_walk.line(), parts = partition_.map_parts;
+      const Index positions = plan_.map_walk.line(), parts = partition_.map_parts;
       for (Index i = part; i < last_part; ++i) {
         y_.put_map_bins(bins, c0, c1, part_begin(positions, i, parts), part_begin(positions, i + 1, parts), c, ahead);
       }
@@ -88,13 +88,13 @@ class Frozen {
       static_assert(Arena::bytes<T>(all) <= 3 * Arena::bytes<T>(most), "tensornorm: one long array instead of three");
       T* const scale = memory.take<T>(all);
       for_each_chunk(bins.k0, bins.k1, all, [&](Index c0, Index c1) {
-        put_parts(c0, c1, plain_coefficients(t_.map_bin_number(bins.group, c0), c1 - c0, scale, part == 0));
+        put_parts(c0, c1, plain_coefficients(plan_.map_bin_number(bins.group, c0), c1 - c0, scale, part == 0));
       });
       return;
     }
     const CoefficientArrays c{memory.take<T>(most), memory.take<T>(most), memory.take<T>(most)};
     for_each_chunk(bins.k0, bins.k1, most, [&](Index c0, Index c1) {
-      for_each_bin_run(t_.map_bins, t_.map_bin_number(bins.group, c0), c1 - c0, [&](const BinRun& run) {
+      for_each_bin_run(plan_.map_bins, plan_.map_bin_number(bins.group, c0), c1 - c0, [&](const BinRun& run) {
         load_frozen(run, c, part == 0);
         BinRun rest{run.first, run.n, run.first, run.stat_stride == 0 ? 0 : 1, run.param, run.param_stride};
         y_.fold(c.hi, nullptr, c.scale, rest, c);
@@ -106,7 +106,7 @@ class Frozen {
   // Whether each bin has a statistic, a gamma and a beta of its own, side by side: mean and beta are read where they
   // are.
   bool is_plain() const {
-    const Axes& bins = t_.map_bins;
+    const Axes& bins = plan_.map_bins;
     return bins.size() == 1 && bins.back().stat == 1 && bins.back().param == 1 && a_.beta != nullptr;
   }
   Coefficients plain_coefficients(Index first, Index n, T* scale, bool saves) const {
@@ -140,7 +140,7 @@ class Frozen {
   }
 
   const ForwardArguments<Scalar>& a_;
-  const Plan& t_;
+  const Plan& plan_;
   const Partition& partition_;
   Normalization<Scalar> y_;
 };

@@ -27,13 +27,13 @@ class Normalization {
 
   // Both outlive this.
   Normalization(const ForwardArguments<Scalar>& arguments, const Plan& plan)
-      : a_(arguments), t_(plan),
-        streams_(a_.x != a_.y && outgrows_cache(2 * t_.elements * static_cast<Index>(sizeof(Scalar)))) {}
+      : a_(arguments), plan_(plan),
+        streams_(a_.x != a_.y && outgrows_cache(2 * plan_.elements * static_cast<Index>(sizeof(Scalar)))) {}
 
   bool streams() const { return streams_; }
 
   // How far ahead of itself the map of block b reads.
-  Index ahead(const Partition& partition, Index b) const { return streams_ ? partition.ahead(t_.walk, b) : 0; }
+  Index ahead(const Partition& partition, Index b) const { return streams_ ? partition.ahead(plan_.walk, b) : 0; }
 
   // y = (hi - x) * scale + shift for the bins of a run, from the statistics at run.stat on; a null lo counts as 0.
   void fold(const T* hi, const T* lo, const T* rstd, BinRun run, const CoefficientArrays& c) const {
@@ -49,8 +49,8 @@ class Normalization {
   // The map bins [c0, c1) of a group over the positions [p0, p1) of their lines.
   void put_map_bins(const BinRange& bins, Index c0, Index c1, Index p0, Index p1, const Coefficients& c,
                     Index ahead) const {
-    t_.map_walk.visit(bins.group, c0, c1, p0, p1, [&](const Tile& tile) {
-      if (t_.map_walk.columns()) {
+    plan_.map_walk.visit(bins.group, c0, c1, p0, p1, [&](const Tile& tile) {
+      if (plan_.map_walk.columns()) {
         put(PerColumn<T>{c.hi}, PerColumn<T>{c.scale}, PerColumn<T>{c.shift}, every_row(kOne<T>), every_row(kZero<T>),
             tile, ahead);
       } else {
@@ -64,22 +64,22 @@ class Normalization {
   // parameters at a time are copied where they must be, to `memory`.
   void put_params_apart(const BinRange& bins, const Coefficients& c, Index part, Index parts, Index ahead, Index most,
                         Arena memory) const {
-    const bool copies = LineParams::contiguous_run(t_.line_params) == 0;
+    const bool copies = LineParams::contiguous_run(plan_.line_params) == 0;
     T* const gamma_buffer = copies ? memory.take<T>(most) : nullptr;
     T* const beta_buffer = copies ? memory.take<T>(most) : nullptr;
-    t_.visit_params_apart(bins.group, bins.k0, bins.k1, part, parts, most,
-                          [&](const Tile& tile, Index i, const LineParams& params) {
-                            const T *const hi = c.hi + i, *const scale = c.scale + i, *const shift = c.shift + i;
-                            const T* const gamma = params.of(a_.gamma, gamma_buffer);
-                            const T* const beta = a_.beta == nullptr ? nullptr : params.of(a_.beta, beta_buffer);
-                            if (t_.walk.columns()) {
-                              put(PerColumn<T>{hi}, PerColumn<T>{scale}, PerColumn<T>{shift}, PerRowOrAll<T>{gamma},
-                                  beta == nullptr ? every_row(kZero<T>) : PerRowOrAll<T>{beta}, tile, ahead);
-                            } else {
-                              put(PerRow<T>{hi}, PerRow<T>{scale}, PerRow<T>{shift}, PerColumnOrAll<T>{gamma},
-                                  beta == nullptr ? every_column(kZero<T>) : PerColumnOrAll<T>{beta}, tile, ahead);
-                            }
-                          });
+    plan_.visit_params_apart(bins.group, bins.k0, bins.k1, part, parts, most,
+                             [&](const Tile& tile, Index i, const LineParams& params) {
+                               const T *const hi = c.hi + i, *const scale = c.scale + i, *const shift = c.shift + i;
+                               const T* const gamma = params.of(a_.gamma, gamma_buffer);
+                               const T* const beta = a_.beta == nullptr ? nullptr : params.of(a_.beta, beta_buffer);
+                               if (plan_.walk.columns()) {
+                                 put(PerColumn<T>{hi}, PerColumn<T>{scale}, PerColumn<T>{shift}, PerRowOrAll<T>{gamma},
+                                     beta == nullptr ? every_row(kZero<T>) : PerRowOrAll<T>{beta}, tile, ahead);
+                               } else {
+                                 put(PerRow<T>{hi}, PerRow<T>{scale}, PerRow<T>{shift}, PerColumnOrAll<T>{gamma},
+                                     beta == nullptr ? every_column(kZero<T>) : PerColumnOrAll<T>{beta}, tile, ahead);
+                               }
+                             });
   }
 
  private:
@@ -118,7 +118,7 @@ class Normalization {
   }
 
   const ForwardArguments<Scalar>& a_;
-  const Plan& t_;
+  const Plan& plan_;
   bool streams_;
 };
 

@@ -36,11 +36,11 @@ struct BlockExtents {
 // of the block.
 template <class T>
 struct StatisticsBlock : BinRange {
-  StatisticsBlock(const BinRange& range, const Plan& t, Index chunk_cells, Arena memory)
-      : BinRange(range), bin(t.bin_number(range.group, range.k0)), stat(t.first_stat(bin)),
-        stats(t.multiple == 1 ? range.size() : range.size() / t.multiple * t.multiple_stats), chunk(range) {
+  StatisticsBlock(const BinRange& range, const Plan& plan, Index chunk_bins, Arena memory)
+      : BinRange(range), bin(plan.bin_number(range.group, range.k0)), stat(plan.first_stat(bin)),
+        stats(plan.multiple == 1 ? range.size() : range.size() / plan.multiple * plan.multiple_stats), chunk(range) {
     const Index size = Arena::bytes<T>(stats), doubles = Arena::bytes<double>(stats),
-                sums = Arena::bytes<double>(chunk_cells);
+                sums = Arena::bytes<double>(chunk_bins);
     estimate = memory.take_bytes<T>(size);
     hi = memory.take_bytes<T>(size);
     lo = memory.take_bytes<T>(size);
@@ -49,10 +49,10 @@ struct StatisticsBlock : BinRange {
     shift = memory.take_bytes<T>(size);
     m2 = memory.take_bytes<double>(doubles);
     rest = memory;
-    bin_estimate = memory.take<T>(chunk_cells);
+    bin_estimate = memory.take<T>(chunk_bins);
     total_d = sum_d = memory.take_bytes<double>(sums);
     total_d2 = sum_d2 = memory.take_bytes<double>(sums);
-    if (t.multiple > 1) {
+    if (plan.multiple > 1) {
       total_d = memory.take_bytes<double>(doubles);
       total_d2 = memory.take_bytes<double>(doubles);
     }

@@ -141,9 +141,9 @@ struct Plan {
     return coalesce(result);
   }
 
-  static Walk walked(const Binning& b, AxisSet set, bool with_cell_params) {
+  static Walk walked(const Binning& b, AxisSet set, bool with_bin_params) {
     Axes axes = number_bins(b.axes, set);
-    for (int i = 0; with_cell_params && i < axes.size(); ++i) {
+    for (int i = 0; with_bin_params && i < axes.size(); ++i) {
       if (contains(set, i)) axes[i].param = b.axes[i].param;
     }
     return Walk(coalesce(axes));
@@ -152,10 +152,10 @@ struct Plan {
   // Spread evenly, each point in the middle of its share of the line, with its neighbours in one run.
   SamplePoints choose_samples() const {
     constexpr Index kNeighbours = 16;    // of a row, at a point
-    constexpr Index kRowPerPlace = 128;  // elements of a row for each point: costs little beside summing them
+    constexpr Index kRowPerPoint = 128;  // elements of a row for each point: costs little beside summing them
     SamplePoints result;
     const Index line = walk.line(), run = walk.run(), per_stat = multiple / multiple_stats;
-    const Index wanted = walk.columns() ? SamplePoints::kMost / per_stat : (std::min)(line / kRowPerPlace, Index{8});
+    const Index wanted = walk.columns() ? SamplePoints::kMost / per_stat : (std::min)(line / kRowPerPoint, Index{8});
     const Index most = walk.columns() ? line : (std::max)(line / kNeighbours, Index{1});
     result.count = static_cast<int>((std::min)({(std::max)(wanted, Index{2}), most, Index{SamplePoints::kMost}}));
     for (int i = 0; i < result.count; ++i) {
@@ -177,12 +177,12 @@ struct BackwardPlan {
   Partition partition;
   Index worker_size = 0;  // doubles of the workspace that a thread needs; completed by Engine
 
-  BackwardPlan(const Binning& b, const Plan& t, const Uses& uses)
+  BackwardPlan(const Binning& b, const Plan& plan, const Uses& uses)
       : bins(bins_of(b.axes, b.bins)), map_bins(bins_of(b.axes, b.map_bins)), shares(bins_of(b.axes, share_set(b))),
         share_of(bins_of(numbered(b.axes, share_set(b)), b.map_bins)), multiple(core::multiple(b.axes, b.map_bins)),
-        crosses(t.params_apart && t.multiple == 1 && share_set(b) == axes_below(b.axes.size())),
-        partition(crosses ? Partition(t.walk, 1, 2 * uses.element_bytes, /*once=*/false, Partition::kFloatAdds)
-                          : Partition(t.map_walk, (std::min)(multiple, t.map_walk.bins()), 2 * uses.element_bytes,
+        crosses(plan.params_apart && plan.multiple == 1 && share_set(b) == axes_below(b.axes.size())),
+        partition(crosses ? Partition(plan.walk, 1, 2 * uses.element_bytes, /*once=*/false, Partition::kFloatAdds)
+                          : Partition(plan.map_walk, (std::min)(multiple, plan.map_walk.bins()), 2 * uses.element_bytes,
                                       /*once=*/uses.frozen && !uses.affine)) {}
 
  private:
