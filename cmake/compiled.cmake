@@ -1,13 +1,21 @@
 # tensornorm::compiled: the passes in a static library, compiled once and with the flags of whoever links it. Programs that
-# link it compile in a fraction of the time. TENSORNORM_SCALARS says of which scalars.
+# link it compile in a fraction of the time.
 set(TENSORNORM_SCALARS "float;double;half;bfloat16" CACHE STRING "The scalars of tensornorm::compiled")
 
-# tensornorm_compiled_library(NAME): a library of these sources, which defines TENSORNORM_COMPILED for its users.
+# tensornorm_compiled_library(NAME): a library of the passes, which defines TENSORNORM_COMPILED for its users. What a
+# program does not use of Whitening or of a scalar it does not link: each is a file of its own.
 function(tensornorm_compiled_library name)
-  foreach(unit common ${TENSORNORM_SCALARS})
-    set(source ${CMAKE_CURRENT_BINARY_DIR}/tensornorm_compiled/${unit}.cpp)
-    file(CONFIGURE OUTPUT ${source} CONTENT "#include <tensornorm/instantiate/${unit}.hpp>\n")
-    list(APPEND sources ${source})
+  set(folder ${CMAKE_CURRENT_BINARY_DIR}/tensornorm_compiled)
+  set(sources ${folder}/common.cpp)
+  file(CONFIGURE OUTPUT ${folder}/common.cpp CONTENT "#include <tensornorm/instantiate/common.hpp>\n")
+  foreach(scalar IN LISTS TENSORNORM_SCALARS)
+    string(REGEX REPLACE "^(half|bfloat16)$" "Eigen::\\1" type ${scalar})
+    foreach(what layers whitening)
+      string(TOUPPER TENSORNORM_INSTANTIATE_${what} macro)
+      set(source ${folder}/${what}_${scalar}.cpp)
+      file(CONFIGURE OUTPUT ${source} CONTENT "#include <tensornorm/instantiate/${what}.hpp>\n${macro}(${type});\n")
+      list(APPEND sources ${source})
+    endforeach()
   endforeach()
   add_library(${name} STATIC EXCLUDE_FROM_ALL ${sources})
   target_link_libraries(${name} PUBLIC tensornorm::tensornorm)

@@ -1,11 +1,9 @@
-// Layer: the calls of a layer that scales by 1 / sqrt(var + eps), from tensors to its engine. A layer itself states
-// only which axes share a statistic and along which axes its parameters vary, and documents what follows from it.
+// Layer: a layer that scales by 1 / sqrt(var + eps). It states which axes share a statistic and along which axes its
+// parameters vary, and documents what follows from it; its engine does the rest.
 #pragma once
 
 #include "tensornorm/core/pass/engine.hpp"
-#include "tensornorm/core/thread/device.hpp"
 #include "tensornorm/protocol.hpp"
-#include "tensornorm/tensor_view.hpp"
 
 namespace tensornorm {
 
@@ -22,33 +20,23 @@ class Layer : public Protocol<Derived, core::Engine<Scalar, tracks>> {
   using Base::Base;
 
  private:
-  auto axes_of() const {
-    return [this](const core::Shape& x, bool batch) { return static_cast<const Derived&>(*this).axes(x, batch); };
+  using Runner = core::Runner;
+  using Shape = core::Shape;
+  using Target = core::Target<Scalar>;
+
+  auto statement() const {
+    return [this](const Shape& x, bool batch) { return static_cast<const Derived&>(*this).axes(x, batch); };
   }
 
-  template <class Device, class X, class Y>
-  void run_forward(const Device& device, const X& x, Y& y) {
-    const core::Input<X> in(x);
-    core::Output<Y> out(y, "y");
-    auto runner = core::runner_on(device, in.shape().count());
-    Engine::run_forward(axes_of(), runner, in.data(), in.shape(), out);
+  void run_forward(Runner& runner, const Scalar* x, const Shape& shape, Target& y) {
+    Engine::run_forward(statement(), runner, x, shape, y);
   }
-
-  template <class Device, class X, class Y>
-  void run_infer(const Device& device, const X& x, Y& y) const {
-    const core::Input<X> in(x);
-    core::Output<Y> out(y, "y");
-    auto runner = core::runner_on(device, in.shape().count());
-    Engine::run_infer(axes_of(), runner, in.data(), in.shape(), out);
+  void run_infer(Runner& runner, const Scalar* x, const Shape& shape, Target& y) const {
+    Engine::run_infer(statement(), runner, x, shape, y);
   }
-
-  template <class Device, class X, class DY, class DX>
-  void run_backward(const Device& device, const X& x, const DY& dy, DX& dx) {
-    const core::Input<X> in(x);
-    const core::Input<DY> gradient(dy);
-    core::Output<DX> out(dx, "dx");
-    auto runner = core::runner_on(device, in.shape().count());
-    Engine::run_backward(axes_of(), runner, in.data(), in.shape(), gradient.data(), gradient.shape(), out);
+  void run_backward(Runner& runner, const Scalar* x, const Shape& shape, const Scalar* dy, const Shape& dy_shape,
+                    Target& dx) {
+    Engine::run_backward(statement(), runner, x, shape, dy, dy_shape, dx);
   }
 };
 

@@ -3,13 +3,15 @@
 
 #include "tensornorm/checked_call.hpp"
 #include "tensornorm/core/thread/device.hpp"
+#include "tensornorm/tensor_view.hpp"
 
 namespace tensornorm {
 
-// Derived provides, for arguments without a fault that the compiler sees,
-//   void run_forward(device, x, y)
-//   void run_infer(device, x, y) const
-//   void run_backward(device, x, dy, dx)
+// From tensors of any type to an engine, which knows pointers and shapes. Derived or Engine provides
+//   Index work(shape) const          what a call costs, in elements of a layer that scales
+//   void run_forward(runner, x, shape, y)
+//   void run_infer(runner, x, shape, y) const
+//   void run_backward(runner, x, shape, dy, shape of dy, dx)
 template <class Derived, class Engine>
 class Protocol : public Engine {
  public:
@@ -58,8 +60,12 @@ class Protocol : public Engine {
   /// EIGEN_USE_THREADS, defined before the first include. Handing work to a pool may allocate.
   template <class Device, class X, class Y>
   void forward(const Device& device, const X& x, Y&& y) {
-    if constexpr (core::accepted<core::fault_of_call<Scalar, Device, Y, X>(), Device, X, Y>())
-      derived().run_forward(device, x, y);
+    if constexpr (core::accepted<core::fault_of_call<Scalar, Device, Y, X>(), Device, X, Y>()) {
+      const core::Input<X> in(x);
+      core::Output<Y> out(y, "y");
+      auto runner = core::runner_on(device, this->work(in.shape()));
+      derived().run_forward(runner, in.data(), in.shape(), out);
+    }
   }
 
   /// Calls forward with a new y and returns it: a tensor of the rank, layout and index type of x; for a matrix or
@@ -91,8 +97,12 @@ class Protocol : public Engine {
   /// for its next calls.
   template <class Device, class X, class Y>
   void infer(const Device& device, const X& x, Y&& y) const {
-    if constexpr (core::accepted<core::fault_of_call<Scalar, Device, Y, X>(), Device, X, Y>())
-      derived().run_infer(device, x, y);
+    if constexpr (core::accepted<core::fault_of_call<Scalar, Device, Y, X>(), Device, X, Y>()) {
+      const core::Input<X> in(x);
+      core::Output<Y> out(y, "y");
+      auto runner = core::runner_on(device, this->work(in.shape()));
+      derived().run_infer(runner, in.data(), in.shape(), out);
+    }
   }
   /// Calls infer with a new y and returns it. The type of y is that of operator().
   template <class X>
@@ -119,8 +129,13 @@ class Protocol : public Engine {
   /// The same on a device, as forward.
   template <class Device, class X, class DY, class DX>
   void backward(const Device& device, const X& x, const DY& dy, DX&& dx) {
-    if constexpr (core::accepted<core::fault_of_call<Scalar, Device, DX, X, DY>(), Device, X, DY, DX>())
-      derived().run_backward(device, x, dy, dx);
+    if constexpr (core::accepted<core::fault_of_call<Scalar, Device, DX, X, DY>(), Device, X, DY, DX>()) {
+      const core::Input<X> in(x);
+      const core::Input<DY> gradient(dy);
+      core::Output<DX> out(dx, "dx");
+      auto runner = core::runner_on(device, this->work(in.shape()));
+      derived().run_backward(runner, in.data(), in.shape(), gradient.data(), gradient.shape(), out);
+    }
   }
 
   // Two tensors are no call of backward.

@@ -3,10 +3,8 @@
 
 #include "tensornorm/requirements.hpp"
 
-#include "tensornorm/core/thread/device.hpp"
 #include "tensornorm/core/whitening/whitening_engine.hpp"
 #include "tensornorm/protocol.hpp"
-#include "tensornorm/tensor_view.hpp"
 
 namespace tensornorm {
 
@@ -89,31 +87,6 @@ class Whitening : public Protocol<Whitening<Scalar>, core::WhiteningEngine<Scala
   }
 
  private:
-  template <class Device, class X, class Y>
-  void run_forward(const Device& device, const X& x, Y& y) {
-    const core::Input<X> in(x);
-    core::Output<Y> out(y, "y");
-    const auto runner = core::runner_on(device, this->work(in.shape()));
-    Engine::run_forward(runner, in.data(), in.shape(), out);
-  }
-
-  template <class Device, class X, class Y>
-  void run_infer(const Device& device, const X& x, Y& y) const {
-    const core::Input<X> in(x);
-    core::Output<Y> out(y, "y");
-    const auto runner = core::runner_on(device, this->work(in.shape()));
-    Engine::run_infer(runner, in.data(), in.shape(), out);
-  }
-
-  template <class Device, class X, class DY, class DX>
-  void run_backward(const Device& device, const X& x, const DY& dy, DX& dx) {
-    const core::Input<X> in(x);
-    const core::Input<DY> gradient(dy);
-    core::Output<DX> out(dx, "dx");
-    const auto runner = core::runner_on(device, this->work(in.shape()));
-    Engine::run_backward(runner, in.data(), in.shape(), gradient.data(), gradient.shape(), out);
-  }
-
   template <class Device, class X>
   void run_fit(const Device& device, const X& x) {
     const core::Input<X> in(x);

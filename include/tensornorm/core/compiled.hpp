@@ -10,8 +10,7 @@
 /// Defined for all files of a program: they leave the passes to other files, and compile in a fraction of the time.
 ///
 /// With CMake, link tensornorm::compiled: a library that holds the passes and defines this macro. Otherwise one file of
-/// the program includes tensornorm/instantiate.hpp; a program of few scalars includes tensornorm/instantiate/common.hpp
-/// and the header of each scalar in that folder instead.
+/// the program includes tensornorm/instantiate.hpp, which also says how to compile fewer scalars.
 
 #ifdef TENSORNORM_COMPILED
 #define TENSORNORM_BODY

@@ -71,6 +71,9 @@ class Engine : public LayerState<Scalar> {
 
   void track(Index channels, std::optional<double> momentum, bool unbiased);
 
+  // What a call costs, in elements.
+  Index work(const Shape& x) const { return x.count(); }
+
   // x and dy are dense, y and dx theirs or disjoint; all of one shape.
   void run_forward(const AxesOf& axes, Runner& runner, const Scalar* x, const Shape& shape, Target<Scalar>& y);
   void run_infer(const AxesOf& axes, Runner& runner, const Scalar* x, const Shape& shape, Target<Scalar>& y) const;

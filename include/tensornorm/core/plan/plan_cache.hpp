@@ -3,7 +3,7 @@
 
 #include <memory>
 
-#include "tensornorm/core/plan/shape.hpp"
+#include "tensornorm/core/plan/plan_key.hpp"
 
 namespace tensornorm {
 namespace core {
@@ -12,12 +12,6 @@ struct Plan;
 struct BackwardPlan;
 struct Uses;
 class PlanSlot;
-
-// What a plan depends on: the shape of x, which outlives this, and whether statistics are the batch's or frozen.
-struct PlanKey {
-  const Shape& shape;
-  bool batch;
-};
 
 // The plans of infer, which may be called by many threads at once: of the first few shapes so small that planning one
 // again would be felt. A copy is empty; one that was moved from keeps none.

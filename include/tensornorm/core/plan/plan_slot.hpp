@@ -5,7 +5,7 @@
 #include <optional>
 
 #include "tensornorm/core/plan/plan.hpp"
-#include "tensornorm/core/plan/plan_cache.hpp"
+#include "tensornorm/core/plan/plan_key.hpp"
 
 namespace tensornorm {
 namespace core {

@@ -1,11 +1,10 @@
-// TENSORNORM_INSTANTIATE(Scalar) compiles the passes of a scalar.
+// TENSORNORM_INSTANTIATE_LAYERS(Scalar); compiles the passes of all layers but Whitening, and clipping, for a scalar.
 #pragma once
 
 #include "tensornorm/instantiate/compiled_only.hpp"
 
 #include "tensornorm/core/clip/gradient_operations-inl.hpp"
 #include "tensornorm/core/pass/engine-inl.hpp"
-#include "tensornorm/core/whitening/whitening_engine-inl.hpp"
 
 // The members that a program's files call; what those call follows.
 #define TENSORNORM_INSTANTIATE_ENGINE(Scalar, tracks)                                                     \
@@ -18,23 +17,13 @@
   template void Engine<Scalar, tracks>::run_backward(const AxesOf&, Runner&, const Scalar*, const Shape&, \
                                                      const Scalar*, const Shape&, Target<Scalar>&)
 
-#define TENSORNORM_INSTANTIATE_WHITENING(Scalar)                                                                       \
-  template WhiteningEngine<Scalar>::WhiteningEngine(Index, const WhiteningOptions&);                                   \
-  template void WhiteningEngine<Scalar>::run_forward(const Runner&, const Scalar*, const Shape&, Target<Scalar>&);     \
-  template void WhiteningEngine<Scalar>::run_infer(const Runner&, const Scalar*, const Shape&, Target<Scalar>&) const; \
-  template void WhiteningEngine<Scalar>::run_backward(const Runner&, const Scalar*, const Shape&, const Scalar*,       \
-                                                      const Shape&, Target<Scalar>&);                                  \
-  template void WhiteningEngine<Scalar>::run_fit(const Runner&, const Scalar*, const Shape&);                          \
-  template void WhiteningEngine<Scalar>::run_inverse(const Runner&, const Scalar*, const Shape&, Target<Scalar>&) const
-
-#define TENSORNORM_INSTANTIATE(Scalar)                                           \
+#define TENSORNORM_INSTANTIATE_LAYERS(Scalar)                                    \
   namespace tensornorm {                                                         \
   namespace core {                                                               \
   TENSORNORM_INSTANTIATE_ENGINE(Scalar, true);                                   \
   template void Engine<Scalar, true>::track(Index, std::optional<double>, bool); \
   template void Engine<Scalar, true>::prepare();                                 \
   TENSORNORM_INSTANTIATE_ENGINE(Scalar, false);                                  \
-  TENSORNORM_INSTANTIATE_WHITENING(Scalar);                                      \
   template const GradientOperations& gradient_operations<Scalar>();              \
   }                                                                              \
   }                                                                              \
