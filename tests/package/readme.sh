@@ -1,7 +1,7 @@
 #!/bin/sh
-# Every ```cpp block of README.md that has a main() compiles, and prints the ```text block that follows it, if one does
-# before the next program. The first is examples/quickstart.cpp, and README's own compile line builds it. Every link of a
-# README to a file leads to one.
+# Every ```cpp block of README.md and include/tensornorm/README.md that has a main() compiles, and prints the ```text
+# block that follows it, if one does before the next program. The first is examples/quickstart.cpp, and README's own
+# compile line builds it. Every link of a README to a file leads to one.
 # From the environment: SOURCE, the checkout; WORK, a folder to use; CXX, CXXFLAGS; EIGEN, Eigen's include folder.
 set -eu
 rm -rf "$WORK"
@@ -9,7 +9,9 @@ mkdir -p "$WORK"
 cd "$WORK"
 ln -s "$SOURCE/include" "$SOURCE/examples" .
 
-for folder in . benchmarks examples examples/data include/tensornorm/core tests; do
+for folder in . benchmarks examples examples/data include/tensornorm include/tensornorm/core \
+  include/tensornorm/core/plan include/tensornorm/core/kernel include/tensornorm/core/pass \
+  include/tensornorm/core/thread include/tensornorm/core/whitening include/tensornorm/core/clip tests; do
   awk '
     /^```/ { code = !code }
     !code { n = split($0, part, /\]\(/); for (i = 2; i <= n; ++i) { sub(/[)#].*/, "", part[i]); print part[i] } }
@@ -27,12 +29,12 @@ awk '
   kind == "```cpp" { program = block ~ /int main\(/ ? ++count ".cpp" : ""; if (program) printf "%s", block > program }
   kind == "```text" && program { printf "%s", block > (count ".txt"); program = "" }
   { kind = "" }
-' "$SOURCE/README.md"
+' "$SOURCE/README.md" "$SOURCE/include/tensornorm/README.md"
 
 cmp 1.cpp examples/quickstart.cpp
 for program in [0-9]*.cpp; do
   name=${program%.cpp}
-  echo "README.md, program $name"
+  echo "program $name of the READMEs"
   # shellcheck disable=SC2086  # flags
   "$CXX" $CXXFLAGS -std=c++17 -I include -isystem "$EIGEN" "$program" -o "$name" -pthread
   "./$name" >"$name.out"
