@@ -8,7 +8,7 @@
 #include "tensornorm/core/kernel/column_reduce.hpp"
 #include "tensornorm/core/kernel/row_reduce.hpp"
 #include "tensornorm/core/pass/backward_arguments.hpp"
-#include "tensornorm/core/thread/runner.hpp"
+#include "tensornorm/core/pass/for_each_block.hpp"
 
 namespace tensornorm {
 namespace core {
@@ -72,13 +72,9 @@ class Backward {
 
   void over_blocks(const Runner& runner, FunctionRef<void(const Block&, Arena memory)> work) const {
     const Index units = (std::min)(partition_.blocks, Partition::kUnits);
-    runner(units, plan_.elements, [&](Index unit, Index worker) {
-      for (Index b = part_begin(partition_.blocks, unit, units); b < part_begin(partition_.blocks, unit + 1, units);
-           ++b) {
-        const Block block = place(b);
-        if (block.size() > 0) work(block, memory_of(worker));
-      }
-      if (streams_) finish_streaming();
+    for_each_block(runner, partition_, units, plan_.elements, streams_, [&](Index b, Index, Index worker) {
+      const Block block = place(b);
+      if (block.size() > 0) work(block, memory_of(worker));
     });
   }
 

@@ -34,18 +34,15 @@ class BackwardApart {
       std::fill_n(sums, sums_size(), 0.0);
       for (Index b = 0; b < partition_.blocks; ++b) run_in_parts(runner, b, sums);
     } else {
-      runner(units_, plan_.elements, [&](Index unit, Index worker) {
-        std::fill_n(sums + 2 * params_ * unit, 2 * params_, 0.0);
-        const Index end = part_begin(partition_.blocks, unit + 1, units_);
-        for (Index b = part_begin(partition_.blocks, unit, units_); b < end; ++b) {
-          const Block block(partition_.block(b), memory_of(worker));
-          load(block);
-          reduce(block, 0, 1, block.sum_g, block.sum_gx, block.rest);
-          finish(block);
-          const Index ahead = streams_ ? partition_.ahead(plan_.walk, b) : 0;
-          map_block(block, 0, 1, sums + 2 * params_ * unit, ahead, block.rest);
-        }
-        if (streams_) finish_streaming();
+      for_each_block(runner, partition_, units_, plan_.elements, streams_, [&](Index b, Index unit, Index worker) {
+        double* const of_unit = sums + 2 * params_ * unit;
+        if (b == part_begin(partition_.blocks, unit, units_)) std::fill_n(of_unit, 2 * params_, 0.0);
+        const Block block(partition_.block(b), memory_of(worker));
+        load(block);
+        reduce(block, 0, 1, block.sum_g, block.sum_gx, block.rest);
+        finish(block);
+        const Index ahead = streams_ ? partition_.ahead(plan_.walk, b) : 0;
+        map_block(block, 0, 1, of_unit, ahead, block.rest);
       });
     }
     store_parameters(runner, sums);

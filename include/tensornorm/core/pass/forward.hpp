@@ -2,9 +2,9 @@
 #pragma once
 
 #include "tensornorm/core/pass/find_statistics.hpp"
+#include "tensornorm/core/pass/for_each_block.hpp"
 #include "tensornorm/core/pass/normalize.hpp"
 #include "tensornorm/core/pass/part_sums.hpp"
-#include "tensornorm/core/thread/runner.hpp"
 
 namespace tensornorm {
 namespace core {
@@ -116,23 +116,20 @@ class Forward {
 
   void run_blocks(const Runner& runner) const {
     const Index units = (std::min)(partition_.blocks, Partition::kUnits);
-    runner.last(units, plan_.elements, [&](Index unit, Index worker) {
-      LocalMemory local;
-      for (Index b = part_begin(partition_.blocks, unit, units); b < part_begin(partition_.blocks, unit + 1, units);
-           ++b) {
-        each_portion(partition_.block(b), [&](const BinRange& range) {
-          if (range.size() > 0) run_block(range, y_.ahead(partition_, b), memory_of(worker, local));
-        });
-      }
-      if (y_.streams()) finish_streaming();
-    });
+    const auto run = [&](Index b, Index, Index worker) { run_block(b, worker); };
+    for_each_block(runner, partition_, units, plan_.elements, y_.streams(), run, /*is_last=*/true);
   }
 
-  void run_block(const BinRange& range, Index ahead, Arena memory) const {
-    Block block(range, plan_, extents_.chunk, memory);
-    FindStatistics<Scalar> statistics(a_, plan_);
-    statistics.run(block, extents_.chunk, ahead);
-    normalize(block, 0, 1, ahead, block.rest);
+  void run_block(Index b, Index worker) const {
+    LocalMemory local;
+    const Index ahead = y_.ahead(partition_, b);
+    each_portion(partition_.block(b), [&](const BinRange& range) {
+      if (range.size() == 0) return;
+      Block block(range, plan_, extents_.chunk, memory_of(worker, local));
+      FindStatistics<Scalar> statistics(a_, plan_);
+      statistics.run(block, extents_.chunk, ahead);
+      normalize(block, 0, 1, ahead, block.rest);
+    });
   }
 
   // Too few blocks to share: their lines are divided into parts, whose sums are added in order.

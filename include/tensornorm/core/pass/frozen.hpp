@@ -3,8 +3,8 @@
 
 #include "tensornorm/core/kernel/finish_sums.hpp"
 #include "tensornorm/core/memory.hpp"
+#include "tensornorm/core/pass/for_each_block.hpp"
 #include "tensornorm/core/pass/normalize.hpp"
-#include "tensornorm/core/thread/runner.hpp"
 
 namespace tensornorm {
 namespace core {
@@ -49,17 +49,16 @@ class Frozen {
   void run(const Runner& runner) const {
     const Index parts = partition_.map_parts;
     const bool shares_parts = parts > 1 && runner.threads() > 1;
-    const Index units = shares_parts ? parts : (std::min)(partition_.blocks, Partition::kUnits);
-    for (Index b = 0, all = shares_parts ? partition_.blocks : 1; b < all; ++b) {
-      runner(units, plan_.elements / all, [&](Index unit, Index) {
-        if (shares_parts) {
-          normalize(partition_.block(b), unit, unit + 1, y_.ahead(partition_, b));
-        } else {
-          const Index end = part_begin(partition_.blocks, unit + 1, units);
-          for (Index i = part_begin(partition_.blocks, unit, units); i < end; ++i) {
-            normalize(partition_.block(i), 0, parts, y_.ahead(partition_, i));
-          }
-        }
+    if (!shares_parts) {
+      const Index units = (std::min)(partition_.blocks, Partition::kUnits);
+      const auto run = [&](Index b, Index, Index) {
+        normalize(partition_.block(b), 0, parts, y_.ahead(partition_, b));
+      };
+      return for_each_block(runner, partition_, units, plan_.elements, y_.streams(), run);
+    }
+    for (Index b = 0; b < partition_.blocks; ++b) {
+      runner(parts, plan_.elements / partition_.blocks, [&](Index part, Index) {
+        normalize(partition_.block(b), part, part + 1, y_.ahead(partition_, b));
         if (y_.streams()) finish_streaming();
       });
     }
