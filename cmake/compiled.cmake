@@ -1,5 +1,6 @@
-# tensornorm::compiled: the passes in a static library, compiled once and with the flags of whoever links it. Programs that
-# link it compile in a fraction of the time.
+# tensornorm::compiled: the passes in a static library. Programs that link it compile in a fraction of the time. It is
+# compiled with the flags of the directory that adds the library or finds its package: a flag such as -march belongs
+# there, for all that link it.
 set(TENSORNORM_SCALARS "float;double;half;bfloat16" CACHE STRING "The scalars of tensornorm::compiled")
 
 # tensornorm_compiled_library(NAME): a library of the passes, which defines TENSORNORM_COMPILED for its users. What a
@@ -9,6 +10,9 @@ function(tensornorm_compiled_library name)
   set(sources ${folder}/common.cpp)
   file(CONFIGURE OUTPUT ${folder}/common.cpp CONTENT "#include <tensornorm/instantiate/common.hpp>\n")
   foreach(scalar IN LISTS TENSORNORM_SCALARS)
+    if(NOT scalar MATCHES "^(float|double|half|bfloat16)$")
+      message(FATAL_ERROR "TENSORNORM_SCALARS holds ${scalar}: it may hold float, double, half and bfloat16")
+    endif()
     string(REGEX REPLACE "^(half|bfloat16)$" "Eigen::\\1" type ${scalar})
     foreach(what layers whitening)
       string(TOUPPER TENSORNORM_INSTANTIATE_${what} macro)

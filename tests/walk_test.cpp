@@ -206,7 +206,7 @@ TEST(Partition, ManyThreadsSharePiecesOfColumns) {
               const Index from = piece.k0 / alone.block_bins * alone.block_bins;
               const Index to = (std::min)(from + alone.block_bins, channels);
               ASSERT_LE(piece.k1, to);
-              ASSERT_GE(piece.size(), (std::min)(to - from, Partition::kLineBins))
+              ASSERT_GE(piece.size(), (std::min)(to - from, Partition::kCacheLineBins))
                   << rows << " rows of " << channels << ", multiple " << multiple << ", threads " << threads
                   << ", from " << piece.k0;
               ASSERT_TRUE(partition.parts > 1 || piece.k0 % multiple == 0);

@@ -1,4 +1,4 @@
-// The column shape of a reduction: each lane owns a statistic.
+// The column shape of a reduction: each lane owns a bin.
 #pragma once
 
 #include "tensornorm/core/kernel/sums.hpp"
@@ -8,8 +8,8 @@ namespace core {
 
 // A tile is walked in panels: as many rows as float sums may take adds, and columns whose sums, 8 KiB of float, stay
 // near the core. Rows come one after the other, in the order of memory, which the processor reads ahead by itself, and
-// what lies a little further is asked for (measured on Zen 5 past the cache: strips down the rows of a panel take 1.3
-// times as long, rows side by side 1.5 times, and nothing asked for 1.2 times). What a cache holds needs no order, and
+// what lies a little further is prefetched (measured on Zen 5 past the cache: strips down the rows of a panel take 1.3
+// times as long, rows side by side 1.5 times, and without prefetches 1.2 times). What a cache holds needs no order, and
 // in narrow rows each sum would wait for the one before to be stored: strips of vectors, whose sums are in registers,
 // go down their rows (rows of four, with 32 registers: BatchNorm's backward takes 0.93 of the time that it does with
 // panels of four such rows side by side).
@@ -175,7 +175,7 @@ struct ColumnReduce {
     add_wide<Isa>(sums, sum_p + at.j, sum_pq + at.j);
   }
 
-  // Asks for n elements a little further on than (i, j), in this row or one of the next.
+  // Prefetches n elements a little further on than (i, j), in this row or one of the next.
   TENSORNORM_INLINE void prefetch(Index i, Index j, Index n) const {
     Index r = i + rows_ahead, column = j + cols_ahead;
     if (column >= cols) {

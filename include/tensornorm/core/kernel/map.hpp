@@ -16,11 +16,11 @@ constexpr Index kLongRun = 16 * kCacheLine;
 // cores, under a hypervisor those of the whole host.
 constexpr Index kLastLevelCache = Index{16} << 20;
 
-// Bytes from where a map writes to the lines it asks for.
+// Bytes from where a map writes to the lines of y that it prefetches.
 constexpr Index kWriteAhead = 2 << 10;
 
 // Where a map's values go: into the cache or past it, perhaps in place of an operand; and how far ahead, in elements,
-// it asks for its operands. `streams`: to whole lines past the cache, of rows that have them.
+// it prefetches its operands. `streams`: to whole lines past the cache, of rows that have them.
 struct StoreMode {
   bool past_cache = false, in_place = true;
   Index ahead = 0;

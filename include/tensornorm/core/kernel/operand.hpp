@@ -126,12 +126,12 @@ struct Rows {
   TENSORNORM_INLINE void begin(Index r, Row<V>& row) const {
     row.p = p + r * stride;
   }
-  // Asks for the line that holds element (r, j); any address may be asked for. Always inlined, here and in the
+  // Prefetches the line that holds element (r, j), which need not exist. Always inlined, here and in the
   // functors: GCC drops calls of a function that does nothing else.
   TENSORNORM_INLINE void prefetch(Index r, Index j) const { __builtin_prefetch(p + r * stride + j); }
 };
 
-// Asks for the lines that hold n elements from (r, j) on.
+// Prefetches the lines that hold n elements from (r, j) on.
 template <class Scalar, class Functor>
 TENSORNORM_INLINE void prefetch_lines(const Functor& functor, Index r, Index j, Index n) {
   for (Index i = 0; i < n; i += kCacheLine / static_cast<Index>(sizeof(Scalar))) functor.prefetch(r, j + i);

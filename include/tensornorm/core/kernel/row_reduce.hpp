@@ -1,4 +1,4 @@
-// The row shape of a reduction: lanes run along one statistic.
+// The row shape of a reduction: lanes run along one bin.
 #pragma once
 
 #include "tensornorm/core/kernel/sums.hpp"

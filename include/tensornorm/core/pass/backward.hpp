@@ -19,10 +19,11 @@ template <class Scalar>
 class Backward {
  public:
   // All outlive this.
-  Backward(const BackwardArguments<Scalar>& arguments, const Plan& plan, const BackwardPlan& bins)
-      : a_(arguments), plan_(plan), g_(bins), multiple_(g_.multiple), partition_(g_.partition),
-        shares_(g_.shares.count()), stats_(plan_.statistics.count()), params_(a_.gamma == nullptr ? 0 : plan_.params),
-        of_one_(is_of_one(a_, plan_)), streams_(goes_past_cache(a_, plan_)) {}
+  Backward(const BackwardArguments<Scalar>& arguments, const Plan& plan, const BackwardPlan& backward_plan)
+      : a_(arguments), plan_(plan), backward_plan_(backward_plan), multiple_(backward_plan_.multiple),
+        partition_(backward_plan_.partition), shares_(backward_plan_.shares.count()), stats_(plan_.statistics.count()),
+        params_(a_.gamma == nullptr ? 0 : plan_.params), of_one_(is_of_one(a_, plan_)),
+        streams_(goes_past_cache(a_, plan_)) {}
 
   // Bytes for the coefficients of some bins and, while these are summed, for the sums.
   static Index worker_bytes(const Partition& partition) {
@@ -34,7 +35,7 @@ class Backward {
 
   // Doubles it needs: sums by share, by statistic and by parameter, a block's sums in parts, and a worker's arrays.
   Index workspace_size(Index threads) const {
-    return 2 * (shares_ + stats_ + params_) + part_sums() + threads * g_.worker_size;
+    return 2 * (shares_ + stats_ + params_) + part_sums() + threads * backward_plan_.worker_size;
   }
 
   void run(const Runner& runner, double* workspace) {
@@ -67,7 +68,8 @@ class Backward {
   Block place(Index b) const {
     const BinRange range = partition_.block(b);
     const Index bin = plan_.map_bin_number(range.group, range.k0);
-    return {range, b, bin, Odometer(g_.share_of, bin).stat(), range.size() * shares_ / plan_.map_bins.count()};
+    return {range, b, bin, Odometer(backward_plan_.share_of, bin).stat(),
+            range.size() * shares_ / plan_.map_bins.count()};
   }
 
   void over_blocks(const Runner& runner, FunctionRef<void(const Block&, Arena memory)> work) const {
@@ -93,7 +95,7 @@ class Backward {
   Index part_sums() const {
     return has_sums() && partition_.parts > 1 ? PartSums::doubles(partition_.parts, partition_.block_bins) : 0;
   }
-  Arena memory_of(Index worker) const { return Arena(workers_ + worker * g_.worker_size); }
+  Arena memory_of(Index worker) const { return Arena(workers_ + worker * backward_plan_.worker_size); }
 
   // ---- sums
 
@@ -143,7 +145,7 @@ class Backward {
               Arena memory) const {
     T *const hi = memory.take<T>(end - i), *const scale = memory.take<T>(end - i),
              *const shift = memory.take<T>(end - i), *const panel = memory.take<T>(panel_size<T>(end - i));
-    for_each_bin_run(g_.map_bins, block.bin + i, end - i, [&](const BinRun& run) {
+    for_each_bin_run(backward_plan_.map_bins, block.bin + i, end - i, [&](const BinRun& run) {
       const bool is_one = run.stat_stride == 0;
       for (Index k = 0, stat = run.stat; k < (is_one ? 1 : run.n); ++k, stat += run.stat_stride) {
         const Index at = run.first + k;
@@ -170,7 +172,7 @@ class Backward {
 
   // Sums by bin to sums by share.
   void add_shares(Index bin, Index n, const double* sum_g, const double* sum_gx) const {
-    for_each_bin_run(g_.share_of, bin, n, [&](const BinRun& run) {
+    for_each_bin_run(backward_plan_.share_of, bin, n, [&](const BinRun& run) {
       add_run(sum_g + run.first, run.n, share_g_ + run.stat, run.stat_stride);
       add_run(sum_gx + run.first, run.n, share_gx_ + run.stat, run.stat_stride);
     });
@@ -178,7 +180,7 @@ class Backward {
 
   // The totals of a block's statistics.
   void finish(const Block& block) const {
-    for_each_bin_run(g_.shares, block.share, block.shares, [&](const BinRun& run) {
+    for_each_bin_run(backward_plan_.shares, block.share, block.shares, [&](const BinRun& run) {
       for (Index k = 0; k < run.n; ++k) {
         const Index share = block.share + run.first + k, stat = run.stat + k * run.stat_stride;
         const double gamma = static_cast<double>(gamma_at(run.param + k * run.param_stride));
@@ -191,7 +193,7 @@ class Backward {
   // dbeta and dgamma: the shares, over every axis along which parameters do not vary.
   void sum_parameters() const {
     if (params_ == 0) return;
-    for_each_bin_run(g_.shares, 0, shares_, [&](const BinRun& run) {
+    for_each_bin_run(backward_plan_.shares, 0, shares_, [&](const BinRun& run) {
       for (Index k = 0, param = run.param; k < run.n; ++k, param += run.param_stride) {
         param_g_[param] += share_g_[run.first + k];
         param_gx_[param] += share_gx_[run.first + k];
@@ -226,7 +228,8 @@ class Backward {
   void put_bins(const Block& block, Index k0, Index k1, Index p0, Index p1, Index ahead, Arena memory) const {
     Coefficients c;
     for (T** const array : {&c.hi, &c.minus_rstd, &c.scale, &c.slope, &c.shift}) *array = memory.take<T>(k1 - k0);
-    for_each_bin_run(g_.map_bins, block.bin + k0 - block.k0, k1 - k0, [&](const BinRun& run) { set(c, run); });
+    for_each_bin_run(backward_plan_.map_bins, block.bin + k0 - block.k0, k1 - k0,
+                     [&](const BinRun& run) { set(c, run); });
     plan_.map_walk.visit(block.group, k0, k1, p0, p1, [&](const Tile& tile) {
       if (plan_.map_walk.columns()) {
         put<PerColumn<T>>(c, every_row(kOne<T>), every_row(kMinusZero<T>), tile, ahead);
@@ -281,7 +284,7 @@ class Backward {
 
   const BackwardArguments<Scalar>& a_;
   const Plan& plan_;
-  const BackwardPlan& g_;
+  const BackwardPlan& backward_plan_;
   Index multiple_;  // map bins that make whole statistics
   Partition partition_;
   Index shares_, stats_, params_;

@@ -13,12 +13,12 @@ template <class Scalar>
 class BackwardApart {
  public:
   // All outlive this.
-  BackwardApart(const BackwardArguments<Scalar>& arguments, const Plan& plan, const BackwardPlan& bins)
-      : a_(arguments), plan_(plan), g_(bins), partition_(g_.partition), params_(plan_.params), units_(choose_units()),
-        streams_(goes_past_cache(a_, plan_)) {}
+  BackwardApart(const BackwardArguments<Scalar>& arguments, const Plan& plan, const BackwardPlan& backward_plan)
+      : a_(arguments), plan_(plan), backward_plan_(backward_plan), partition_(backward_plan_.partition),
+        params_(plan_.params), units_(choose_units()), streams_(goes_past_cache(a_, plan_)) {}
 
   // Doubles it needs: every unit's sums for every parameter, a block's sums in parts, and a worker's arrays.
-  Index workspace_size(Index threads) const { return sums_size() + part_sums() + threads * g_.worker_size; }
+  Index workspace_size(Index threads) const { return sums_size() + part_sums() + threads * backward_plan_.worker_size; }
 
   // Bytes for a block's arrays, copies of parameters, their sums and a panel's sums.
   static Index worker_bytes(const Plan& plan, const Partition& partition) {
@@ -77,7 +77,7 @@ class BackwardApart {
   static Index copied(const Plan& plan) {
     return LineParams::contiguous_run(plan.line_params) > 0 ? 0 : (std::min)(plan.walk.line(), Partition::kBlockBins);
   }
-  Arena memory_of(Index worker) const { return Arena(workers_ + worker * g_.worker_size); }
+  Arena memory_of(Index worker) const { return Arena(workers_ + worker * backward_plan_.worker_size); }
 
   Index choose_units() const {
     const Index pairs = plan_.elements / (2 * kUnitElements);
@@ -87,16 +87,17 @@ class BackwardApart {
   void load(const Block& block) const {
     std::fill_n(block.sum_g, block.size(), 0.0);
     std::fill_n(block.sum_gx, block.size(), 0.0);
-    for_each_bin_run(g_.bins, plan_.bin_number(block.group, block.k0), block.size(), [&](const BinRun& run) {
-      for (Index k = 0, stat = run.stat; k < run.n; ++k, stat += run.stat_stride) {
-        const Index i = run.first + k;
-        block.hi[i] = a_.hi[stat];
-        block.lo[i] = a_.lo[stat];
-        block.rstd[i] = a_.rstd[stat];
-        block.minus_rstd[i] = -a_.rstd[stat];
-        block.minus_lo_rstd[i] = -a_.lo[stat] * a_.rstd[stat];
-      }
-    });
+    for_each_bin_run(backward_plan_.bins, plan_.bin_number(block.group, block.k0), block.size(),
+                     [&](const BinRun& run) {
+                       for (Index k = 0, stat = run.stat; k < run.n; ++k, stat += run.stat_stride) {
+                         const Index i = run.first + k;
+                         block.hi[i] = a_.hi[stat];
+                         block.lo[i] = a_.lo[stat];
+                         block.rstd[i] = a_.rstd[stat];
+                         block.minus_rstd[i] = -a_.rstd[stat];
+                         block.minus_lo_rstd[i] = -a_.lo[stat] * a_.rstd[stat];
+                       }
+                     });
   }
 
   // The parts' lines are disjoint, and so are the parameters they add to.
@@ -228,7 +229,7 @@ class BackwardApart {
 
   const BackwardArguments<Scalar>& a_;
   const Plan& plan_;
-  const BackwardPlan& g_;
+  const BackwardPlan& backward_plan_;
   Partition partition_;
   Index params_, units_;
   bool streams_;

@@ -23,6 +23,7 @@ void Engine<Scalar, tracks>::track(Index channels, std::optional<double> momentu
   for (Array* const array : {&prepared_.gamma, &prepared_.var, &prepared_.scale}) array->setZero(gamma_size_);
 }
 
+// A new phase may come with other shapes for infer to keep plans of, and with other parameters.
 template <class Scalar, bool tracks>
 void Engine<Scalar, tracks>::set_training(bool training) {
   training_ = training;
@@ -76,7 +77,10 @@ Axes Engine<Scalar, tracks>::checked_axes(const AxesOf& axes, const PlanKey& key
 // Makes plan_ that of x; false for an empty x.
 template <class Scalar, bool tracks>
 bool Engine<Scalar, tracks>::keep_plan(const AxesOf& axes, const PlanKey& key) {
-  if (plan_.is_of(key)) return check_parameters(), true;
+  if (plan_.is_of(key)) {
+    check_parameters();
+    return true;
+  }
   const Axes checked = checked_axes(axes, key);
   if (key.shape.count() == 0) return false;
   plan_.set(key, checked, uses(key), Forward<Scalar>::complete);
@@ -118,7 +122,8 @@ ForwardArguments<Scalar> Engine<Scalar, tracks>::forward_arguments(const Scalar*
 template <class Scalar, bool tracks>
 void Engine<Scalar, tracks>::run_forward(const AxesOf& axes, Runner& runner, const Scalar* x, const Shape& shape,
                                          Target<Scalar>& y) {
-  const bool batch = uses_batch(), has_data = keep_plan(axes, {shape, batch}), updates = training_ && is_tracked();
+  const bool batch = uses_batch(), updates = training_ && is_tracked();
+  const bool has_data = keep_plan(axes, {shape, batch});
   y.take_shape(shape);
   y.check_overlap(x, "x");
 
@@ -143,15 +148,15 @@ void Engine<Scalar, tracks>::run_forward(const AxesOf& axes, Runner& runner, con
 
   ForwardArguments<Scalar> pass = forward_arguments(x, y_data, batch);
   pass.saved = {mean_.data(), lo_.data(), rstd_.data(), updates ? m2_.data() : nullptr};
-  normalize(pass, plan_.plan(), runner, workspace_.data());
+  run_pass(pass, plan_.plan(), runner, workspace_.data());
   if constexpr (tracks) {
     if (updates) running_.update({plan_.plan().stat_size, mean_.size(), mean_.data(), lo_.data(), m2_.data()});
   }
 }
 
 template <class Scalar, bool tracks>
-void Engine<Scalar, tracks>::normalize(const ForwardArguments<Scalar>& pass, const Plan& plan, const Runner& runner,
-                                       double* workspace) {
+void Engine<Scalar, tracks>::run_pass(const ForwardArguments<Scalar>& pass, const Plan& plan, const Runner& runner,
+                                      double* workspace) {
   if constexpr (tracks) {
     if (pass.is_frozen()) return Frozen<Scalar>(pass, plan).run(runner);
   }
@@ -165,7 +170,11 @@ void Engine<Scalar, tracks>::run_infer(const AxesOf& axes, Runner& runner, const
                                        Target<Scalar>& y) const {
   const PlanKey key{shape, !is_tracked()};
   const Plan* const known = infer_plans_.find(key);
-  known != nullptr ? check_parameters() : void(checked_axes(axes, key));
+  if (known != nullptr) {
+    check_parameters();
+  } else {
+    checked_axes(axes, key);
+  }
   y.take_shape(shape);
   y.check_overlap(x, "x");
   Scalar* const y_data = y.prepare();
@@ -174,14 +183,15 @@ void Engine<Scalar, tracks>::run_infer(const AxesOf& axes, Runner& runner, const
   if constexpr (tracks) {
     if (pass.is_frozen()) pass.frozen_scale = prepared_scale();
   }
-  known != nullptr ? infer_by(*known, pass, runner) : infer_newly(axes, key, pass, runner);
+  if (known != nullptr) return infer_by(*known, pass, runner);
+  infer_newly(axes, key, pass, runner);
 }
 
 template <class Scalar, bool tracks>
 void Engine<Scalar, tracks>::infer_by(const Plan& plan, const ForwardArguments<Scalar>& pass, Runner& runner) {
   double* memory = nullptr;
   if (!pass.is_frozen()) memory = runner.memory(Forward<Scalar>::workspace_size(plan, runner.threads()));
-  normalize(pass, plan, runner, memory);
+  run_pass(pass, plan, runner, memory);
 }
 
 // A shape that infer_plans_ does not hold: its plan is made in the layer's memory, and where other threads have all of
@@ -246,20 +256,20 @@ void Engine<Scalar, tracks>::run_backward(const AxesOf& axes, Runner& runner, co
   }
   BackwardArguments<Scalar> pass = backward_arguments(x, dy);
   const Plan& plan = plan_.plan();
-  const BackwardPlan& gradient = plan_.gradient(uses(key), complete);
+  const BackwardPlan& backward_plan = plan_.backward_plan(uses(key), complete);
   if constexpr (!tracks) {
-    if (gradient.crosses) return run_backward(BackwardApart<Scalar>(pass, plan, gradient), pass, runner, dx);
+    if (backward_plan.crosses) return run_backward(BackwardApart<Scalar>(pass, plan, backward_plan), pass, runner, dx);
   }
-  run_backward(Backward<Scalar>(pass, plan, gradient), pass, runner, dx);
+  run_backward(Backward<Scalar>(pass, plan, backward_plan), pass, runner, dx);
 }
 
 template <class Scalar, bool tracks>
-void Engine<Scalar, tracks>::complete(BackwardPlan& gradient, const Plan& plan) {
-  Index bytes = Backward<Scalar>::worker_bytes(gradient.partition);
+void Engine<Scalar, tracks>::complete(BackwardPlan& backward_plan, const Plan& plan) {
+  Index bytes = Backward<Scalar>::worker_bytes(backward_plan.partition);
   if constexpr (!tracks) {
-    if (gradient.crosses) bytes = BackwardApart<Scalar>::worker_bytes(plan, gradient.partition);
+    if (backward_plan.crosses) bytes = BackwardApart<Scalar>::worker_bytes(plan, backward_plan.partition);
   }
-  gradient.worker_size = Arena::doubles(bytes);
+  backward_plan.worker_size = Arena::doubles(bytes);
 }
 
 // By either kind of pass, which refers to its arguments.

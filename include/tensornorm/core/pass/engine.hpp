@@ -2,7 +2,8 @@
 // neither a tensor's type nor the layer's.
 #pragma once
 
-#include <memory>
+#include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "tensornorm/core/function_ref.hpp"
@@ -36,8 +37,9 @@ class Engine : public LayerState<Scalar> {
   using typename State::Array;
   using typename State::Param;
 
-  // A new phase may come with other shapes for infer to keep plans of, and with other parameters.
+  /// The mode of a new layer: statistics are the batch's.
   void train() { set_training(true); }
+  /// Statistics are the running ones, where the layer tracks them. Calls prepare.
   void eval() { set_training(false); }
 
   /// The 1 / sqrt(var + eps) by which the last forward multiplied, and 0 where var + eps is 0. Empty before the first
@@ -103,14 +105,13 @@ class Engine : public LayerState<Scalar> {
   void grow_workspace(Index doubles);
 
   ForwardArguments<Scalar> forward_arguments(const Scalar* x, Scalar* y, bool batch) const;
-  static void normalize(const ForwardArguments<Scalar>& pass, const Plan& plan, const Runner& runner,
-                        double* workspace);
+  static void run_pass(const ForwardArguments<Scalar>& pass, const Plan& plan, const Runner& runner, double* workspace);
   static void infer_by(const Plan& plan, const ForwardArguments<Scalar>& pass, Runner& runner);
   void infer_newly(const AxesOf& axes, const PlanKey& key, const ForwardArguments<Scalar>& pass, Runner& runner) const;
   void infer_on_stack(const AxesOf& axes, const PlanKey& key, const ForwardArguments<Scalar>& pass,
                       Runner& runner) const;
   BackwardArguments<Scalar> backward_arguments(const Scalar* x, const Scalar* dy);
-  static void complete(BackwardPlan& gradient, const Plan& plan);
+  static void complete(BackwardPlan& backward_plan, const Plan& plan);
   template <class Pass>
   void run_backward(Pass&& backward, BackwardArguments<Scalar>& arguments, const Runner& runner, Target<Scalar>& dx);
 

@@ -13,7 +13,7 @@ template <class Scalar>
 class Forward {
  public:
   Forward(const ForwardArguments<Scalar>& arguments, const Plan& plan)
-      : a_(arguments), plan_(plan), partition_(plan_.partition), y_(a_, plan_) {}
+      : a_(arguments), plan_(plan), partition_(plan_.partition), normalization_(a_, plan_) {}
 
   Forward(const Forward&) = delete;
   Forward& operator=(const Forward&) = delete;
@@ -62,7 +62,7 @@ class Forward {
   }
   // Less of everything, so that it fits the stack: a portion of a block, and of that a chunk.
   Extents local() const {
-    constexpr Index kMost = 128, kLeast = 32, kStep = Partition::kLineBins;
+    constexpr Index kMost = 128, kLeast = 32, kStep = Partition::kCacheLineBins;
     for (Index chunk = kMost;; chunk -= kStep) {
       const Index bins = (std::min)(partition_.block_bins, (std::max)(chunk, Partition::least_portion(plan_.multiple)));
       const Extents e = extents(bins, (std::min)(bins, chunk), chunk, chunk);
@@ -117,12 +117,12 @@ class Forward {
   void run_blocks(const Runner& runner) const {
     const Index units = (std::min)(partition_.blocks, Partition::kUnits);
     const auto run = [&](Index b, Index, Index worker) { run_block(b, worker); };
-    for_each_block(runner, partition_, units, plan_.elements, y_.streams(), run, /*is_last=*/true);
+    for_each_block(runner, partition_, units, plan_.elements, normalization_.streams(), run, /*is_last=*/true);
   }
 
   void run_block(Index b, Index worker) const {
     LocalMemory local;
-    const Index ahead = y_.ahead(partition_, b);
+    const Index ahead = normalization_.ahead(partition_, b);
     each_portion(partition_.block(b), [&](const BinRange& range) {
       if (range.size() == 0) return;
       Block block(range, plan_, extents_.chunk, memory_of(worker, local));
@@ -145,9 +145,9 @@ class Forward {
       const typename FindStatistics<Scalar>::Reduce reduce(in_parts);
       statistics.run(block, extents_.chunk, 0, &reduce);
       runner.backwards(partition_.map_parts, block.size() * plan_.walk.line(), [&](Index part, Index worker) {
-        normalize(block, part, partition_.map_parts, y_.ahead(partition_, b),
+        normalize(block, part, partition_.map_parts, normalization_.ahead(partition_, b),
                   worker == 0 ? block.rest : memory_of(worker, local));
-        if (y_.streams()) finish_streaming();
+        if (normalization_.streams()) finish_streaming();
       });
     });
   }
@@ -203,16 +203,16 @@ class Forward {
       for_each_bin_run(plan_.map_bins, plan_.map_bin_number(block.group, c0), c1 - c0, [&](const BinRun& run) {
         BinRun rest = run;
         rest.stat -= block.stat;
-        y_.fold(block.hi, block.lo, block.rstd, rest, c);
+        normalization_.fold(block.hi, block.lo, block.rstd, rest, c);
       });
-      y_.put_map_bins(block, c0, c1, p0, p1, c, ahead);
+      normalization_.put_map_bins(block, c0, c1, p0, p1, c, ahead);
     });
   }
 
   void normalize_params_apart(const Block& block, Index part, Index parts, Index ahead, Arena memory) const {
     if (plan_.multiple == 1) {
-      return y_.put_params_apart(block, {block.hi, block.scale, block.shift}, part, parts, ahead, extents_.params,
-                                 memory);
+      return normalization_.put_params_apart(block, {block.hi, block.scale, block.shift}, part, parts, ahead,
+                                             extents_.params, memory);
     }
     const Index most = extents_.chunk;
     const CoefficientArrays c{memory.take<T>(most), memory.take<T>(most), memory.take<T>(most)};
@@ -225,14 +225,14 @@ class Forward {
           c.shift[i] = block.shift[s];
         }
       });
-      y_.put_params_apart({block.group, k0, k1}, c, part, parts, ahead, extents_.params, memory);
+      normalization_.put_params_apart({block.group, k0, k1}, c, part, parts, ahead, extents_.params, memory);
     });
   }
 
   ForwardArguments<Scalar> a_;
   const Plan& plan_;
   Partition partition_;
-  Normalization<Scalar> y_;
+  Normalization<Scalar> normalization_;
   Extents extents_{};
   Index worker_size_ = 0;  // doubles
   double *workers_ = nullptr, *sums_ = nullptr;

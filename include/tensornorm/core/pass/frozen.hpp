@@ -43,7 +43,7 @@ class Frozen {
  public:
   // Both outlive this.
   Frozen(const ForwardArguments<Scalar>& arguments, const Plan& plan)
-      : a_(arguments), plan_(plan), partition_(plan.partition), y_(arguments, plan) {}
+      : a_(arguments), plan_(plan), partition_(plan.partition), normalization_(arguments, plan) {}
 
   // One thread makes the coefficients of a block once, several each for its parts of the lines.
   void run(const Runner& runner) const {
@@ -52,14 +52,14 @@ class Frozen {
     if (!shares_parts) {
       const Index units = (std::min)(partition_.blocks, Partition::kUnits);
       const auto run = [&](Index b, Index, Index) {
-        normalize(partition_.block(b), 0, parts, y_.ahead(partition_, b));
+        normalize(partition_.block(b), 0, parts, normalization_.ahead(partition_, b));
       };
-      return for_each_block(runner, partition_, units, plan_.elements, y_.streams(), run);
+      return for_each_block(runner, partition_, units, plan_.elements, normalization_.streams(), run);
     }
     for (Index b = 0; b < partition_.blocks; ++b) {
       runner(parts, plan_.elements / partition_.blocks, [&](Index part, Index) {
-        normalize(partition_.block(b), part, part + 1, y_.ahead(partition_, b));
-        if (y_.streams()) finish_streaming();
+        normalize(partition_.block(b), part, part + 1, normalization_.ahead(partition_, b));
+        if (normalization_.streams()) finish_streaming();
       });
     }
   }
@@ -79,7 +79,8 @@ class Frozen {
     const auto put_parts = [&](Index c0, Index c1, const Coefficients& c) {
       const Index positions = plan_.map_walk.line(), parts = partition_.map_parts;
       for (Index i = part; i < last_part; ++i) {
-        y_.put_map_bins(bins, c0, c1, part_begin(positions, i, parts), part_begin(positions, i + 1, parts), c, ahead);
+        normalization_.put_map_bins(bins, c0, c1, part_begin(positions, i, parts), part_begin(positions, i + 1, parts),
+                                    c, ahead);
       }
     };
     if (is_plain()) {
@@ -96,7 +97,7 @@ class Frozen {
       for_each_bin_run(plan_.map_bins, plan_.map_bin_number(bins.group, c0), c1 - c0, [&](const BinRun& run) {
         load_frozen(run, c, part == 0);
         BinRun rest{run.first, run.n, run.first, run.stat_stride == 0 ? 0 : 1, run.param, run.param_stride};
-        y_.fold(c.hi, nullptr, c.scale, rest, c);
+        normalization_.fold(c.hi, nullptr, c.scale, rest, c);
       });
       put_parts(c0, c1, c);
     });
@@ -141,7 +142,7 @@ class Frozen {
   const ForwardArguments<Scalar>& a_;
   const Plan& plan_;
   const Partition& partition_;
-  Normalization<Scalar> y_;
+  Normalization<Scalar> normalization_;
 };
 
 }  // namespace core

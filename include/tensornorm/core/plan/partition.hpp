@@ -18,8 +18,8 @@ struct Partition {
   // cache: four times as many take 1.3 times as long, a quarter as many 1.1 times).
   static constexpr Index kDenseBytes = 32 << 10;
   static constexpr Index kManyRowsBytes = 256 << 10;
-  static constexpr Index kPiecesSize = 128 << 10;
-  static constexpr Index kLineBins = 16;
+  static constexpr Index kGappedBlockSize = 128 << 10;
+  static constexpr Index kCacheLineBins = 16;
   static constexpr Index kFewBlocks = 16;       // where there are fewer, their lines are divided into parts
   static constexpr Index kPartSize = 64 << 10;  // elements a part has, at least
   static constexpr Index kPartBins = 4 << 10;   // bins that all parts of a block have together
@@ -35,8 +35,8 @@ struct Partition {
 
   bool reads_once;
   Index element_bytes, group_bins, block_bins, blocks_per_group, blocks;
-  Index parts, map_parts;                    // of a block's lines, for the reduction and for the map
-  Index pieces = 1, piece_bins = kLineBins;  // of a block's columns, and what they are multiples of, but the last
+  Index parts, map_parts;                         // of a block's lines, for the reduction and for the map
+  Index pieces = 1, piece_bins = kCacheLineBins;  // of a block's columns, and what they are multiples of, but the last
 
   // `multiple` neighbouring bins stay together; `bytes` an element has in all the tensors that are read, once or again
   // for the map. A block of dense rows has `rows` at least, where the second-level cache has room or there are few
@@ -47,14 +47,14 @@ struct Partition {
     const Index dense = (std::max)(kDenseBytes / line_bytes, (std::min)(rows, kManyRowsBytes / line_bytes));
     // Columns are taken as wide as they come: a strip of them that stayed in a cache would have short rows, which lie
     // a power of two apart often enough to share a few of the cache's sets.
-    Index bins = walk.columns() ? kBlockBins : walk.is_dense() ? dense : kPiecesSize / line;
+    Index bins = walk.columns() ? kBlockBins : walk.is_dense() ? dense : kGappedBlockSize / line;
     // No cache matters. But bins in one run of memory are not cut across: two threads that write pieces of each would
     // ask for each other's cache lines ahead of themselves (measured on two cores: 512 rows of 256 take twice as long).
     if (reads_once) bins = walk.is_dense() ? kPartSize / line : kBlockBins;
     if (walk.is_dense() && rows > 1 && walk.groups() * group_bins <= 2 * rows) bins = 2 * rows;
     bins = (std::min)({(std::max)(bins, Index{1}), kBlockBins, group_bins});
     // Sixteen floats make a cache line: blocks that are multiples of it begin and end with one, however long a bin is.
-    const Index together = bins < kLineBins * multiple ? multiple : kLineBins * multiple;
+    const Index together = bins < kCacheLineBins * multiple ? multiple : kCacheLineBins * multiple;
     block_bins = (std::max)(bins / together, Index{1}) * together;
     blocks_per_group = (group_bins + block_bins - 1) / block_bins;
     blocks = walk.groups() * blocks_per_group;
@@ -71,7 +71,7 @@ struct Partition {
   void share_among(const Walk& walk, Index multiple, Index threads) {
     if (threads < 2 || !walk.columns() || reads_once || block_bins > kBlockBins) return;
     const Index wanted = 2 * threads, most = block_bins * walk.line() / kSharedSize;  // two for each: none waits long
-    piece_bins = parts > 1 ? kLineBins : kLineBins * multiple;
+    piece_bins = parts > 1 ? kCacheLineBins : kCacheLineBins * multiple;
     const Index widest = (std::max)(piece_bins, kPieceBins);
     const Index whole = walk.groups() * blocks_per_group, sharing = parts > 1 ? parts : (std::max)(whole, Index{1});
     pieces = (std::min)((wanted + sharing - 1) / sharing, parts > 1 ? most / parts : most);
@@ -138,7 +138,7 @@ struct Partition {
   }
 
  private:
-  static Index portion_step(Index multiple) { return (kLineBins + multiple - 1) / multiple * multiple; }
+  static Index portion_step(Index multiple) { return (kCacheLineBins + multiple - 1) / multiple * multiple; }
 };
 
 }  // namespace core

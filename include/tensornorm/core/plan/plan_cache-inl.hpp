@@ -54,7 +54,7 @@ struct KeptPlan::Parts {
   bool batch = false;
   std::optional<Binning> binning;
   std::optional<Plan> plan;
-  std::optional<BackwardPlan> gradient;
+  std::optional<BackwardPlan> backward_plan;
 };
 
 TENSORNORM_BODY KeptPlan::KeptPlan() = default;
@@ -70,7 +70,7 @@ TENSORNORM_BODY bool KeptPlan::is_of(const PlanKey& key) const {
 TENSORNORM_BODY void KeptPlan::set(const PlanKey& key, const Axes& full_axes, const Uses& uses,
                                    void (*complete)(Plan&)) {
   if (parts_ == nullptr) parts_ = std::make_unique<Parts>();
-  parts_->gradient.reset();
+  parts_->backward_plan.reset();
   parts_->binning.emplace(full_axes, uses);
   complete(parts_->plan.emplace(*parts_->binning, uses));
   parts_->shape = key.shape;
@@ -79,11 +79,12 @@ TENSORNORM_BODY void KeptPlan::set(const PlanKey& key, const Axes& full_axes, co
 
 TENSORNORM_BODY const Plan& KeptPlan::plan() const { return *parts_->plan; }
 
-TENSORNORM_BODY const BackwardPlan& KeptPlan::gradient(const Uses& uses, void (*complete)(BackwardPlan&, const Plan&)) {
-  if (!parts_->gradient) {
-    complete(parts_->gradient.emplace(*parts_->binning, *parts_->plan, uses), *parts_->plan);
+TENSORNORM_BODY const BackwardPlan& KeptPlan::backward_plan(const Uses& uses,
+                                                            void (*complete)(BackwardPlan&, const Plan&)) {
+  if (!parts_->backward_plan) {
+    complete(parts_->backward_plan.emplace(*parts_->binning, *parts_->plan, uses), *parts_->plan);
   }
-  return *parts_->gradient;
+  return *parts_->backward_plan;
 }
 
 }  // namespace core

@@ -53,7 +53,7 @@ class KeptPlan {
   void set(const PlanKey& key, const Axes& full_axes, const Uses& uses, void (*complete)(Plan&));
 
   const Plan& plan() const;
-  const BackwardPlan& gradient(const Uses& uses, void (*complete)(BackwardPlan&, const Plan&));
+  const BackwardPlan& backward_plan(const Uses& uses, void (*complete)(BackwardPlan&, const Plan&));
 
  private:
   struct Parts;
