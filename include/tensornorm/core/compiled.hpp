@@ -17,3 +17,23 @@
 #else
 #define TENSORNORM_BODY inline
 #endif
+
+#include <Eigen/Core>
+
+namespace tensornorm {
+namespace core {
+
+// What of a file's flags decides how Eigen's arrays lie in a layer, how they are allocated, and how errors leave a
+// call: part of the names of what is compiled once. Files of other flags than the library's then fail to link, and do
+// not go wrong when they run.
+constexpr unsigned kSettings = EIGEN_DEFAULT_ALIGN_BYTES
+#ifdef EIGEN_DEFAULT_TO_ROW_MAJOR
+                               + 1
+#endif
+#ifdef __cpp_exceptions
+                               + 2
+#endif
+    ;
+
+}  // namespace core
+}  // namespace tensornorm

@@ -13,19 +13,19 @@
 namespace tensornorm {
 namespace core {
 
-template <class Scalar, bool tracks>
-Engine<Scalar, tracks>::Engine(double eps, bool centred, Index params, bool bias)
+template <class Scalar, bool tracks, unsigned settings>
+Engine<Scalar, tracks, settings>::Engine(double eps, bool centred, Index params, bool bias)
     : State(eps, params, bias ? params : 0), centred_(centred) {}
 
-template <class Scalar, bool tracks>
-void Engine<Scalar, tracks>::track(Index channels, std::optional<double> momentum, bool unbiased) {
+template <class Scalar, bool tracks, unsigned settings>
+void Engine<Scalar, tracks, settings>::track(Index channels, std::optional<double> momentum, bool unbiased) {
   running_ = {channels, momentum, unbiased, Array::Zero(channels), Array::Ones(channels), 0};
   for (Array* const array : {&prepared_.gamma, &prepared_.var, &prepared_.scale}) array->setZero(gamma_size_);
 }
 
 // A new phase may come with other shapes for infer to keep plans of, and with other parameters.
-template <class Scalar, bool tracks>
-void Engine<Scalar, tracks>::set_training(bool training) {
+template <class Scalar, bool tracks, unsigned settings>
+void Engine<Scalar, tracks, settings>::set_training(bool training) {
   training_ = training;
   infer_plans_.clear();
   if constexpr (tracks) {
@@ -33,8 +33,8 @@ void Engine<Scalar, tracks>::set_training(bool training) {
   }
 }
 
-template <class Scalar, bool tracks>
-void Engine<Scalar, tracks>::prepare() {
+template <class Scalar, bool tracks, unsigned settings>
+void Engine<Scalar, tracks, settings>::prepare() {
   const Index n = prepared_.scale.size();
   if (n == 0 || gamma_.size() != n || running_.var.size() != n) return;
   prepared_.gamma = gamma_;
@@ -45,8 +45,8 @@ void Engine<Scalar, tracks>::prepare() {
 }
 
 // Null where it must be made.
-template <class Scalar, bool tracks>
-const typename Engine<Scalar, tracks>::Param* Engine<Scalar, tracks>::prepared_scale() const {
+template <class Scalar, bool tracks, unsigned settings>
+const typename Engine<Scalar, tracks, settings>::Param* Engine<Scalar, tracks, settings>::prepared_scale() const {
   const auto are_same = [](const Array& a, const Array& b) {
     return a.size() == b.size() &&
            std::memcmp(a.data(), b.data(), static_cast<std::size_t>(a.size()) * sizeof(Param)) == 0;
@@ -57,8 +57,8 @@ const typename Engine<Scalar, tracks>::Param* Engine<Scalar, tracks>::prepared_s
 
 // ---- plans
 
-template <class Scalar, bool tracks>
-void Engine<Scalar, tracks>::check_parameters() const {
+template <class Scalar, bool tracks, unsigned settings>
+void Engine<Scalar, tracks, settings>::check_parameters() const {
   this->check_affine();
   if constexpr (tracks) {
     this->check_size(running_.mean, running_.channels, "running_mean");
@@ -67,16 +67,16 @@ void Engine<Scalar, tracks>::check_parameters() const {
 }
 
 // The layer's axes for x; throws when x has not the shape it takes, or too little data.
-template <class Scalar, bool tracks>
-Axes Engine<Scalar, tracks>::checked_axes(const AxesOf& axes, const PlanKey& key) const {
+template <class Scalar, bool tracks, unsigned settings>
+Axes Engine<Scalar, tracks, settings>::checked_axes(const AxesOf& axes, const PlanKey& key) const {
   const Axes result = axes(key.shape, key.batch);
   check_parameters();
   return result;
 }
 
 // Makes plan_ that of x; false for an empty x.
-template <class Scalar, bool tracks>
-bool Engine<Scalar, tracks>::keep_plan(const AxesOf& axes, const PlanKey& key) {
+template <class Scalar, bool tracks, unsigned settings>
+bool Engine<Scalar, tracks, settings>::keep_plan(const AxesOf& axes, const PlanKey& key) {
   if (plan_.is_of(key)) {
     check_parameters();
     return true;
@@ -88,23 +88,24 @@ bool Engine<Scalar, tracks>::keep_plan(const AxesOf& axes, const PlanKey& key) {
 }
 
 // In a frame of its own: the axes and the Binning are gone from the stack when the pass begins.
-template <class Scalar, bool tracks>
-__attribute__((noinline)) Plan& Engine<Scalar, tracks>::make_plan(const AxesOf& axes, const PlanKey& key,
-                                                                  PlanSlot& slot) const {
+template <class Scalar, bool tracks, unsigned settings>
+__attribute__((noinline)) Plan& Engine<Scalar, tracks, settings>::make_plan(const AxesOf& axes, const PlanKey& key,
+                                                                            PlanSlot& slot) const {
   Plan& plan = slot.make(key, Binning(axes(key.shape, key.batch), uses(key)), uses(key));
   Forward<Scalar>::complete(plan);
   return plan;
 }
 
-template <class Scalar, bool tracks>
-Uses Engine<Scalar, tracks>::uses(const PlanKey& key) const {
+template <class Scalar, bool tracks, unsigned settings>
+Uses Engine<Scalar, tracks, settings>::uses(const PlanKey& key) const {
   return {sizeof(Scalar), gamma_size_ > 0, !key.batch};
 }
 
 // ---- forward
 
-template <class Scalar, bool tracks>
-ForwardArguments<Scalar> Engine<Scalar, tracks>::forward_arguments(const Scalar* x, Scalar* y, bool batch) const {
+template <class Scalar, bool tracks, unsigned settings>
+ForwardArguments<Scalar> Engine<Scalar, tracks, settings>::forward_arguments(const Scalar* x, Scalar* y,
+                                                                             bool batch) const {
   ForwardArguments<Scalar> result;
   result.x = x;
   result.y = y;
@@ -119,9 +120,9 @@ ForwardArguments<Scalar> Engine<Scalar, tracks>::forward_arguments(const Scalar*
   return result;
 }
 
-template <class Scalar, bool tracks>
-void Engine<Scalar, tracks>::run_forward(const AxesOf& axes, Runner& runner, const Scalar* x, const Shape& shape,
-                                         Target<Scalar>& y) {
+template <class Scalar, bool tracks, unsigned settings>
+void Engine<Scalar, tracks, settings>::run_forward(const AxesOf& axes, Runner& runner, const Scalar* x,
+                                                   const Shape& shape, Target<Scalar>& y) {
   const bool batch = uses_batch(), updates = training_ && is_tracked();
   const bool has_data = keep_plan(axes, {shape, batch});
   y.take_shape(shape);
@@ -154,9 +155,9 @@ void Engine<Scalar, tracks>::run_forward(const AxesOf& axes, Runner& runner, con
   }
 }
 
-template <class Scalar, bool tracks>
-void Engine<Scalar, tracks>::run_pass(const ForwardArguments<Scalar>& pass, const Plan& plan, const Runner& runner,
-                                      double* workspace) {
+template <class Scalar, bool tracks, unsigned settings>
+void Engine<Scalar, tracks, settings>::run_pass(const ForwardArguments<Scalar>& pass, const Plan& plan,
+                                                const Runner& runner, double* workspace) {
   if constexpr (tracks) {
     if (pass.is_frozen()) return Frozen<Scalar>(pass, plan).run(runner);
   }
@@ -165,9 +166,9 @@ void Engine<Scalar, tracks>::run_pass(const ForwardArguments<Scalar>& pass, cons
 
 // ---- infer
 
-template <class Scalar, bool tracks>
-void Engine<Scalar, tracks>::run_infer(const AxesOf& axes, Runner& runner, const Scalar* x, const Shape& shape,
-                                       Target<Scalar>& y) const {
+template <class Scalar, bool tracks, unsigned settings>
+void Engine<Scalar, tracks, settings>::run_infer(const AxesOf& axes, Runner& runner, const Scalar* x,
+                                                 const Shape& shape, Target<Scalar>& y) const {
   const PlanKey key{shape, !is_tracked()};
   const Plan* const known = infer_plans_.find(key);
   if (known != nullptr) {
@@ -187,8 +188,9 @@ void Engine<Scalar, tracks>::run_infer(const AxesOf& axes, Runner& runner, const
   infer_newly(axes, key, pass, runner);
 }
 
-template <class Scalar, bool tracks>
-void Engine<Scalar, tracks>::infer_by(const Plan& plan, const ForwardArguments<Scalar>& pass, Runner& runner) {
+template <class Scalar, bool tracks, unsigned settings>
+void Engine<Scalar, tracks, settings>::infer_by(const Plan& plan, const ForwardArguments<Scalar>& pass,
+                                                Runner& runner) {
   double* memory = nullptr;
   if (!pass.is_frozen()) memory = runner.memory(Forward<Scalar>::workspace_size(plan, runner.threads()));
   run_pass(pass, plan, runner, memory);
@@ -196,9 +198,9 @@ void Engine<Scalar, tracks>::infer_by(const Plan& plan, const ForwardArguments<S
 
 // A shape that infer_plans_ does not hold: its plan is made in the layer's memory, and where other threads have all of
 // that, on the stack.
-template <class Scalar, bool tracks>
-void Engine<Scalar, tracks>::infer_newly(const AxesOf& axes, const PlanKey& key, const ForwardArguments<Scalar>& pass,
-                                         Runner& runner) const {
+template <class Scalar, bool tracks, unsigned settings>
+void Engine<Scalar, tracks, settings>::infer_newly(const AxesOf& axes, const PlanKey& key,
+                                                   const ForwardArguments<Scalar>& pass, Runner& runner) const {
   PlanSlot* const slot = infer_plans_.take();
   if (slot == nullptr) return infer_on_stack(axes, key, pass, runner);
   const Plan& plan = make_plan(axes, key, *slot);
@@ -207,23 +209,23 @@ void Engine<Scalar, tracks>::infer_newly(const AxesOf& axes, const PlanKey& key,
   if (!stays) slot->clear();
 }
 
-template <class Scalar, bool tracks>
-__attribute__((noinline)) void Engine<Scalar, tracks>::infer_on_stack(const AxesOf& axes, const PlanKey& key,
-                                                                      const ForwardArguments<Scalar>& pass,
-                                                                      Runner& runner) const {
+template <class Scalar, bool tracks, unsigned settings>
+__attribute__((noinline)) void Engine<Scalar, tracks, settings>::infer_on_stack(const AxesOf& axes, const PlanKey& key,
+                                                                                const ForwardArguments<Scalar>& pass,
+                                                                                Runner& runner) const {
   PlanSlot slot;
   infer_by(make_plan(axes, key, slot), pass, runner);
 }
 
-template <class Scalar, bool tracks>
-void Engine<Scalar, tracks>::grow_workspace(Index doubles) {
+template <class Scalar, bool tracks, unsigned settings>
+void Engine<Scalar, tracks, settings>::grow_workspace(Index doubles) {
   if (static_cast<Index>(workspace_.size()) < doubles) workspace_.resize(static_cast<std::size_t>(doubles));
 }
 
 // ---- backward
 
-template <class Scalar, bool tracks>
-BackwardArguments<Scalar> Engine<Scalar, tracks>::backward_arguments(const Scalar* x, const Scalar* dy) {
+template <class Scalar, bool tracks, unsigned settings>
+BackwardArguments<Scalar> Engine<Scalar, tracks, settings>::backward_arguments(const Scalar* x, const Scalar* dy) {
   BackwardArguments<Scalar> result;
   result.x = x;
   result.dy = dy;
@@ -238,9 +240,10 @@ BackwardArguments<Scalar> Engine<Scalar, tracks>::backward_arguments(const Scala
   return result;
 }
 
-template <class Scalar, bool tracks>
-void Engine<Scalar, tracks>::run_backward(const AxesOf& axes, Runner& runner, const Scalar* x, const Shape& shape,
-                                          const Scalar* dy, const Shape& dy_shape, Target<Scalar>& dx) {
+template <class Scalar, bool tracks, unsigned settings>
+void Engine<Scalar, tracks, settings>::run_backward(const AxesOf& axes, Runner& runner, const Scalar* x,
+                                                    const Shape& shape, const Scalar* dy, const Shape& dy_shape,
+                                                    Target<Scalar>& dx) {
   this->check_pass(shape, dy_shape);
   const PlanKey key{shape, pass_.batch};
   const bool has_data = keep_plan(axes, key);
@@ -263,8 +266,8 @@ void Engine<Scalar, tracks>::run_backward(const AxesOf& axes, Runner& runner, co
   run_backward(Backward<Scalar>(pass, plan, backward_plan), pass, runner, dx);
 }
 
-template <class Scalar, bool tracks>
-void Engine<Scalar, tracks>::complete(BackwardPlan& backward_plan, const Plan& plan) {
+template <class Scalar, bool tracks, unsigned settings>
+void Engine<Scalar, tracks, settings>::complete(BackwardPlan& backward_plan, const Plan& plan) {
   Index bytes = Backward<Scalar>::worker_bytes(backward_plan.partition);
   if constexpr (!tracks) {
     if (backward_plan.crosses) bytes = BackwardApart<Scalar>::worker_bytes(plan, backward_plan.partition);
@@ -273,10 +276,10 @@ void Engine<Scalar, tracks>::complete(BackwardPlan& backward_plan, const Plan& p
 }
 
 // By either kind of pass, which refers to its arguments.
-template <class Scalar, bool tracks>
+template <class Scalar, bool tracks, unsigned settings>
 template <class Pass>
-void Engine<Scalar, tracks>::run_backward(Pass&& backward, BackwardArguments<Scalar>& arguments, const Runner& runner,
-                                          Target<Scalar>& dx) {
+void Engine<Scalar, tracks, settings>::run_backward(Pass&& backward, BackwardArguments<Scalar>& arguments,
+                                                    const Runner& runner, Target<Scalar>& dx) {
   grow_workspace(backward.workspace_size(runner.threads()));
   arguments.dx = dx.prepare();
   backward.run(runner, workspace_.data());

@@ -29,9 +29,9 @@ using AxesOf = FunctionRef<Axes(const Shape& x, bool batch)>;
 // xhat * mean(g * xhat)), dgamma = sum(dy * xhat), dbeta = sum(dy); with running statistics, dx = dy * gamma * rstd.
 //
 // `tracks`: whether the layer may have running statistics. Then its parameters vary along its statistics' axes.
-template <class Scalar, bool tracks>
-class Engine : public LayerState<Scalar> {
-  using State = LayerState<Scalar>;
+template <class Scalar, bool tracks, unsigned settings = kSettings>
+class Engine : public LayerState<Scalar, settings> {
+  using State = LayerState<Scalar, settings>;
 
  public:
   using typename State::Array;

@@ -37,23 +37,23 @@ std::uint64_t fingerprint(const Scalar* x, Index n) {
   return sum;
 }
 
-template <class Scalar>
-LayerState<Scalar>::LayerState(double eps, Index gamma_size, Index beta_size)
+template <class Scalar, unsigned settings>
+LayerState<Scalar, settings>::LayerState(double eps, Index gamma_size, Index beta_size)
     : gamma_(Array::Ones(gamma_size)), dgamma_(Array::Zero(gamma_size)), beta_(Array::Zero(beta_size)),
       dbeta_(Array::Zero(beta_size)), gamma_size_(gamma_size), beta_size_(beta_size), eps_(eps) {
   check_that(std::isfinite(eps) && eps >= 0, "eps is ", eps, " but must be finite and not negative");
 }
 
-template <class Scalar>
-void LayerState<Scalar>::check_affine() const {
+template <class Scalar, unsigned settings>
+void LayerState<Scalar, settings>::check_affine() const {
   check_size(gamma_, gamma_size_, "gamma");
   check_size(beta_, beta_size_, "beta");
   check_size(dgamma_, gamma_size_, "dgamma");
   check_size(dbeta_, beta_size_, "dbeta");
 }
 
-template <class Scalar>
-void LayerState<Scalar>::passed(const Shape& x, std::uint64_t fingerprint, bool batch) {
+template <class Scalar, unsigned settings>
+void LayerState<Scalar, settings>::passed(const Shape& x, std::uint64_t fingerprint, bool batch) {
   pass_.shape = x;
   pass_.fingerprint = fingerprint;
   pass_.done = true;
@@ -61,8 +61,8 @@ void LayerState<Scalar>::passed(const Shape& x, std::uint64_t fingerprint, bool 
   pass_.batch = batch;
 }
 
-template <class Scalar>
-void LayerState<Scalar>::check_pass(const Shape& x, const Shape& dy) const {
+template <class Scalar, unsigned settings>
+void LayerState<Scalar, settings>::check_pass(const Shape& x, const Shape& dy) const {
   check_that(pass_.done, "backward follows a forward pass, but there was none");
   check_that(same_extents(dy, x), "dy has extents ", dy, " but x has ", x);
   check_that(same_extents(x, pass_.shape), "x has extents ", x, " but the forward pass had ", pass_.shape);
@@ -73,8 +73,8 @@ void LayerState<Scalar>::check_pass(const Shape& x, const Shape& dy) const {
              ") follows a forward pass in ", pass_.training ? "train" : "eval", " mode (", pass_.training, ")");
 }
 
-template <class Scalar>
-void LayerState<Scalar>::check_same_x(const Shape& x, const Scalar* data) const {
+template <class Scalar, unsigned settings>
+void LayerState<Scalar, settings>::check_same_x(const Shape& x, const Scalar* data) const {
   const std::uint64_t fingerprint = core::fingerprint(data, x.count());
   check_that(fingerprint == pass_.fingerprint, "x of extents ", x,
              " is not what the last forward pass read: some of its elements differ (their sums are ", fingerprint,

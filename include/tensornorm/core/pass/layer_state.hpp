@@ -5,12 +5,13 @@
 #include <cstdint>
 
 #include "tensornorm/core/check.hpp"
+#include "tensornorm/core/compiled.hpp"
 #include "tensornorm/core/scalar.hpp"
 
 namespace tensornorm {
 namespace core {
 
-template <class Scalar_>
+template <class Scalar_, unsigned settings = kSettings>
 class LayerState {
  public:
   /// The type of the elements of x and y: float, double, Eigen::half or Eigen::bfloat16.

@@ -8,28 +8,28 @@
 namespace tensornorm {
 namespace core {
 
-template <class Scalar>
-WhiteningEngine<Scalar>::WhiteningEngine(Index channels, const WhiteningOptions& options)
+template <class Scalar, unsigned settings>
+WhiteningEngine<Scalar, settings>::WhiteningEngine(Index channels, const WhiteningOptions& options)
     : State(options.eps, checked(channels, options), options.affine ? channels : 0), channels_(channels),
       options_(options), rule_{options.method, channels / options.groups, options.eps, options.iterations,
                                least_variance(channels / options.groups, Eigen::NumTraits<Scalar>::digits(),
                                               options.eps)},
       running_(channels, rule_.k) {}
 
-template <class Scalar>
-Affine<typename WhiteningEngine<Scalar>::Param> WhiteningEngine<Scalar>::affine() const {
+template <class Scalar, unsigned settings>
+Affine<typename WhiteningEngine<Scalar, settings>::Param> WhiteningEngine<Scalar, settings>::affine() const {
   return options_.affine ? Affine<Param>{gamma_.data(), beta_.data()} : Affine<Param>{};
 }
 
 // So many doubles at least; null for none.
-template <class Scalar>
-double* WhiteningEngine<Scalar>::room_for(std::size_t size) {
+template <class Scalar, unsigned settings>
+double* WhiteningEngine<Scalar, settings>::room_for(std::size_t size) {
   workspace_.resize((std::max)(workspace_.size(), size));
   return size == 0 ? nullptr : workspace_.data();
 }
 
-template <class Scalar>
-Index WhiteningEngine<Scalar>::checked(Index channels, const WhiteningOptions& options) {
+template <class Scalar, unsigned settings>
+Index WhiteningEngine<Scalar, settings>::checked(Index channels, const WhiteningOptions& options) {
   const Index groups = options.groups;
   check_that(groups > 0 && channels > 0, groups, " groups of ", channels, " channels: at least 1 of each is needed");
   check_that(channels % groups == 0, groups, " groups do not divide ", channels, " channels");
@@ -41,8 +41,8 @@ Index WhiteningEngine<Scalar>::checked(Index channels, const WhiteningOptions& o
 }
 
 // x as positions by channels; throws when x has not the shape the layer takes or a parameter has not.
-template <class Scalar>
-ChannelMatrix WhiteningEngine<Scalar>::checked_matrix(const Shape& x) const {
+template <class Scalar, unsigned settings>
+ChannelMatrix WhiteningEngine<Scalar, settings>::checked_matrix(const Shape& x) const {
   const int c = channel_axis(x, options_.channel_axis, channels_, 0);
   this->check_affine();
   this->check_size(running_.mean, channels_, "running_mean");
@@ -52,9 +52,9 @@ ChannelMatrix WhiteningEngine<Scalar>::checked_matrix(const Shape& x) const {
   return {x, c, options_.groups};
 }
 
-template <class Scalar>
-WhiteningStatistics WhiteningEngine<Scalar>::batch_statistics(const Runner& runner, const ChannelMatrix& m,
-                                                              const Scalar* x) {
+template <class Scalar, unsigned settings>
+WhiteningStatistics WhiteningEngine<Scalar, settings>::batch_statistics(const Runner& runner, const ChannelMatrix& m,
+                                                                        const Scalar* x) {
   Statistics s(channels_, rule_.k);
   const Covariance<Scalar> covariance(m, x);
   covariance.run(runner, room_for(covariance.workspace_size()), s.mean, s.lo, s.covariance);
@@ -62,9 +62,9 @@ WhiteningStatistics WhiteningEngine<Scalar>::batch_statistics(const Runner& runn
   return s;
 }
 
-template <class Scalar>
-void WhiteningEngine<Scalar>::run_forward(const Runner& runner, const Scalar* x, const Shape& shape,
-                                          Target<Scalar>& y) {
+template <class Scalar, unsigned settings>
+void WhiteningEngine<Scalar, settings>::run_forward(const Runner& runner, const Scalar* x, const Shape& shape,
+                                                    Target<Scalar>& y) {
   const ChannelMatrix m = checked_matrix(shape);
   check_that(!training_ || rule_.trains(),
              "whitening by PCA or Cholesky is fitted, not trained, but the mode is train (", training_,
@@ -87,9 +87,9 @@ void WhiteningEngine<Scalar>::run_forward(const Runner& runner, const Scalar* x,
   whiten(runner, m, panels, x, y_data, last_.split_mean(), ConstMatrix(last_.whitening), affine());
 }
 
-template <class Scalar>
-void WhiteningEngine<Scalar>::run_infer(const Runner& runner, const Scalar* x, const Shape& shape,
-                                        Target<Scalar>& y) const {
+template <class Scalar, unsigned settings>
+void WhiteningEngine<Scalar, settings>::run_infer(const Runner& runner, const Scalar* x, const Shape& shape,
+                                                  Target<Scalar>& y) const {
   const ChannelMatrix m = checked_matrix(shape);
   y.take_shape(shape);
   y.check_overlap(x, "x");
@@ -99,8 +99,8 @@ void WhiteningEngine<Scalar>::run_infer(const Runner& runner, const Scalar* x, c
   whiten(runner, m, panels.workspace(), x, y_data, running_.split_mean(), ConstMatrix(running_.whitening), affine());
 }
 
-template <class Scalar>
-void WhiteningEngine<Scalar>::run_fit(const Runner& runner, const Scalar* x, const Shape& shape) {
+template <class Scalar, unsigned settings>
+void WhiteningEngine<Scalar, settings>::run_fit(const Runner& runner, const Scalar* x, const Shape& shape) {
   const ChannelMatrix m = checked_matrix(shape);
   check_batch(shape, channels_);
   const Statistics s = batch_statistics(runner, m, x);
@@ -108,9 +108,9 @@ void WhiteningEngine<Scalar>::run_fit(const Runner& runner, const Scalar* x, con
   std::swap(running_, fitted);
 }
 
-template <class Scalar>
-void WhiteningEngine<Scalar>::run_inverse(const Runner& runner, const Scalar* y, const Shape& shape,
-                                          Target<Scalar>& x) const {
+template <class Scalar, unsigned settings>
+void WhiteningEngine<Scalar, settings>::run_inverse(const Runner& runner, const Scalar* y, const Shape& shape,
+                                                    Target<Scalar>& x) const {
   const ChannelMatrix m = checked_matrix(shape);
   check_that(running_.is_fitted(), "inverse follows fit, but the running statistics of ", channels_,
              " channels come from no fit or were changed since");
@@ -122,9 +122,9 @@ void WhiteningEngine<Scalar>::run_inverse(const Runner& runner, const Scalar* y,
   color(runner, m, panels.workspace(), y, x_data, running_.mean, ConstMatrix(running_.fitted.coloring), affine());
 }
 
-template <class Scalar>
-void WhiteningEngine<Scalar>::run_backward(const Runner& runner, const Scalar* x, const Shape& shape, const Scalar* dy,
-                                           const Shape& dy_shape, Target<Scalar>& dx) {
+template <class Scalar, unsigned settings>
+void WhiteningEngine<Scalar, settings>::run_backward(const Runner& runner, const Scalar* x, const Shape& shape,
+                                                     const Scalar* dy, const Shape& dy_shape, Target<Scalar>& dx) {
   this->check_pass(shape, dy_shape);
   const ChannelMatrix m = checked_matrix(shape);
   dx.take_shape(shape);
@@ -147,9 +147,9 @@ void WhiteningEngine<Scalar>::run_backward(const Runner& runner, const Scalar* x
   input_gradient(runner, m, panels, x, dy, dx_data, last_.split_mean(), found);
 }
 
-template <class Scalar>
-WhiteningGradients WhiteningEngine<Scalar>::gradients(const Runner& runner, const ChannelMatrix& m, const Scalar* x,
-                                                      const Scalar* dy) {
+template <class Scalar, unsigned settings>
+WhiteningGradients WhiteningEngine<Scalar, settings>::gradients(const Runner& runner, const ChannelMatrix& m,
+                                                                const Scalar* x, const Scalar* dy) {
   Eigen::ArrayXd sum_dy(channels_);
   Matrix products(channels_, rule_.k);
   const GradientSums<Scalar> sums(m, x, dy, last_.split_mean());

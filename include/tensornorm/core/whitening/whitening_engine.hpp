@@ -16,9 +16,9 @@ struct WhiteningGradients;
 template <class Param>
 struct Affine;
 
-template <class Scalar>
-class WhiteningEngine : public LayerState<Scalar> {
-  using State = LayerState<Scalar>;
+template <class Scalar, unsigned settings = kSettings>
+class WhiteningEngine : public LayerState<Scalar, settings> {
+  using State = LayerState<Scalar, settings>;
 
  public:
   using State::beta, State::dbeta;
