@@ -199,7 +199,25 @@ class FindStatistics {
         if (trusted && is_first_) return true;
       }
     }
+    if (is_double && is_first_ && take_all(block, n)) return true;
     return take_each(block, n);
+  }
+
+  // Takes the sums of all statistics as they are, and says whether all can be trusted.
+  bool take_all(Block& block, double n) const {
+    const double share = 1 / n, eps = a_.eps, sign = a_.centred ? -1 : 0;
+    const Trust trust(Scale::kOne, eps);
+    const Index count = plan_.stat_size;
+    bool is_trusted = true;
+    for (Index s = 0; s < block.stats; ++s) {
+      const Moments m = moments_about(static_cast<double>(block.estimate[s]), count, share, sign * block.total_d[s],
+                                      block.total_d2[s]);
+      const double var = m.m2 * share;
+      is_trusted = is_trusted && trust.of(m, var, n);
+      block.m2[s] = m.m2;
+      block.set(s, finish<T>(m, var, eps));
+    }
+    return is_trusted;
   }
 
   // Each statistic goes its own way, whatever the others of its block do: so its bits are the same in any block.
@@ -209,14 +227,21 @@ class FindStatistics {
     const bool is_centred = a_.centred, in_lanes = !is_double && scale_ == Scale::kOne;
     const Trust trust(scale_, eps);
     const Index count = plan_.stat_size;
+    bool is_any_pending = false;
     for (Index s = 0; s < block.stats; ++s) {
-      if (!is_first_ && !block.pending[s].is_due(scale_)) continue;
+      if (!is_first_ && !block.pending[s].is_due(scale_)) {
+        is_any_pending = is_any_pending || block.pending[s].is_pending;
+        continue;
+      }
       const double estimate = static_cast<double>(block.estimate[s]), sum = is_centred ? -block.total_d[s] : 0;
       Moments m = moments_about(estimate * f, count, share, sum, block.total_d2[s]);
       if (in_lanes) m.m2 = block.m2[s] < 0 ? 0 : block.m2[s];
       const double var = m.m2 * share;
       const bool trusted = trust.of(m, var, n);
-      if (!trusted && must_sum_again(block, s, m)) continue;
+      if (!trusted && must_sum_again(block, s, m)) {
+        is_any_pending = true;
+        continue;
+      }
       if (!is_first_) block.pending[s] = Pending();
       if (trusted && in_lanes) continue;  // all is known
       if (scale_ == Scale::kOne) {
@@ -227,7 +252,7 @@ class FindStatistics {
       }
     }
     is_first_ = false;
-    return !choose_scale(block);
+    return !(is_any_pending && choose_scale(block));
   }
 
   // Takes the next scale by which some statistic is to be summed again; false where none is.

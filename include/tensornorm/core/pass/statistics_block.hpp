@@ -14,13 +14,13 @@ namespace core {
 enum class Scale : unsigned char { kOne, kDown, kUp };
 
 // A statistic that is to be summed again: by which scale, and how often it was by that one; or one that is known.
-struct alignas(4) Pending {
-  bool is_pending = false;
-  Scale scale = Scale::kOne;
-  unsigned char tries = 0;
+struct Pending {
+  bool is_pending : 1;
+  Scale scale : 2;
+  unsigned char tries : 2;
 
-  Pending() = default;
-  Pending(Scale by, int before) : is_pending(true), scale(by), tries(static_cast<unsigned char>(before)) {}
+  Pending() : is_pending(false), scale(Scale::kOne), tries(0) {}
+  Pending(Scale by, int before) : is_pending(true), scale(by), tries(static_cast<unsigned char>(before & 3)) {}
 
   bool is_due(Scale by) const { return is_pending && scale == by; }
 };
