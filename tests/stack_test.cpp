@@ -8,6 +8,11 @@
 namespace tensornorm_test {
 namespace {
 
+// Plans are not part of a layer: it may be a member of what lies on a stack.
+static_assert(sizeof(tensornorm::BatchNorm<float>) < 1024 && sizeof(tensornorm::LayerNorm<double>) < 1024 &&
+                  sizeof(tensornorm::Whitening<float>) < 1024,
+              "a layer is small");
+
 constexpr std::size_t kInfer = 12 << 10, kOthers = 16 << 10;
 
 template <class Scalar, int Layout, int Rank>

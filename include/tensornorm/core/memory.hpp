@@ -48,7 +48,7 @@ class Arena {
 };
 
 // A pass's frame keeps so much for its arrays: with it infer takes less than 12 KB of the stack.
-constexpr Index kLocalBytes = 6976;
+constexpr Index kLocalBytes = 6400;
 
 // Memory on the stack, not yet aligned.
 struct LocalMemory {

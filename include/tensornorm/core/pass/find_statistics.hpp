@@ -64,11 +64,6 @@ class FindStatistics {
 
   static constexpr bool is_double = std::is_same<T, double>::value;
 
-  static double factor(Scale scale) {
-    if (scale == Scale::kOne) return 1;
-    return scale == Scale::kDown ? (is_double ? 0x1p-516 : 0x1p-68) : (is_double ? 0x1p950 : 0x1p90);
-  }
-
   // Calls use(range) for the block's bins, `most` at a time and in order, as the chunk at hand. A run of bins of one
   // statistic is divided where Fold allows it, and no chunk is narrower than a vector.
   template <class Use>
@@ -170,8 +165,8 @@ class FindStatistics {
   // By the baseline's kernels, as these sums are rare.
   __attribute__((cold, noinline)) void reduce_scaled(const BinRange& range, Index p0, Index p1, const T* estimate,
                                                      double* sum_d, double* sum_d2) const {
-    const T down = static_cast<T>((std::min)(factor(scale_), 1.0)),
-            up = static_cast<T>((std::max)(factor(scale_), 1.0));
+    const T down = static_cast<T>((std::min)(factor<T>(scale_), 1.0)),
+            up = static_cast<T>((std::max)(factor<T>(scale_), 1.0));
     plan_.walk.visit(range.group, range.k0, range.k1, p0, p1, [&](const Tile& tile) {
       const Rows<Scalar> x{a_.x + tile.offset, tile.stride};
       if (plan_.walk.columns()) {
@@ -206,7 +201,7 @@ class FindStatistics {
   // Takes the sums of all statistics as they are, and says whether all can be trusted.
   bool take_all(Block& block, double n) const {
     const double share = 1 / n, eps = a_.eps, sign = a_.centred ? -1 : 0;
-    const Trust trust(Scale::kOne, eps);
+    const Trust<T> trust(Scale::kOne, eps);
     const Index count = plan_.stat_size;
     bool is_trusted = true;
     for (Index s = 0; s < block.stats; ++s) {
@@ -223,9 +218,9 @@ class FindStatistics {
   // Each statistic goes its own way, whatever the others of its block do: so its bits are the same in any block.
   bool take_each(Block& block, double n) {
     if (is_first_) std::fill_n(block.pending, block.stats, Pending());
-    const double f = factor(scale_), share = 1 / n, eps = a_.eps;
+    const double f = factor<T>(scale_), share = 1 / n, eps = a_.eps;
     const bool is_centred = a_.centred, in_lanes = !is_double && scale_ == Scale::kOne;
-    const Trust trust(scale_, eps);
+    const Trust<T> trust(scale_, eps);
     const Index count = plan_.stat_size;
     bool is_any_pending = false;
     for (Index s = 0; s < block.stats; ++s) {
@@ -271,27 +266,13 @@ class FindStatistics {
     block.set(s, finish<T>(m, m.var(), a_.eps));
   }
 
-  // Whether the estimate was near, and the squares neither overflowed nor underflowed; of moments as they are scaled.
-  struct Trust {
-    double hidden, least;
-
-    Trust(Scale scale, double eps)
-        : hidden(scale == Scale::kOne ? hidden_by(eps, 1) : 0),
-          least(scale == Scale::kUp ? 0 : least_trusted_var<T>(scale == Scale::kOne ? eps : 0)) {}
-
-    bool of(const Moments& m, double var, double n) const {
-      const bool is_near = n * m.correction * m.correction - m.m2 <= hidden * n;
-      return is_near && var < kInfinity && var + hidden >= least;
-    }
-  };
-
   // Whether to sum again moments that are not trusted: notes how, and about which estimate. A scale is left for kDown
   // or kUp once, and kDown for kUp.
   __attribute__((cold, noinline)) bool must_sum_again(Block& block, Index s, const Moments& m) const {
     constexpr int kTries = 3;
     const int tries = is_first_ ? 1 : block.pending[s].tries + 1;
-    const double mean = (m.estimate + m.correction) / factor(scale_);
-    const double least = Trust(scale_, a_.eps).least;
+    const double mean = (m.estimate + m.correction) / factor<T>(scale_);
+    const double least = Trust<T>(scale_, a_.eps).least;
     const bool overflowed = !(m.m2 < kInfinity), underflowed = m.var() < least && m.correction * m.correction < least;
     if (is_far(m) && !underflowed && std::isfinite(mean)) {
       if (tries == kTries) return false;

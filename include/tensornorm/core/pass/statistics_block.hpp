@@ -4,26 +4,11 @@
 #include "tensornorm/core/kernel/finish_sums.hpp"
 #include "tensornorm/core/kernel/run_values.hpp"
 #include "tensornorm/core/memory.hpp"
+#include "tensornorm/core/pass/sum_scale.hpp"
 #include "tensornorm/core/plan/plan.hpp"
 
 namespace tensornorm {
 namespace core {
-
-// Deviations whose squares overflow or underflow are summed again, scaled so that no square of a T does. (Sums of
-// double hold deviations of doubles from 1e-150 to 1e150.)
-enum class Scale : unsigned char { kOne, kDown, kUp };
-
-// A statistic that is to be summed again: by which scale, and how often it was by that one; or one that is known.
-struct Pending {
-  bool is_pending : 1;
-  Scale scale : 2;
-  unsigned char tries : 2;
-
-  Pending() : is_pending(false), scale(Scale::kOne), tries(0) {}
-  Pending(Scale by, int before) : is_pending(true), scale(by), tries(static_cast<unsigned char>(before & 3)) {}
-
-  bool is_due(Scale by) const { return is_pending && scale == by; }
-};
 
 // How much of a block a worker takes at a time.
 struct BlockExtents {
