@@ -19,6 +19,10 @@ class Protocol : public Engine {
   using typename Engine::Param;
   using Scalar = typename Engine::Scalar;
 
+  static_assert(std::is_same<Scalar, float>::value || std::is_same<Scalar, double>::value ||
+                    std::is_same<Scalar, Eigen::half>::value || std::is_same<Scalar, Eigen::bfloat16>::value,
+                "tensornorm: a layer's scalar is float, double, Eigen::half or Eigen::bfloat16");
+
   /// A copy has the parameters, the statistics and the mode. Throws std::bad_alloc.
   Protocol(const Protocol&) = default;
   /// The layer moved from can only be assigned to or destroyed.

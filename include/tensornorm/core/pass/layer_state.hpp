@@ -21,10 +21,6 @@ class LayerState {
   /// The type of an array of parameters or statistics.
   using Array = Eigen::Array<Param, Eigen::Dynamic, 1>;
 
-  static_assert(std::is_same<Scalar, float>::value || std::is_same<Scalar, double>::value ||
-                    std::is_same<Scalar, Eigen::half>::value || std::is_same<Scalar, Eigen::bfloat16>::value,
-                "tensornorm: a layer's scalar is float, double, Eigen::half or Eigen::bfloat16");
-
   /// Sets train mode, the default: the statistics of x are used, and move the running statistics.
   void train() { set_training(true); }
   /// Sets eval mode: the running statistics are used if there are any, else the statistics of x.

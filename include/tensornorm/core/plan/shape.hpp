@@ -32,10 +32,11 @@ struct Shape {
 
   Index extent(int d) const { return extents[static_cast<std::size_t>(d)]; }
   Index stride(int d) const { return strides[static_cast<std::size_t>(d)]; }
+  // Unsigned on the way: before an extent of 0 comes there may be more than an Index counts.
   Index count() const {
-    Index n = 1;
-    for (int d = 0; d < rank; ++d) n *= extent(d);
-    return n;
+    std::size_t n = 1;
+    for (int d = 0; d < rank; ++d) n *= static_cast<std::size_t>(extent(d));
+    return static_cast<Index>(n);
   }
 };
 

@@ -1,6 +1,7 @@
 // WhiteningEngine: the state and the passes of Whitening. It knows pointers and shapes, and no tensor's type.
 #pragma once
 
+#include <limits>
 #include <vector>
 
 #include "tensornorm/core/pass/layer_state.hpp"
@@ -52,7 +53,10 @@ class WhiteningEngine : public LayerState<Scalar, settings> {
   WhiteningEngine(Index channels, const WhiteningOptions& options);
 
   // What a pass over so many elements costs, in what another layer spends on one.
-  Index work(const Shape& x) const { return x.count() * rule_.k; }
+  Index work(const Shape& x) const {
+    Index result = 0;
+    return __builtin_mul_overflow(x.count(), rule_.k, &result) ? (std::numeric_limits<Index>::max)() : result;
+  }
 
   void run_forward(const Runner& runner, const Scalar* x, const Shape& shape, Target<Scalar>& y);
   void run_infer(const Runner& runner, const Scalar* x, const Shape& shape, Target<Scalar>& y) const;
