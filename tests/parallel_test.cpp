@@ -123,9 +123,7 @@ TEST(ParallelFor, RunsARoundBackwards) {
       for (int repeat = 0; repeat < 100; ++repeat) {
         std::vector<std::atomic<int>> runs(static_cast<std::size_t>(units));
         const auto device_runner = runner_on(device, kMuch);
-        device_runner.backwards(units, kMuch, [&](Index unit, Index) {
-          ++runs[static_cast<std::size_t>(unit)];
-        });
+        device_runner.backwards(units, kMuch, [&](Index unit, Index) { ++runs[static_cast<std::size_t>(unit)]; });
         for (const auto& n : runs) ASSERT_EQ(n, 1);
       }
     }

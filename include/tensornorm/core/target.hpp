@@ -19,6 +19,9 @@ bool overlap(const Scalar* a, Index a_count, const Scalar* b, Index b_count) {
 template <class Scalar>
 class Target {
  public:
+  Target(const Target&) = delete;
+  Target& operator=(const Target&) = delete;
+
   // @throws std::invalid_argument when the tensor cannot have the extents of `wanted`, which outlives this
   void take_shape(const Shape& wanted) {
     wanted_ = &wanted;
@@ -42,8 +45,6 @@ class Target {
 
  protected:
   explicit Target(const char* name) : name_(name) {}
-  Target(const Target&) = delete;
-  Target& operator=(const Target&) = delete;
   ~Target() = default;
 
   const Shape& wanted() const { return *wanted_; }
