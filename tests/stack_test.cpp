@@ -2,6 +2,10 @@
 // the others. Whitening has tests of its own.
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <thread>
+#include <vector>
+
 #include "every_layer.hpp"
 #include "painted_stack.hpp"
 
@@ -69,6 +73,25 @@ TEST(Stack, OfAShapeBeyondThosePlanned) {
     x.setRandom();
     EXPECT_LE(stack_used([&] { layer.infer(x, y); }), kInfer) << n;
   }
+}
+
+// So many calls of one layer at once that a plan is made on the stack.
+TEST(Stack, OfCallsOfManyThreads) {
+  const tensornorm::LayerNorm<double> layer({64});
+  std::atomic<bool> is_over{false};
+  std::vector<std::thread> others;
+  for (int i = 0; i < 6; ++i) {
+    others.emplace_back([&] {
+      Eigen::Tensor<double, 2> x(8192, 64), y(8192, 64);  // no plan of it is kept
+      x.setZero();
+      while (!is_over) layer.infer(x, y);
+    });
+  }
+  Eigen::Tensor<double, 2> x(40, 64), y(40, 64);
+  x.setRandom();
+  for (int i = 0; i < 20; ++i) EXPECT_LE(stack_used([&] { layer.infer(x, y); }), kOthers);
+  is_over = true;
+  for (std::thread& other : others) other.join();
 }
 
 }  // namespace

@@ -104,20 +104,19 @@ class Backward {
   void run_in_parts(const Runner& runner, const Block& block) {
     const Index n = block.size(), line = plan_.map_walk.line(), elements = n * line;
     if (has_sums()) {
+      PartSums sums(parts_, partition_.parts, n);
       runner(partition_.parts * partition_.pieces, elements, [&](Index unit, Index worker) {
         const Index part = unit / partition_.pieces;
         const BinRange piece = partition_.piece(block, unit % partition_.pieces);
-        double* const sums = parts_ + 2 * n * part;
         const Index p0 = part_begin(line, part, partition_.parts), p1 = part_begin(line, part + 1, partition_.parts);
         for (Index i = piece.k0 - block.k0, stop = piece.k1 - block.k0; i < stop; i += kBins) {
           const Index end = (std::min)(i + kBins, stop);
-          std::fill_n(sums + i, end - i, 0.0);
-          std::fill_n(sums + n + i, end - i, 0.0);
-          reduce(block, i, end, p0, p1, sums + i, sums + n + i, memory_of(worker));
+          reduce(block, i, end, p0, p1, sums.clear_p(part, i, end - i), sums.clear_pq(part, i, end - i),
+                 memory_of(worker));
         }
       });
       for (Index part = 0; part < partition_.parts; ++part) {
-        add_shares(block.bin, n, parts_ + 2 * n * part, parts_ + 2 * n * part + n);
+        add_shares(block.bin, n, sums.p(part), sums.pq(part));
       }
     }
     finish(block);

@@ -200,13 +200,11 @@ class FindStatistics {
 
   // Takes the sums of all statistics as they are, and says whether all can be trusted.
   bool take_all(Block& block, double n) const {
-    const double share = 1 / n, eps = a_.eps, sign = a_.centred ? -1 : 0;
+    const double share = 1 / n, eps = a_.eps;
     const Trust<T> trust(Scale::kOne, eps);
-    const Index count = plan_.stat_size;
     bool is_trusted = true;
     for (Index s = 0; s < block.stats; ++s) {
-      const Moments m = moments_about(static_cast<double>(block.estimate[s]), count, share, sign * block.total_d[s],
-                                      block.total_d2[s]);
+      const Moments m = moments_of(block, s, 1, share);
       const double var = m.m2 * share;
       is_trusted = is_trusted && trust.of(m, var, n);
       block.m2[s] = m.m2;
@@ -215,21 +213,25 @@ class FindStatistics {
     return is_trusted;
   }
 
+  // Of the deviations multiplied by f.
+  Moments moments_of(const Block& block, Index s, double f, double share) const {
+    const double sum = a_.centred ? -block.total_d[s] : 0;
+    return moments_about(static_cast<double>(block.estimate[s]) * f, plan_.stat_size, share, sum, block.total_d2[s]);
+  }
+
   // Each statistic goes its own way, whatever the others of its block do: so its bits are the same in any block.
   bool take_each(Block& block, double n) {
     if (is_first_) std::fill_n(block.pending, block.stats, Pending());
     const double f = factor<T>(scale_), share = 1 / n, eps = a_.eps;
-    const bool is_centred = a_.centred, in_lanes = !is_double && scale_ == Scale::kOne;
+    const bool in_lanes = !is_double && scale_ == Scale::kOne;
     const Trust<T> trust(scale_, eps);
-    const Index count = plan_.stat_size;
     bool is_any_pending = false;
     for (Index s = 0; s < block.stats; ++s) {
       if (!is_first_ && !block.pending[s].is_due(scale_)) {
         is_any_pending = is_any_pending || block.pending[s].is_pending;
         continue;
       }
-      const double estimate = static_cast<double>(block.estimate[s]), sum = is_centred ? -block.total_d[s] : 0;
-      Moments m = moments_about(estimate * f, count, share, sum, block.total_d2[s]);
+      Moments m = moments_of(block, s, f, share);
       if (in_lanes) m.m2 = block.m2[s] < 0 ? 0 : block.m2[s];
       const double var = m.m2 * share;
       const bool trusted = trust.of(m, var, n);
@@ -243,6 +245,7 @@ class FindStatistics {
         block.m2[s] = m.m2;
         block.set(s, finish<T>(m, var, eps));
       } else {
+        const double estimate = static_cast<double>(block.estimate[s]);
         take_scaled(block, s, {plan_.stat_size, estimate, m.correction / f, m.m2 / f / f});
       }
     }

@@ -9,35 +9,6 @@
 namespace tensornorm {
 namespace core {
 
-// rstd of variances `stride` apart: neighbours in lanes; those that ReciprocalRoots does not trust one by one.
-template <class T>
-void find_roots(const T* var, Index n, Index stride, double eps, T* rstd) {
-  constexpr bool in_lanes = std::is_same<T, float>::value;
-  bool trusted = false;
-  if constexpr (in_lanes) {
-    if (stride <= 1) core::dispatch(ReciprocalRoots{n, eps, var, rstd, &trusted});
-    if (trusted) return;
-  }
-  for (Index k = 0; k < n; ++k) {
-    const double v = static_cast<double>(var[k * stride]);
-    const bool is_known = in_lanes && stride <= 1 && ReciprocalRoots::can_trust(v + eps);
-    if (!is_known) rstd[k] = reciprocal_std<T>(v, eps);
-  }
-}
-
-// scale = -rstd * gamma, where rstd is.
-template <class T>
-void scale_roots(const T* gamma, Index n, T* scale) {
-  Index i = 0;
-  for (Vec<T, 4> g, v; i + 4 <= n; i += 4) {
-    std::memcpy(&g, gamma + i, sizeof g);
-    std::memcpy(&v, scale + i, sizeof v);
-    v = -v * g;
-    std::memcpy(scale + i, &v, sizeof v);
-  }
-  for (; i < n; ++i) scale[i] = -scale[i] * gamma[i];
-}
-
 template <class Scalar>
 class Frozen {
  public:

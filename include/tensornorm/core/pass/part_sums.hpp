@@ -18,6 +18,9 @@ class PartSums {
   double* clear_p(Index part, Index first, Index n) { return cleared(p_ + part * bins_ + first, n); }
   double* clear_pq(Index part, Index first, Index n) { return cleared(pq_ + part * bins_ + first, n); }
 
+  const double* p(Index part) const { return p_ + part * bins_; }
+  const double* pq(Index part) const { return pq_ + part * bins_; }
+
   void add_to(Index parts, double* p, double* pq) const {
     for (Index part = 0; part < parts; ++part) {
       for (Index i = 0; i < bins_; ++i) p[i] += p_[part * bins_ + i];
