@@ -334,13 +334,15 @@ TEST(Pools, ServeAThreadToItsEnd) {
   }).join();
 }
 
-// The first of them finds no plan, and some bring another shape than the one whose plan is kept.
-TEST(Pools, OneLayerServesManyThreadsInInfer) {
+// The first of them finds no plan, and some bring another shape than the one whose plan is kept. Two
+// are alone, and one of them has the memory of the layer.
+void many_threads_infer(const Extents& extents, int channel_axis) {
   using Image = Guarded<float, 4, kRow>;
   Pool shared(2), other(2);
-  const Extents extents{4, 32, 83, 67}, fewer{3, 32, 83, 67};
+  Extents fewer = extents;
+  --fewer[0];
   Image x(extents, normal(count(extents), 4)), fewer_x(fewer, normal(count(fewer), 5));
-  for_each_layer<float>(extents, 1, [&](const Kind& kind, const auto& layer) {
+  for_each_layer<float>(extents, channel_axis, [&](const Kind& kind, const auto& layer) {
     Image expected(extents), fewer_expected(fewer);
     const auto reference = layer;
     reference.infer(x.map(), expected.map());
@@ -364,6 +366,8 @@ TEST(Pools, OneLayerServesManyThreadsInInfer) {
     }
   });
 }
+TEST(Pools, OneLayerServesManyThreadsInInfer) { many_threads_infer({4, 32, 83, 67}, 1); }
+TEST(Pools, OneLayerServesManyThreadsInInferChannelsLast) { many_threads_infer({4, 31, 11, 520}, -1); }
 
 // No helper may still look at the caller's work when the call has returned.
 TEST(Pools, APoolMayDieRightAfterTheCall) {

@@ -12,14 +12,16 @@ namespace core {
 class ChainedSum {
  public:
   void add(const double* values, Index n) {
+    ChainedSum sum = *this;  // in registers: the values might lie where this does
     Vec<double, 2> v[2];
     Index k = 0;
     for (; k + 4 <= n; k += 4) {
       std::memcpy(v, values + k, sizeof v);
-      chains_[0] += v[0];
-      chains_[1] += v[1];
+      sum.chains_[0] += v[0];
+      sum.chains_[1] += v[1];
     }
-    for (; k < n; ++k) rest_ += values[k];
+    for (; k < n; ++k) sum.rest_ += values[k];
+    *this = sum;
   }
   double total() const {
     const Vec<double, 2> both = chains_[0] + chains_[1];
@@ -93,6 +95,16 @@ void fill_run(T* to, Index n, T value) {
   Index k = 0;
   for (; k + 4 <= n; k += 4) std::memcpy(to + k, &four, sizeof four);
   for (; k < n; ++k) to[k] = value;
+}
+
+// A run's values, from their places among values by statistic, to bins.
+template <class T>
+void get_run(const T* values, const BinRun& run, T* to) {
+  values += run.stat;
+  to += run.first;
+  if (run.stat_stride == 0) return fill_run(to, run.n, *values);
+  if (run.stat_stride == 1) return copy_run(values, run.n, to);
+  for (Index k = 0; k < run.n; ++k) to[k] = values[k * run.stat_stride];
 }
 
 }  // namespace core

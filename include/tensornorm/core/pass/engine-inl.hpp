@@ -149,7 +149,7 @@ void Engine<Scalar, tracks, settings>::run_forward(const AxesOf& axes, Runner& r
 
   ForwardArguments<Scalar> pass = forward_arguments(x, y_data, batch);
   pass.saved = {mean_.data(), lo_.data(), rstd_.data(), updates ? m2_.data() : nullptr};
-  run_pass(pass, plan_.plan(), runner, workspace_.data());
+  run_pass(pass, plan_.plan(), runner, {workspace_.data(), static_cast<Index>(workspace_.size())});
   if constexpr (tracks) {
     if (updates) running_.update({plan_.plan().stat_size, mean_.size(), mean_.data(), lo_.data(), m2_.data()});
   }
@@ -157,7 +157,7 @@ void Engine<Scalar, tracks, settings>::run_forward(const AxesOf& axes, Runner& r
 
 template <class Scalar, bool tracks, unsigned settings>
 void Engine<Scalar, tracks, settings>::run_pass(const ForwardArguments<Scalar>& pass, const Plan& plan,
-                                                const Runner& runner, double* workspace) {
+                                                const Runner& runner, const Workspace& workspace) {
   if constexpr (tracks) {
     if (pass.is_frozen()) return Frozen<Scalar>(pass, plan).run(runner);
   }
@@ -190,10 +190,13 @@ void Engine<Scalar, tracks, settings>::run_infer(const AxesOf& axes, Runner& run
 
 template <class Scalar, bool tracks, unsigned settings>
 void Engine<Scalar, tracks, settings>::infer_by(const Plan& plan, const ForwardArguments<Scalar>& pass,
-                                                Runner& runner) {
-  double* memory = nullptr;
-  if (!pass.is_frozen()) memory = runner.memory(Forward<Scalar>::workspace_size(plan, runner.threads()));
-  run_pass(pass, plan, runner, memory);
+                                                Runner& runner) const {
+  if (pass.is_frozen()) return run_pass(pass, plan, runner, {});
+  const Index size = Forward<Scalar>::workspace_size(plan, runner.threads());
+  if (double* const memory = runner.memory(size)) return run_pass(pass, plan, runner, {memory, size});
+  const Workspace workspace = size > 0 ? infer_memory_.borrow() : Workspace();
+  run_pass(pass, plan, runner, workspace);
+  infer_memory_.give_back(workspace);
 }
 
 // A shape that infer_plans_ does not hold: its plan is made in the layer's memory, and where other threads have all of

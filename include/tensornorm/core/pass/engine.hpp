@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "tensornorm/core/function_ref.hpp"
+#include "tensornorm/core/memory.hpp"
 #include "tensornorm/core/pass/layer_state.hpp"
 #include "tensornorm/core/pass/running.hpp"
 #include "tensornorm/core/plan/plan_cache.hpp"
@@ -105,8 +106,9 @@ class Engine : public LayerState<Scalar, settings> {
   void grow_workspace(Index doubles);
 
   ForwardArguments<Scalar> forward_arguments(const Scalar* x, Scalar* y, bool batch) const;
-  static void run_pass(const ForwardArguments<Scalar>& pass, const Plan& plan, const Runner& runner, double* workspace);
-  static void infer_by(const Plan& plan, const ForwardArguments<Scalar>& pass, Runner& runner);
+  static void run_pass(const ForwardArguments<Scalar>& pass, const Plan& plan, const Runner& runner,
+                       const Workspace& workspace);
+  void infer_by(const Plan& plan, const ForwardArguments<Scalar>& pass, Runner& runner) const;
   void infer_newly(const AxesOf& axes, const PlanKey& key, const ForwardArguments<Scalar>& pass, Runner& runner) const;
   void infer_on_stack(const AxesOf& axes, const PlanKey& key, const ForwardArguments<Scalar>& pass,
                       Runner& runner) const;
@@ -123,6 +125,7 @@ class Engine : public LayerState<Scalar, settings> {
   std::vector<double> workspace_;
   KeptPlan plan_;
   InferPlans infer_plans_;
+  InferMemory infer_memory_;
 };
 
 }  // namespace core

@@ -194,23 +194,22 @@ class FindStatistics {
         if (trusted && is_first_) return true;
       }
     }
-    if (is_double && is_first_ && take_all(block, n)) return true;
-    return take_each(block, n);
+    const Index trusted = is_double && is_first_ ? take_trusted(block, n) : 0;
+    return trusted == block.stats || take_each(block, n, trusted);
   }
 
-  // Takes the sums of all statistics as they are, and says whether all can be trusted.
-  bool take_all(Block& block, double n) const {
+  // Takes the sums of the first statistics, up to one whose sums cannot be trusted. Returns how many.
+  Index take_trusted(Block& block, double n) const {
     const double share = 1 / n, eps = a_.eps;
     const Trust<T> trust(Scale::kOne, eps);
-    bool is_trusted = true;
     for (Index s = 0; s < block.stats; ++s) {
       const Moments m = moments_of(block, s, 1, share);
       const double var = m.m2 * share;
-      is_trusted = is_trusted && trust.of(m, var, n);
+      if (!trust.of(m, var, n)) return s;
       block.m2[s] = m.m2;
       block.set(s, finish<T>(m, var, eps));
     }
-    return is_trusted;
+    return block.stats;
   }
 
   // Of the deviations multiplied by f.
@@ -219,14 +218,15 @@ class FindStatistics {
     return moments_about(static_cast<double>(block.estimate[s]) * f, plan_.stat_size, share, sum, block.total_d2[s]);
   }
 
-  // Each statistic goes its own way, whatever the others of its block do: so its bits are the same in any block.
-  bool take_each(Block& block, double n) {
+  // Each statistic from number `first` on goes its own way, whatever the others of its block do: so its bits are the
+  // same in any block.
+  bool take_each(Block& block, double n, Index first) {
     if (is_first_) std::fill_n(block.pending, block.stats, Pending());
     const double f = factor<T>(scale_), share = 1 / n, eps = a_.eps;
     const bool in_lanes = !is_double && scale_ == Scale::kOne;
     const Trust<T> trust(scale_, eps);
     bool is_any_pending = false;
-    for (Index s = 0; s < block.stats; ++s) {
+    for (Index s = first; s < block.stats; ++s) {
       if (!is_first_ && !block.pending[s].is_due(scale_)) {
         is_any_pending = is_any_pending || block.pending[s].is_pending;
         continue;

@@ -28,15 +28,15 @@ class Forward {
     plan.copies_size = pass.copies_size();
   }
 
-  // Doubles with which so many threads take blocks whole. One thread can do without: it takes what the stack holds.
+  // Doubles with which so many threads take blocks whole. One thread can do with fewer, or with none and the stack.
   static Index workspace_size(const Plan& plan, Index threads) {
     const bool shares_parts = threads > 1 && plan.partition.parts > 1;
     const Index sums = shares_parts ? PartSums::doubles(plan.partition.parts, plan.partition.block_bins) : 0;
     return sums + threads * (shares_parts ? plan.shared_worker_size : plan.worker_size) + plan.copies_size;
   }
 
-  // @pre called once
-  void run(const Runner& runner, double* workspace);
+  // @pre called once; the workspace is of the size for the runner's threads, or there is one thread
+  void run(const Runner& runner, const Workspace& workspace);
 
  private:
   using T = ParamOf<Scalar>;
@@ -60,13 +60,15 @@ class Forward {
     return extents(bins, bins, (std::min)(bins * plan_.map_bins_per_bin, Partition::kBlockBins),
                    (std::min)(plan_.walk.line(), Partition::kBlockBins));
   }
-  // Less of everything, so that it fits the stack: a portion of a block, and of that a chunk.
-  Extents local() const {
-    constexpr Index kMost = 128, kLeast = 32, kStep = Partition::kCacheLineBins;
-    for (Index chunk = kMost;; chunk -= kStep) {
+  // Less of everything, so that it fits so many bytes: a portion of a block, and of that a chunk.
+  Extents fitting(Index most_bytes) const {
+    constexpr Index kLeast = 32, kStep = Partition::kCacheLineBins;
+    constexpr Index kLeastPerBin = 48;  // bytes of the arrays by bin, or less
+    const Index most = most_bytes / kLeastPerBin / kStep * kStep;
+    for (Index chunk = most;; chunk -= kStep) {
       const Index bins = (std::min)(partition_.block_bins, (std::max)(chunk, Partition::least_portion(plan_.multiple)));
       const Extents e = extents(bins, (std::min)(bins, chunk), chunk, chunk);
-      if (chunk == kLeast || bytes(e) <= kLocalBytes) return e;
+      if (chunk == kLeast || bytes(e) <= most_bytes) return e;
     }
   }
 
@@ -90,8 +92,8 @@ class Forward {
   // the copies several times over; longer ones are few in a cache.
   Index copies_size() const {
     constexpr Index kManyRows = 16;
-    const bool pays =
-        plan_.params_apart && plan_.params <= Partition::kBlockBins && plan_.elements >= kManyRows * plan_.params;
+    const bool pays = plan_.params_apart && !plan_.walk.columns() && plan_.params <= Partition::kBlockBins &&
+                      plan_.elements >= kManyRows * plan_.params;
     return pays ? (2 * Arena::bytes<T>(plan_.params) + kCacheLine) / static_cast<Index>(sizeof(double)) : 0;
   }
 
@@ -239,16 +241,21 @@ class Forward {
 };
 
 template <class Scalar>
-void Forward<Scalar>::run(const Runner& runner, double* workspace) {
+void Forward<Scalar>::run(const Runner& runner, const Workspace& workspace) {
   const bool shares_parts = runner.threads() > 1 && partition_.parts > 1;
-  const bool is_whole = workspace != nullptr || plan_.worker_size == 0;
-  extents_ = is_whole ? whole() : local();
-  if (workspace != nullptr) {
+  const Index needed = workspace_size(plan_, runner.threads());
+  if (workspace.doubles >= needed) {
+    extents_ = whole();
     worker_size_ = shares_parts ? plan_.shared_worker_size : plan_.worker_size;
-    if (shares_parts) sums_ = workspace;
-    workers_ = workspace + (shares_parts ? PartSums::doubles(partition_.parts, partition_.block_bins) : 0);
-    workspace = workers_ + runner.threads() * worker_size_;
-    if (plan_.copies_size > 0) copy_parameters(Arena(workspace));
+    if (shares_parts) sums_ = workspace.memory;
+    workers_ = workspace.memory + (shares_parts ? PartSums::doubles(partition_.parts, partition_.block_bins) : 0);
+    if (plan_.copies_size > 0) copy_parameters(Arena(workers_ + runner.threads() * worker_size_));
+  } else if (workspace.memory == nullptr) {
+    extents_ = plan_.worker_size == 0 ? whole() : fitting(kLocalBytes);
+  } else {
+    extents_ = fitting(InferMemory::kBytes);
+    workers_ = workspace.memory;
+    worker_size_ = workspace.doubles;
   }
   partition_.share_among(plan_.walk, plan_.multiple, runner.threads());
   if (partition_.parts > 1) {

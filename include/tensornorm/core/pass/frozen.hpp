@@ -66,6 +66,7 @@ class Frozen {
     const CoefficientArrays c{memory.take<T>(most), memory.take<T>(most), memory.take<T>(most)};
     for_each_chunk(bins.k0, bins.k1, most, [&](Index c0, Index c1) {
       for_each_bin_run(plan_.map_bins, plan_.map_bin_number(bins.group, c0), c1 - c0, [&](const BinRun& run) {
+        if (a_.frozen_scale != nullptr) return load_prepared(run, c);
         load_frozen(run, c, part == 0);
         BinRun rest{run.first, run.n, run.first, run.stat_stride == 0 ? 0 : 1, run.param, run.param_stride};
         normalization_.fold(c.hi, nullptr, c.scale, rest, c);
@@ -90,6 +91,13 @@ class Frozen {
     }
     scale_roots(a_.gamma + first, n, scale);
     return {a_.frozen_mean + first, scale, a_.beta + first};
+  }
+
+  // Where the scale is known: a parameter lies where its statistic does.
+  void load_prepared(const BinRun& run, const CoefficientArrays& c) const {
+    get_run(a_.frozen_mean, run, c.hi);
+    get_run(a_.frozen_scale, run, c.scale);
+    a_.beta != nullptr ? get_run(a_.beta, run, c.shift) : fill_run(c.shift + run.first, run.n, T(0));
   }
 
   // The frozen statistics of a run: the mean to c.hi, rstd to c.scale; one of each where the run has one statistic.

@@ -95,16 +95,20 @@ class Normalization {
       }
     };
     for (; run.n >= together; run.n -= together, run.first += together) {
-      V mean, root, low{}, gamma = T(1) - V{}, beta{};
+      V mean, root, gamma = T(1) - V{}, beta{};
       load(hi, mean);
       load(rstd, root);
-      if (lo != nullptr) load(lo, low);
       if (a_.gamma != nullptr) std::memcpy(&gamma, a_.gamma + run.param, sizeof gamma);
       if (a_.beta != nullptr) std::memcpy(&beta, a_.beta + run.param, sizeof beta);
-      const V slope = -root * gamma, offset = beta + low * slope;
+      const V slope = -root * gamma;
+      if (lo != nullptr) {
+        V low;
+        load(lo, low);
+        beta += low * slope;
+      }
       std::memcpy(c.hi + run.first, &mean, sizeof mean);
       std::memcpy(c.scale + run.first, &slope, sizeof slope);
-      std::memcpy(c.shift + run.first, &offset, sizeof offset);
+      std::memcpy(c.shift + run.first, &beta, sizeof beta);
       run.stat += together * run.stat_stride;
       run.param += together * run.param_stride;
     }
