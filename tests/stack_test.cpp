@@ -1,4 +1,4 @@
-// What a call takes of the stack, whatever the shape, the scalar, the layout and the layer: 12 KB for infer, 16 KB for
+// What a call takes of the stack, whatever the shape, the scalar, the layout and the layer: 8 KB for infer, 16 KB for
 // the others. Whitening has tests of its own.
 #include <gtest/gtest.h>
 
@@ -17,7 +17,7 @@ static_assert(sizeof(tensornorm::BatchNorm<float>) < 1024 && sizeof(tensornorm::
                   sizeof(tensornorm::Whitening<float>) < 1024,
               "a layer is small");
 
-constexpr std::size_t kInfer = 12 << 10, kOthers = 16 << 10;
+constexpr std::size_t kInfer = 8 << 10, kCrowdedInfer = 12 << 10, kOthers = 16 << 10;
 
 template <class Scalar, int Layout, int Rank>
 void measure(const Index (&extents_of)[Rank], int channel_axis) {
@@ -89,7 +89,7 @@ TEST(Stack, OfCallsOfManyThreads) {
   }
   Eigen::Tensor<double, 2> x(40, 64), y(40, 64);
   x.setRandom();
-  for (int i = 0; i < 20; ++i) EXPECT_LE(stack_used([&] { layer.infer(x, y); }), kOthers);
+  for (int i = 0; i < 20; ++i) EXPECT_LE(stack_used([&] { layer.infer(x, y); }), kCrowdedInfer);
   is_over = true;
   for (std::thread& other : others) other.join();
 }

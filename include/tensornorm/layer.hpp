@@ -35,7 +35,7 @@ class Layer : public Protocol<Derived, core::Engine<Scalar, tracks>> {
     Engine::run_infer(statement(), runner, x, shape, y);
   }
   void run_backward(Runner& runner, const Scalar* x, const Shape& shape, const Scalar* dy, const Shape& dy_shape,
-                    Target& dx) {
+                    Target* dx) {
     Engine::run_backward(statement(), runner, x, shape, dy, dy_shape, dx);
   }
 };

@@ -34,6 +34,10 @@ class Arena {
 
   // Doubles that hold arrays of so many bytes in all, wherever they begin.
   static constexpr Index doubles(Index bytes) { return (bytes + 2 * kCacheLine) / static_cast<Index>(sizeof(double)); }
+  // The bytes of arrays that so many doubles hold.
+  static constexpr Index held_bytes(Index doubles) {
+    return doubles * static_cast<Index>(sizeof(double)) - 2 * kCacheLine;
+  }
 
   template <class T>
   T* take(Index n) {
@@ -90,8 +94,8 @@ class InferMemory {
   std::unique_ptr<Memory> memory_;
 };
 
-// A pass's frame keeps so much for its arrays: with it infer takes less than 12 KB of the stack.
-constexpr Index kLocalBytes = 6400;
+// A pass's frame keeps so much for its arrays: with it infer takes less than 8 KB of the stack.
+constexpr Index kLocalBytes = 2400;
 
 // Memory on the stack, not yet aligned.
 struct LocalMemory {

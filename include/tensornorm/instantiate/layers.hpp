@@ -11,11 +11,11 @@
   template Engine<Scalar, tracks>::Engine(double, bool, Index, bool);                                     \
   template void Engine<Scalar, tracks>::set_training(bool);                                               \
   template void Engine<Scalar, tracks>::run_forward(const AxesOf&, Runner&, const Scalar*, const Shape&,  \
-                                                    Target<Scalar>&);                                     \
+                                                    Target<Scalar>&, PassState<Scalar>*);                 \
   template void Engine<Scalar, tracks>::run_infer(const AxesOf&, Runner&, const Scalar*, const Shape&,    \
                                                   Target<Scalar>&) const;                                 \
   template void Engine<Scalar, tracks>::run_backward(const AxesOf&, Runner&, const Scalar*, const Shape&, \
-                                                     const Scalar*, const Shape&, Target<Scalar>&)
+                                                     const Scalar*, const Shape&, Target<Scalar>*, PassState<Scalar>*)
 
 #define TENSORNORM_INSTANTIATE_LAYERS(Scalar)                                    \
   namespace tensornorm {                                                         \

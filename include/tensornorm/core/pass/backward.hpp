@@ -44,14 +44,15 @@ class Backward {
     if (multiple_ > plan_.map_walk.bins()) {  // statistics reach across groups: all sums first
       over_blocks(runner, [&](const Block& block, Arena memory) { reduce_block(block, memory); });
       for (Index b = 0; b < partition_.blocks; ++b) finish(place(b));
-      over_blocks(runner, [&](const Block& block, Arena memory) { map_block(block, 0, 1, memory); });
+      if (a_.dx != nullptr)
+        over_blocks(runner, [&](const Block& block, Arena memory) { map_block(block, 0, 1, memory); });
     } else if (partition_.parts > 1) {
       for (Index b = 0; b < partition_.blocks; ++b) run_in_parts(runner, place(b));
     } else {
       over_blocks(runner, [&](const Block& block, Arena memory) {
         reduce_block(block, memory);
         finish(block);
-        map_block(block, 0, 1, memory);
+        if (a_.dx != nullptr) map_block(block, 0, 1, memory);
       });
     }
     sum_parameters();
@@ -99,7 +100,8 @@ class Backward {
 
   // ---- sums
 
-  bool has_sums() const { return !a_.frozen || a_.gamma != nullptr; }  // else nobody reads them
+  // Whether anybody reads them.
+  bool has_sums() const { return (!a_.is_frozen() && a_.dx != nullptr) || a_.wants_parameters(); }
 
   void run_in_parts(const Runner& runner, const Block& block) {
     const Index n = block.size(), line = plan_.map_walk.line(), elements = n * line;
@@ -120,6 +122,7 @@ class Backward {
       }
     }
     finish(block);
+    if (a_.dx == nullptr) return;
     runner.backwards(partition_.map_parts, elements, [&](Index part, Index worker) {
       map_block(block, part, partition_.map_parts, memory_of(worker));
       if (streams_) finish_streaming();
@@ -191,7 +194,7 @@ class Backward {
 
   // dbeta and dgamma: the shares, over every axis along which parameters do not vary.
   void sum_parameters() const {
-    if (params_ == 0) return;
+    if (params_ == 0 || !a_.wants_parameters()) return;
     for_each_bin_run(backward_plan_.shares, 0, shares_, [&](const BinRun& run) {
       for (Index k = 0, param = run.param; k < run.n; ++k, param += run.param_stride) {
         param_g_[param] += share_g_[run.first + k];
@@ -245,7 +248,7 @@ class Backward {
     for (Index k = 0; k < (is_one ? 1 : run.n); ++k) {
       const Index i = run.first + k, stat = run.stat + k * run.stat_stride;
       const T scale = of_one_ ? T(0) : a_.rstd[stat] * gamma_at(run.param + k * run.param_stride);
-      if (a_.frozen) {
+      if (a_.is_frozen()) {
         c.hi[i] = c.minus_rstd[i] = c.slope[i] = 0;
         c.scale[i] = -scale;
         c.shift[i] = T(-0.0);
@@ -271,7 +274,7 @@ class Backward {
   void put(const Coefficients& c, const Param& one, const Param& minus_zero, const Tile& tile, Index ahead) const {
     const Rows<Scalar> x{a_.x + tile.offset, tile.stride}, dy{a_.dy + tile.offset, tile.stride};
     const Stat hi{c.hi}, scale{c.scale}, shift{c.shift};
-    if (a_.frozen) {  // constants: dx = dy * scale whatever x holds, which is y of dy
+    if (a_.is_frozen()) {  // constants: dx = dy * scale whatever x holds, which is y of dy
       map(Normalize<Scalar, Stat, Param>{{dy, hi, scale, shift}, one, minus_zero}, tile, a_.dx,
           {streams_, is_in_place(a_), ahead});
     } else {

@@ -39,8 +39,10 @@ class BackwardApart {
         if (b == part_begin(partition_.blocks, unit, units_)) std::fill_n(of_unit, 2 * params_, 0.0);
         const Block block(partition_.block(b), memory_of(worker));
         load(block);
-        reduce(block, 0, 1, block.sum_g, block.sum_gx, block.rest);
-        finish(block);
+        if (a_.dx != nullptr) {
+          reduce(block, 0, 1, block.sum_g, block.sum_gx, block.rest);
+          finish(block);
+        }
         const Index ahead = streams_ ? partition_.ahead(plan_.walk, b) : 0;
         map_block(block, 0, 1, of_unit, ahead, block.rest);
       });
@@ -107,12 +109,14 @@ class BackwardApart {
     PartSums parts(parts_, partition_.parts, block.size());
     const Index elements = block.size() * plan_.walk.line();
     const auto rest_of = [&](Index worker) { return worker == 0 ? block.rest : memory_of(worker); };
-    runner(partition_.parts, elements, [&](Index part, Index worker) {
-      const Index n = block.size();
-      reduce(block, part, partition_.parts, parts.clear_p(part, 0, n), parts.clear_pq(part, 0, n), rest_of(worker));
-    });
-    parts.add_to(partition_.parts, block.sum_g, block.sum_gx);
-    finish(block);
+    if (a_.dx != nullptr) {
+      runner(partition_.parts, elements, [&](Index part, Index worker) {
+        const Index n = block.size();
+        reduce(block, part, partition_.parts, parts.clear_p(part, 0, n), parts.clear_pq(part, 0, n), rest_of(worker));
+      });
+      parts.add_to(partition_.parts, block.sum_g, block.sum_gx);
+      finish(block);
+    }
     runner.backwards(partition_.parts, elements, [&](Index part, Index worker) {
       map_block(block, part, partition_.parts, sums, 0, rest_of(worker));
       if (streams_) finish_streaming();
@@ -160,7 +164,8 @@ class BackwardApart {
   // The parameters' sums first: dx may take the place of x or dy.
   void map(const Block& block, const Tile& tile, Index i, const LineParams& params, double* sums, Index ahead,
            Arena memory) const {
-    add_parameters(block, tile, i, params, sums, memory);
+    if (a_.wants_parameters()) add_parameters(block, tile, i, params, sums, memory);
+    if (a_.dx == nullptr) return;
     const T* const gamma = params.of(a_.gamma, memory.take<T>(copied(plan_)));
     if (plan_.walk.columns()) {
       put<PerColumn<T>>(block, tile, i, PerRowOrAll<T>{gamma}, ahead);
@@ -217,6 +222,7 @@ class BackwardApart {
   }
 
   void store_parameters(const Runner& runner, const double* sums) const {
+    if (!a_.wants_parameters()) return;
     const Index stride = 2 * params_, pieces = (std::max)(params_ / Partition::kBlockBins, Index{1});
     // In one part for one thread: choosing the instruction set again for each costs one short row a quarter.
     const Index parts = runner.threads() == 1 ? 1 : (std::min)(Partition::kUnits, pieces);

@@ -3,6 +3,7 @@
 
 #include "tensornorm/core/kernel/map.hpp"
 #include "tensornorm/core/kernel/run_values.hpp"
+#include "tensornorm/core/pass/parameters.hpp"
 #include "tensornorm/core/pass/part_sums.hpp"
 #include "tensornorm/core/plan/plan.hpp"
 
@@ -10,14 +11,12 @@ namespace tensornorm {
 namespace core {
 
 template <class Scalar>
-struct BackwardArguments {
-  using T = ParamOf<Scalar>;
+struct BackwardArguments : Parameters<ParamOf<Scalar>>, ParameterGradients<ParamOf<Scalar>> {
   const Scalar *x, *dy;
-  Scalar* dx = nullptr;  // x or dy themselves, or disjoint from both
-  const T* gamma = nullptr;
-  const T *hi, *lo, *rstd;  // of the forward pass, in the layer's order (Axis::stat)
-  bool centred = true, frozen = false;
-  T *dgamma = nullptr, *dbeta = nullptr;  // null: not wanted
+  Scalar* dx;  // x or dy themselves, or disjoint from both; null: not wanted
+  const ParamOf<Scalar>*hi = nullptr, *lo = nullptr, *rstd = nullptr;  // of it, in the layer's order (Axis::stat)
+
+  bool wants_parameters() const { return this->dgamma != nullptr || this->dbeta != nullptr; }
 };
 
 template <class Scalar>
@@ -33,7 +32,7 @@ bool goes_past_cache(const BackwardArguments<Scalar>& a, const Plan& plan) {
 // Whether each statistic is its one element's mean: y is beta then and dx is 0, where rounding would leave some of dy.
 template <class Scalar>
 bool is_of_one(const BackwardArguments<Scalar>& a, const Plan& plan) {
-  return plan.stat_size == 1 && a.centred && !a.frozen;
+  return plan.stat_size == 1 && a.centred && !a.is_frozen();
 }
 
 // What dx needs of a statistic, from the sums of g and g * xhat over its n elements.

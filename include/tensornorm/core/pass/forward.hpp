@@ -62,7 +62,7 @@ class Forward {
   }
   // Less of everything, so that it fits so many bytes: a portion of a block, and of that a chunk.
   Extents fitting(Index most_bytes) const {
-    constexpr Index kLeast = 32, kStep = Partition::kCacheLineBins;
+    constexpr Index kLeast = 16, kStep = Partition::kCacheLineBins;
     constexpr Index kLeastPerBin = 48;  // bytes of the arrays by bin, or less
     const Index most = most_bytes / kLeastPerBin / kStep * kStep;
     for (Index chunk = most;; chunk -= kStep) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "tensornorm/core/kernel/packet.hpp"
+#include "tensornorm/core/pass/parameters.hpp"
 
 namespace tensornorm {
 namespace core {
@@ -14,18 +15,10 @@ struct SavedStatistics {
 };
 
 template <class Scalar>
-struct ForwardArguments {
-  using T = ParamOf<Scalar>;
+struct ForwardArguments : Parameters<ParamOf<Scalar>> {
   const Scalar* x;
   Scalar* y;  // x itself, or disjoint from it
-  const T *gamma = nullptr, *beta = nullptr;
-  double eps = 0;
-  bool centred = true;                                    // false: the mean is taken to be 0
-  const T *frozen_mean = nullptr, *frozen_var = nullptr;  // statistics given, not taken from x
-  const T* frozen_scale = nullptr;                        // -rstd * gamma by channel, where it is known
-  SavedStatistics<T> saved;
-
-  bool is_frozen() const { return frozen_mean != nullptr; }
+  SavedStatistics<ParamOf<Scalar>> saved;
 };
 
 }  // namespace core

@@ -16,20 +16,27 @@ class Frozen {
   Frozen(const ForwardArguments<Scalar>& arguments, const Plan& plan)
       : a_(arguments), plan_(plan), partition_(plan.partition), normalization_(arguments, plan) {}
 
+  // Doubles with which so many threads take as many bins as there are. With fewer they take fewer at a time.
+  Index workspace_size(Index threads) const {
+    const Index bins = (std::min)(partition_.block_bins, kMostBins);
+    return a_.frozen_scale != nullptr && is_plain() ? 0 : threads * Arena::doubles(coefficient_bytes(bins));
+  }
+
   // One thread makes the coefficients of a block once, several each for its parts of the lines.
-  void run(const Runner& runner) const {
+  void run(const Runner& runner, const Workspace& workspace) {
+    workspace_ = {workspace.memory, workspace.doubles / runner.threads()};
     const Index parts = partition_.map_parts;
     const bool shares_parts = parts > 1 && runner.threads() > 1;
     if (!shares_parts) {
       const Index units = (std::min)(partition_.blocks, Partition::kUnits);
-      const auto run = [&](Index b, Index, Index) {
-        normalize(partition_.block(b), 0, parts, normalization_.ahead(partition_, b));
+      const auto run = [&](Index b, Index, Index worker) {
+        normalize(partition_.block(b), 0, parts, normalization_.ahead(partition_, b), worker);
       };
       return for_each_block(runner, partition_, units, plan_.elements, normalization_.streams(), run);
     }
     for (Index b = 0; b < partition_.blocks; ++b) {
-      runner(parts, plan_.elements / partition_.blocks, [&](Index part, Index) {
-        normalize(partition_.block(b), part, part + 1, normalization_.ahead(partition_, b));
+      runner(parts, plan_.elements / partition_.blocks, [&](Index part, Index worker) {
+        normalize(partition_.block(b), part, part + 1, normalization_.ahead(partition_, b), worker);
         if (normalization_.streams()) finish_streaming();
       });
     }
@@ -39,14 +46,25 @@ class Frozen {
   using T = ParamOf<Scalar>;
   using Coefficients = typename Normalization<Scalar>::Coefficients;
   using CoefficientArrays = typename Normalization<Scalar>::CoefficientArrays;
-  static constexpr bool is_double = std::is_same<T, double>::value;
+  static constexpr Index kMostBins = Partition::kBlockBins;
+
+  static constexpr Index coefficient_bytes(Index bins) { return 3 * Arena::bytes<T>(bins); }
+
+  // The most bins, in whole cache lines, whose coefficients fit so many bytes.
+  static Index fitting(Index bytes) {
+    Index bins = kMostBins;
+    while (bins > Partition::kCacheLineBins && coefficient_bytes(bins) > bytes) bins -= Partition::kCacheLineBins;
+    return bins;
+  }
 
   // Parts [part, last_part) of the lines of some bins: some coefficients at a time, made where they are needed.
   // @pre bins and map bins are the same
-  __attribute__((noinline)) void normalize(const BinRange& bins, Index part, Index last_part, Index ahead) const {
-    constexpr Index most = 2048 / static_cast<Index>(sizeof(T));
-    unsigned char local[3 * Arena::bytes<T>(most) + kCacheLine];
-    Arena memory(local);
+  __attribute__((noinline)) void normalize(const BinRange& bins, Index part, Index last_part, Index ahead,
+                                           Index worker) const {
+    LocalMemory local;
+    const bool is_local = workspace_.memory == nullptr;
+    Arena memory = is_local ? Arena(local.bytes) : Arena(workspace_.memory + worker * workspace_.doubles);
+    const Index most = fitting(is_local ? kLocalBytes : Arena::held_bytes(workspace_.doubles));
     const auto put_parts = [&](Index c0, Index c1, const Coefficients& c) {
       const Index positions = plan_.map_walk.line(), parts = partition_.map_parts;
       for (Index i = part; i < last_part; ++i) {
@@ -55,9 +73,8 @@ class Frozen {
       }
     };
     if (is_plain()) {
-      constexpr Index all = Partition::kBlockBins / (is_double ? 2 : 1);
-      static_assert(Arena::bytes<T>(all) <= 3 * Arena::bytes<T>(most), "tensornorm: one long array instead of three");
-      T* const scale = memory.take<T>(all);
+      const Index all = a_.frozen_scale != nullptr ? bins.size() : most;
+      T* const scale = memory.take<T>(most);
       for_each_chunk(bins.k0, bins.k1, all, [&](Index c0, Index c1) {
         put_parts(c0, c1, plain_coefficients(plan_.map_bin_number(bins.group, c0), c1 - c0, scale, part == 0));
       });
@@ -122,6 +139,7 @@ class Frozen {
   const Plan& plan_;
   const Partition& partition_;
   Normalization<Scalar> normalization_;
+  Workspace workspace_;  // one worker's size
 };
 
 }  // namespace core

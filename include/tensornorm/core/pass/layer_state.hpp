@@ -1,8 +1,7 @@
-// LayerState: the parameters of a layer, its mode, and the rule that a backward pass follows its forward pass.
+// LayerState: the parameters of a layer and its mode.
 #pragma once
 
 #include <Eigen/Core>
-#include <cstdint>
 
 #include "tensornorm/core/check.hpp"
 #include "tensornorm/core/compiled.hpp"
@@ -45,27 +44,16 @@ class LayerState {
   Array& dbeta() { return dbeta_; }
   const Array& dbeta() const { return dbeta_; }
 
-  // The forward pass that backward follows.
-  struct Pass {
-    Shape shape;
-    std::uint64_t fingerprint = 0;  // of x
-    bool done = false, training = false, batch = false;
-  };
-
   template <class Values>
   static void check_size(const Values& values, Index size, const char* name) {
     check_that(values.size() == size, name, " has ", values.size(), " values but the layer needs ", size);
   }
   void check_affine() const;
-  void passed(const Shape& x, std::uint64_t fingerprint, bool batch);
-  void check_pass(const Shape& x, const Shape& dy) const;
-  void check_same_x(const Shape& x, const Scalar* data) const;
 
   Array gamma_, dgamma_, beta_, dbeta_;
   Index gamma_size_, beta_size_;
   double eps_;
   bool training_ = true;
-  Pass pass_;
 
  private:
   void set_training(bool training) { training_ = training; }

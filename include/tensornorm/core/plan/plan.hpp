@@ -10,9 +10,13 @@ namespace core {
 
 // What a plan is for, besides its axes.
 struct Uses {
-  Index element_bytes;
-  bool affine, frozen;  // whether there are parameters; whether statistics are given
+  Index element_bytes = 0;
+  bool affine = false, frozen = false;  // whether there are parameters; whether statistics are given
 };
+
+inline bool operator==(const Uses& a, const Uses& b) {
+  return a.element_bytes == b.element_bytes && a.affine == b.affine && a.frozen == b.frozen;
+}
 
 // The bins of a layer's axes. Sums are kept for bins: the statistics, or finer where `rows_to_columns` and
 // `joined_columns` say so. Coefficients are laid out for map bins, which know their parameter too. Where parameters

@@ -52,6 +52,8 @@ TENSORNORM_BODY void InferPlans::clear() {
 struct KeptPlan::Parts {
   Shape shape;
   bool batch = false;
+  Axes full_axes;
+  Uses uses;
   std::optional<Binning> binning;
   std::optional<Plan> plan;
   std::optional<BackwardPlan> backward_plan;
@@ -67,6 +69,11 @@ TENSORNORM_BODY bool KeptPlan::is_of(const PlanKey& key) const {
   return parts_ != nullptr && parts_->plan && parts_->batch == key.batch && parts_->shape == key.shape;
 }
 
+TENSORNORM_BODY bool KeptPlan::is_of(const Axes& full_axes, const Uses& uses) const {
+  if (parts_ == nullptr || !parts_->plan || !(parts_->uses == uses)) return false;
+  return std::equal(full_axes.begin(), full_axes.end(), parts_->full_axes.begin(), parts_->full_axes.end());
+}
+
 TENSORNORM_BODY void KeptPlan::set(const PlanKey& key, const Axes& full_axes, const Uses& uses,
                                    void (*complete)(Plan&)) {
   if (parts_ == nullptr) parts_ = std::make_unique<Parts>();
@@ -75,6 +82,8 @@ TENSORNORM_BODY void KeptPlan::set(const PlanKey& key, const Axes& full_axes, co
   complete(parts_->plan.emplace(*parts_->binning, uses));
   parts_->shape = key.shape;
   parts_->batch = key.batch;
+  parts_->full_axes = full_axes;
+  parts_->uses = uses;
 }
 
 TENSORNORM_BODY const Plan& KeptPlan::plan() const { return *parts_->plan; }

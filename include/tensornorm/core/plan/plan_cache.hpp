@@ -49,6 +49,7 @@ class KeptPlan {
   ~KeptPlan();
 
   bool is_of(const PlanKey& key) const;
+  bool is_of(const Axes& full_axes, const Uses& uses) const;
   // Throws std::bad_alloc, the first time.
   void set(const PlanKey& key, const Axes& full_axes, const Uses& uses, void (*complete)(Plan&));
 

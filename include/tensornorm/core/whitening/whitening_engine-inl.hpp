@@ -81,7 +81,7 @@ void WhiteningEngine<Scalar, settings>::run_forward(const Runner& runner, const 
   double* const panels = room_for(empty ? 0 : map_workspace_size(m, 1));
   Scalar* const y_data = y.prepare();
   std::swap(last_, next);
-  this->passed(shape, fingerprint, training_);
+  pass_.set(shape, fingerprint, training_, training_);
   if (empty) return;
   if (training_) running_.update(last_, options_.momentum);
   whiten(runner, m, panels, x, y_data, last_.split_mean(), ConstMatrix(last_.whitening), affine());
@@ -124,27 +124,29 @@ void WhiteningEngine<Scalar, settings>::run_inverse(const Runner& runner, const 
 
 template <class Scalar, unsigned settings>
 void WhiteningEngine<Scalar, settings>::run_backward(const Runner& runner, const Scalar* x, const Shape& shape,
-                                                     const Scalar* dy, const Shape& dy_shape, Target<Scalar>& dx) {
-  this->check_pass(shape, dy_shape);
+                                                     const Scalar* dy, const Shape& dy_shape, Target<Scalar>* dx) {
+  pass_.check_backward(shape, dy_shape, training_);
   const ChannelMatrix m = checked_matrix(shape);
-  dx.take_shape(shape);
-  dx.check_overlap(x, "x");
-  dx.check_overlap(dy, "dy");
-  this->check_same_x(shape, x);
+  if (dx != nullptr) {
+    dx->take_shape(shape);
+    dx->check_overlap(x, "x");
+    dx->check_overlap(dy, "dy");
+  }
+  pass_.check_same(shape, core::fingerprint(x, shape.count()));
   if (shape.count() == 0) {
-    dx.prepare();
+    if (dx != nullptr) dx->prepare();
     dgamma_.setZero();
     dbeta_.setZero();
     return;
   }
   const WhiteningGradients found = gradients(runner, m, x, dy);
-  double* const panels = room_for(map_workspace_size(m, 2));
-  Scalar* const dx_data = dx.prepare();
+  double* const panels = room_for(dx == nullptr ? 0 : map_workspace_size(m, 2));
+  Scalar* const dx_data = dx == nullptr ? nullptr : dx->prepare();
   if (options_.affine) {
     dgamma_ = found.dgamma.template cast<Param>();
     dbeta_ = found.dbeta.template cast<Param>();
   }
-  input_gradient(runner, m, panels, x, dy, dx_data, last_.split_mean(), found);
+  if (dx != nullptr) input_gradient(runner, m, panels, x, dy, dx_data, last_.split_mean(), found);
 }
 
 template <class Scalar, unsigned settings>

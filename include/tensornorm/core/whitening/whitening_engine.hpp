@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "tensornorm/core/pass/layer_state.hpp"
+#include "tensornorm/core/pass/pass_record.hpp"
 #include "tensornorm/core/target.hpp"
 #include "tensornorm/core/thread/runner.hpp"
 #include "tensornorm/core/whitening/whitening_statistics.hpp"
@@ -61,12 +62,12 @@ class WhiteningEngine : public LayerState<Scalar, settings> {
   void run_forward(const Runner& runner, const Scalar* x, const Shape& shape, Target<Scalar>& y);
   void run_infer(const Runner& runner, const Scalar* x, const Shape& shape, Target<Scalar>& y) const;
   void run_backward(const Runner& runner, const Scalar* x, const Shape& shape, const Scalar* dy, const Shape& dy_shape,
-                    Target<Scalar>& dx);
+                    Target<Scalar>* dx);
   void run_fit(const Runner& runner, const Scalar* x, const Shape& shape);
   void run_inverse(const Runner& runner, const Scalar* y, const Shape& shape, Target<Scalar>& x) const;
 
  private:
-  using State::beta_, State::dbeta_, State::dgamma_, State::gamma_, State::pass_, State::training_;
+  using State::beta_, State::dbeta_, State::dgamma_, State::gamma_, State::training_;
   using Statistics = WhiteningStatistics;
 
   static Index checked(Index channels, const WhiteningOptions& options);
@@ -81,6 +82,7 @@ class WhiteningEngine : public LayerState<Scalar, settings> {
   WhiteningRule rule_;
   RunningWhitening running_;
   Statistics last_;
+  PassRecord pass_;
   std::vector<double> workspace_;
 };
 

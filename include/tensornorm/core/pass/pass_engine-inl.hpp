@@ -1,0 +1,188 @@
+// Bodies of pass_engine.hpp.
+#pragma once
+
+#include <algorithm>
+
+#include "tensornorm/core/pass/backward_apart.hpp"
+#include "tensornorm/core/pass/forward.hpp"
+#include "tensornorm/core/pass/frozen.hpp"
+#include "tensornorm/core/pass/pass_engine.hpp"
+#include "tensornorm/core/plan/plan_slot.hpp"
+
+namespace tensornorm {
+namespace core {
+
+template <class Scalar, bool tracks, unsigned settings>
+struct PassEngine<Scalar, tracks, settings>::Steps {
+  using Forward = core::Forward<Scalar>;
+
+  static Uses uses(const Statement& call, const Parameters<Param>& parameters) {
+    return {sizeof(Scalar), parameters.is_affine(), !call.batch};
+  }
+
+  // Makes the state's plan that of x; false for an empty x.
+  static bool keep_plan(const Statement& call, const Parameters<Param>& parameters, KeptPlan& plan) {
+    if (call.is_own && plan.is_of(call.key())) return true;
+    const Axes axes = call.axes(call.shape, call.batch);
+    if (call.shape.count() == 0) return false;
+    const Uses uses = Steps::uses(call, parameters);
+    if (call.is_own || !plan.is_of(axes, uses)) plan.set(call.key(), axes, uses, Forward::complete);
+    return true;
+  }
+
+  // In a frame of its own: the axes and the Binning are gone from the stack when the pass begins.
+  __attribute__((noinline)) static Plan& make_plan(const Statement& call, const Parameters<Param>& parameters,
+                                                   PlanSlot& slot) {
+    const Uses uses = Steps::uses(call, parameters);
+    Plan& plan = slot.make(call.key(), Binning(call.axes(call.shape, call.batch), uses), uses);
+    Forward::complete(plan);
+    return plan;
+  }
+
+  static void run(const ForwardArguments<Scalar>& pass, const Plan& plan, const Runner& runner,
+                  const Workspace& workspace) {
+    if constexpr (tracks) {
+      if (pass.is_frozen()) return Frozen<Scalar>(pass, plan).run(runner, workspace);
+    }
+    Forward(pass, plan).run(runner, workspace);
+  }
+
+  // Doubles of the workspace for so many threads.
+  static Index workspace_size(const ForwardArguments<Scalar>& pass, const Plan& plan, Index threads) {
+    if constexpr (tracks) {
+      if (pass.is_frozen()) return Frozen<Scalar>(pass, plan).workspace_size(threads);
+    }
+    return Forward::workspace_size(plan, threads);
+  }
+
+  // ---- infer
+
+  static void infer_by(const Plan& plan, const ForwardArguments<Scalar>& pass, Runner& runner,
+                       const InferMemory* memory) {
+    const Index size = workspace_size(pass, plan, runner.threads());
+    if (double* const doubles = runner.memory(size)) return run(pass, plan, runner, {doubles, size});
+    if (size == 0 || memory == nullptr) return run(pass, plan, runner, {});
+    const Workspace workspace = memory->borrow();
+    run(pass, plan, runner, workspace);
+    memory->give_back(workspace);
+  }
+
+  __attribute__((noinline)) static void infer_on_stack(const Statement& call, const ForwardArguments<Scalar>& pass,
+                                                       Runner& runner, const InferMemory* memory) {
+    PlanSlot slot;
+    infer_by(make_plan(call, pass, slot), pass, runner, memory);
+  }
+
+  // ---- backward
+
+  static void complete(BackwardPlan& backward_plan, const Plan& plan) {
+    Index bytes = Backward<Scalar>::worker_bytes(backward_plan.partition);
+    if constexpr (!tracks) {
+      if (backward_plan.crosses) bytes = BackwardApart<Scalar>::worker_bytes(plan, backward_plan.partition);
+    }
+    backward_plan.worker_size = Arena::doubles(bytes);
+  }
+
+  // By either kind of pass, which refers to its arguments.
+  template <class Pass>
+  static void run_backward(Pass&& backward, BackwardArguments<Scalar>& arguments, const Runner& runner,
+                           Target<Scalar>* dx, State& state) {
+    state.grow_workspace(backward.workspace_size(runner.threads()));
+    if (dx != nullptr) arguments.dx = dx->prepare();
+    backward.run(runner, state.workspace.data());
+  }
+};
+
+template <class Scalar, bool tracks, unsigned settings>
+void PassEngine<Scalar, tracks, settings>::forward(const Statement& call, const Parameters<Param>& parameters,
+                                                   Runner& runner, const Scalar* x, Target<Scalar>& y, State& state,
+                                                   bool training, bool keeps_m2) {
+  const bool has_data = Steps::keep_plan(call, parameters, state.plan);
+  y.take_shape(call.shape);
+  y.check_overlap(x, "x");
+
+  // Everything that can fail comes before anything that changes, and y may be x.
+  const std::uint64_t fingerprint = core::fingerprint(x, call.shape.count());
+  const Index stats = has_data ? state.plan.plan().statistics.count() : 0;
+  ForwardArguments<Scalar> pass{parameters, x, nullptr, {}};
+  if (has_data) state.grow_workspace(Steps::workspace_size(pass, state.plan.plan(), runner.threads()));
+  if (keeps_m2) state.m2.resize(static_cast<std::size_t>(stats));
+  Array mean, lo, rstd;  // the old ones live until the end, as x may be a view of them
+  const bool resizes = state.mean.size() != stats;
+  if (resizes) {
+    for (Array* const array : {&mean, &lo, &rstd}) array->resize(stats);
+  }
+  Scalar* const y_data = y.prepare();
+  if (resizes) {
+    state.mean.swap(mean);
+    state.lo.swap(lo);
+    state.rstd.swap(rstd);
+  }
+  state.record.set(call.shape, fingerprint, training, call.batch);
+  if (!has_data) return;
+
+  pass.y = y_data;
+  pass.saved = {state.mean.data(), state.lo.data(), state.rstd.data(), keeps_m2 ? state.m2.data() : nullptr};
+  Steps::run(pass, state.plan.plan(), runner, {state.workspace.data(), static_cast<Index>(state.workspace.size())});
+}
+
+// A shape that the plans do not hold: its plan is made in their memory, and where other threads have all of that, on
+// the stack.
+template <class Scalar, bool tracks, unsigned settings>
+void PassEngine<Scalar, tracks, settings>::infer(const Statement& call, const Parameters<Param>& parameters,
+                                                 Runner& runner, const Scalar* x, Target<Scalar>& y,
+                                                 const InferPlans* plans, const InferMemory* memory) {
+  const Plan* const known = plans == nullptr ? nullptr : plans->find(call.key());
+  if (known == nullptr) call.axes(call.shape, call.batch);
+  y.take_shape(call.shape);
+  y.check_overlap(x, "x");
+  Scalar* const y_data = y.prepare();
+  if (call.shape.count() == 0) return;
+  const ForwardArguments<Scalar> pass{parameters, x, y_data, {}};
+  if (known != nullptr) return Steps::infer_by(*known, pass, runner, memory);
+  PlanSlot* const slot = plans == nullptr ? nullptr : plans->take();
+  if (slot == nullptr) return Steps::infer_on_stack(call, pass, runner, memory);
+  const Plan& plan = Steps::make_plan(call, pass, *slot);
+  const bool stays = plans->keep(*slot, plan.elements);
+  Steps::infer_by(plan, pass, runner, memory);
+  if (!stays) slot->clear();
+}
+
+template <class Scalar, bool tracks, unsigned settings>
+void PassEngine<Scalar, tracks, settings>::backward(const Statement& call, const Parameters<Param>& parameters,
+                                                    const ParameterGradients<Param>& gradients, Index params,
+                                                    Runner& runner, const Scalar* x, const Scalar* dy,
+                                                    const Shape& dy_shape, Target<Scalar>* dx, State& state,
+                                                    bool training) {
+  const Shape& shape = call.shape;
+  state.record.check_backward(shape, dy_shape, training);
+  const bool has_data = Steps::keep_plan(call, parameters, state.plan);
+  if (dx != nullptr) {
+    dx->take_shape(shape);
+    dx->check_overlap(x, "x");
+    dx->check_overlap(dy, "dy");
+  }
+  state.record.check_same(shape, core::fingerprint(x, shape.count()));
+  if (!has_data) {
+    if (dx != nullptr) dx->prepare();
+    for (Param* const array : {gradients.dgamma, gradients.dbeta}) {
+      if (array != nullptr) std::fill_n(array, params, Param(0));
+    }
+    return;
+  }
+  BackwardArguments<Scalar> pass{parameters, gradients, x, dy, nullptr};
+  pass.hi = state.mean.data();
+  pass.lo = state.lo.data();
+  pass.rstd = state.rstd.data();
+  const Plan& plan = state.plan.plan();
+  const BackwardPlan& backward_plan = state.plan.backward_plan(Steps::uses(call, parameters), Steps::complete);
+  if constexpr (!tracks) {
+    if (backward_plan.crosses) {
+      return Steps::run_backward(BackwardApart<Scalar>(pass, plan, backward_plan), pass, runner, dx, state);
+    }
+  }
+  Steps::run_backward(Backward<Scalar>(pass, plan, backward_plan), pass, runner, dx, state);
+}
+
+}  // namespace core
+}  // namespace tensornorm

@@ -1,0 +1,65 @@
+// PassEngine: the passes of a layer that scales by 1 / sqrt(var + eps), by parameters of whoever calls. It knows
+// pointers and shapes, and neither a tensor's type nor the layer's.
+#pragma once
+
+#include "tensornorm/core/function_ref.hpp"
+#include "tensornorm/core/memory.hpp"
+#include "tensornorm/core/pass/parameters.hpp"
+#include "tensornorm/core/pass/pass_state.hpp"
+#include "tensornorm/core/target.hpp"
+#include "tensornorm/core/thread/runner.hpp"
+
+namespace tensornorm {
+namespace core {
+
+template <class Scalar>
+struct ForwardArguments;
+template <class Scalar>
+struct BackwardArguments;
+struct BackwardPlan;
+class PlanSlot;
+
+// What a layer states: its axes for x, with the batch's statistics or with running ones. Throws where the layer does
+// not take x, or x has too little data for statistics.
+using AxesOf = FunctionRef<Axes(const Shape& x, bool batch)>;
+
+// A call's axes, and the shape and mode that they are of. `is_own`: no other axes ever come with the same memory.
+struct Statement {
+  const AxesOf& axes;
+  const Shape& shape;
+  bool batch, is_own;
+
+  PlanKey key() const { return {shape, batch}; }
+};
+
+// Forward: y = (x - mean) / sqrt(var + eps) * gamma + beta. Backward: with g = dy * gamma, dx = rstd * (g - mean(g) -
+// xhat * mean(g * xhat)), dgamma = sum(dy * xhat), dbeta = sum(dy); with running statistics, dx = dy * gamma * rstd.
+//
+// x and dy are dense, y and dx theirs or disjoint; all of one shape. `tracks`: whether statistics may be given. Then
+// parameters vary along the axes of statistics.
+template <class Scalar, bool tracks, unsigned settings = kSettings>
+class PassEngine {
+ public:
+  using Param = ParamOf<Scalar>;
+  using State = PassState<Scalar, settings>;
+  using Array = typename State::Array;
+
+  // `keeps_m2`: whether state.m2 is wanted.
+  static void forward(const Statement& call, const Parameters<Param>& parameters, Runner& runner, const Scalar* x,
+                      Target<Scalar>& y, State& state, bool training, bool keeps_m2);
+
+  // With plans and memory that a layer keeps, or null and the program's.
+  static void infer(const Statement& call, const Parameters<Param>& parameters, Runner& runner, const Scalar* x,
+                    Target<Scalar>& y, const InferPlans* plans, const InferMemory* memory);
+
+  // A null dx is not wanted.
+  static void backward(const Statement& call, const Parameters<Param>& parameters,
+                       const ParameterGradients<Param>& gradients, Index params, Runner& runner, const Scalar* x,
+                       const Scalar* dy, const Shape& dy_shape, Target<Scalar>* dx, State& state, bool training);
+
+ private:
+  struct Steps;
+};
+
+}  // namespace core
+}  // namespace tensornorm

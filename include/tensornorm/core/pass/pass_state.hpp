@@ -1,0 +1,32 @@
+// PassState: what a forward pass leaves for its backward, and the memory that both work in.
+#pragma once
+
+#include <Eigen/Core>
+#include <cstdint>
+#include <vector>
+
+#include "tensornorm/core/compiled.hpp"
+#include "tensornorm/core/pass/pass_record.hpp"
+#include "tensornorm/core/plan/plan_cache.hpp"
+#include "tensornorm/core/scalar.hpp"
+
+namespace tensornorm {
+namespace core {
+
+template <class Scalar, unsigned settings = kSettings>
+struct PassState {
+  using Array = Eigen::Array<ParamOf<Scalar>, Eigen::Dynamic, 1>;
+
+  Array mean, lo, rstd;    // lo is what rounding lost of the mean
+  std::vector<double> m2;  // sums of squared deviations, of the last forward that wants them
+  std::vector<double> workspace;
+  KeptPlan plan;
+  PassRecord record;
+
+  void grow_workspace(Index doubles) {
+    if (static_cast<Index>(workspace.size()) < doubles) workspace.resize(static_cast<std::size_t>(doubles));
+  }
+};
+
+}  // namespace core
+}  // namespace tensornorm
