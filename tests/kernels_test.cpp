@@ -132,10 +132,10 @@ TYPED_TEST(Kernels, MapLikePlainLoopsAndWriteNothingElse) {
       const S sentinel = static_cast<S>(77);
       std::vector<S> y(static_cast<std::size_t>(rows * stride) + 2, sentinel), in_place = x;
       const Tile tile{0, rows, cols, stride, 0, 0, 0, 0};
-      map(functor, tile, y.data() + 1);
+      map(functor, tile, y.data() + 1, stride);
       auto here = functor;
       here.xhat.x.p = in_place.data();
-      map(here, tile, in_place.data());
+      map(here, tile, in_place.data(), stride);
       ASSERT_EQ(as_double(y.front()), 77) << cols;
       ASSERT_EQ(as_double(y.back()), 77) << cols;
       for (Index i = 0; i < rows * stride; ++i) {
@@ -176,8 +176,8 @@ TYPED_TEST(Kernels, MapPastTheCacheWritesTheSame) {
       for (Index first = 0; first < kMostShift; ++first) {
         const auto room = static_cast<std::size_t>(n + kMostShift + 16);
         std::vector<S, Eigen::aligned_allocator<S>> want(room, static_cast<S>(77)), y = want;
-        map(functor, tile, want.data() + first);
-        map(functor, tile, y.data() + first, {true, false, first % 2 == 0 ? Index{0} : stride});
+        map(functor, tile, want.data() + first, stride);
+        map(functor, tile, y.data() + first, stride, {true, false, first % 2 == 0 ? Index{0} : stride});
         finish_streaming();
         ASSERT_EQ(std::memcmp(want.data(), y.data(), room * sizeof(S)), 0) << cols << " + " << gap << " at " << first;
       }
@@ -217,7 +217,7 @@ void expect_round_trip() {
   const Xhat<S, PerRowOrAll<float>> same{{x.data(), 65536}, {&zero, kNone}, {&minus_one, kNone}, {&zero, kNone}};
   map(Normalize<S, PerRowOrAll<float>, PerColumnOrAll<float>>{same, every_column(kOne<float>),
                                                               every_column(kZero<float>)},
-      Tile{0, 1, 65536, 65536, 0, 0, 0, 0}, y.data());
+      Tile{0, 1, 65536, 65536, 0, 0, 0, 0}, y.data(), 65536);
   for (std::size_t i = 0; i < 65536; ++i) {
     const float v = static_cast<float>(x[i]), w = static_cast<float>(y[i]);
     ASSERT_TRUE(v == w || (std::isnan(v) && std::isnan(w))) << i;
@@ -243,7 +243,7 @@ void expect_eigen_rounding() {
   for (float& v : scale) v = -v;
   const Xhat<S, PerColumn<float>> scaled{{one.data(), 4096}, {zeros.data()}, {scale.data()}, {zeros.data()}};
   map(Normalize<S, PerColumn<float>, PerRowOrAll<float>>{scaled, every_row(kOne<float>), every_row(kMinusZero<float>)},
-      Tile{0, 1, 4096, 4096, 0, 0, 0, 0}, y.data());
+      Tile{0, 1, 4096, 4096, 0, 0, 0, 0}, y.data(), 4096);
   for (float& v : scale) v = -v;
   for (std::size_t i = 0; i < 4096; ++i) {
     const float want = static_cast<float>(static_cast<S>(scale[i])), got = static_cast<float>(y[i]);

@@ -5,6 +5,7 @@
 #include <iterator>
 #include <type_traits>
 
+#include "tensornorm/arguments.hpp"
 #include "tensornorm/core/thread/device.hpp"
 #include "tensornorm/tensor_view.hpp"
 
@@ -65,8 +66,6 @@ enum class Fault {
   kNoRank,
   kHighRank,
   kRanksDiffer,
-  kTensorLayouts,
-  kMatrixLayouts,
   kOutputWithoutMemory,
   kConstOutput,
   kGradientWithoutMemory,
@@ -74,7 +73,9 @@ enum class Fault {
   kNoGradientScalar,
   kTemporaryGradient,
   kListOfOneWalk,
-  kNoDx
+  kResultOfView,
+  kBetaAlone,
+  kGradientsAlone
 };
 
 // Fails to compile, with what is wrong and what to do; T are the types that an error message shows.
@@ -112,11 +113,6 @@ void refuse() {
                 "tensornorm: a tensor of rank 0 has nothing to normalize over: give it an axis");
   static_assert(fault != Fault::kHighRank, "tensornorm: tensors have a rank of at most 15: reshape it");
   static_assert(fault != Fault::kRanksDiffer, "tensornorm: the arguments have different ranks: reshape one of them");
-  static_assert(fault != Fault::kTensorLayouts,
-                "tensornorm: the arguments have different layouts: swap_layout() or copy one of them");
-  static_assert(fault != Fault::kMatrixLayouts,
-                "tensornorm: the matrices have different layouts, one row-major and the other column-major, which "
-                "transpose() turns round: give y the layout of x, or copy x to a matrix of the layout of y");
   static_assert(fault != Fault::kOutputWithoutMemory,
                 "tensornorm: the output is an expression without memory of its own: give a Tensor, a TensorMap, a "
                 "Matrix, an Array or a Map");
@@ -131,7 +127,12 @@ void refuse() {
   static_assert(fault != Fault::kListOfOneWalk,
                 "tensornorm: a range of gradients is walked twice, but its iterators are not forward iterators: copy "
                 "it to a std::vector<tensornorm::GradientRef> first");
-  static_assert(fault != Fault::kNoDx, "tensornorm: backward takes x, dy and dx, but two were given: add dx");
+  static_assert(fault != Fault::kResultOfView,
+                "tensornorm: a new tensor for the result has a rank, but that of a view is known when the program "
+                "runs: give a y");
+  static_assert(fault != Fault::kBetaAlone, "tensornorm: beta without gamma: give a gamma of ones");
+  static_assert(fault != Fault::kGradientsAlone,
+                "tensornorm: without gamma there are no gradients of parameters: give kNone for them");
 }
 
 // Whether a call has no fault. One that has names `refuse`, which a compiler reads last: this stays a constant.
@@ -183,15 +184,32 @@ template <class X, class Y>
 constexpr Fault fault_of_pair() {
   using A = Traits<Bare<X>>;
   using B = Traits<Bare<Y>>;
-  if (A::rank != B::rank) return Fault::kRanksDiffer;
-  if (A::any_layout || B::any_layout || A::row_major == B::row_major) return Fault::kNoFault;
-  return kIsMatrix<X> && kIsMatrix<Y> ? Fault::kMatrixLayouts : Fault::kTensorLayouts;
+  const bool is_seen = A::rank != kRankOfView && B::rank != kRankOfView;
+  return A::rank == B::rank || !is_seen ? Fault::kNoFault : Fault::kRanksDiffer;
 }
 
 template <class Y>
 constexpr Fault fault_of_output() {
   if (!kHasMemory<Y>) return Fault::kOutputWithoutMemory;
   return is_writable<Y>() ? Fault::kNoFault : Fault::kConstOutput;
+}
+
+// An output beside the input X, or none.
+template <class Scalar, class DX, class X>
+constexpr Fault fault_of_wanted() {
+  if constexpr (!kIsNone<DX>) {
+    constexpr Fault fault = fault_of_argument<Scalar, DX>();
+    if constexpr (fault == Fault::kNoFault) return first_of({fault_of_pair<X, DX>(), fault_of_output<DX>()});
+    return fault;
+  }
+  return Fault::kNoFault;
+}
+
+// What comes after the faults of each argument.
+template <Fault fault, class X, class DY>
+constexpr Fault fault_of_backward() {
+  if constexpr (fault == Fault::kNoFault) return fault_of_pair<X, DY>();
+  return fault;
 }
 
 // A call with inputs alone.

@@ -16,6 +16,10 @@ class RMSNorm;
 template <class Scalar>
 class Whitening;
 class GradientRef;
+template <class Scalar>
+class Pass;
+template <class T>
+class View;
 
 struct BatchNormOptions;
 struct ClipGradNormOptions;

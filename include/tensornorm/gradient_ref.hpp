@@ -36,7 +36,12 @@ template <class G>
 Gradient gradient_of(G& gradient) {
   auto& g = core::as_eigen(gradient);
   const GradientOperations* const operations = &gradient_operations<typename Traits<G>::Scalar>();
-  const Index size = shape_of(g).count();
+  const Shape shape = shape_of(g);
+  const Index size = shape.count();
+  if constexpr (kIsView<G>) {
+    check_that(span_of(shape) == size, "a gradient of extents ", shape, " is a view with gaps: ", span_of(shape),
+               " elements from the first to the last");
+  }
   if constexpr (kIsMatrix<G>) {
     if (!is_dense_matrix(g))
       return {g.data(), g.outerSize(), g.outerStride(), g.innerSize(), g.innerStride(), operations};

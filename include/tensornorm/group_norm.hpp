@@ -11,14 +11,16 @@ namespace tensornorm {
 struct GroupNormOptions {
   double eps = 1e-5;       ///< Added to the variance; 0 is allowed.
   bool affine = true;      ///< Whether there are gamma and beta.
-  Index channel_axis = 1;  ///< The axis of the channels, never axis 0; negative: from the end.
+  Index channel_axis = 1;  ///< The axis of the channels, not that of the batch; negative: from the end.
+  Index batch_axis = 0;    ///< The axis of the samples; negative: from the end. If samples are columns it is 1 or -1.
 };
 
 /// Group normalization: y = (x - mean) / sqrt(var + eps) * gamma + beta. Mean and biased variance are those of each
 /// group of each sample, over the channels of the group and space. A group is channels / groups neighbouring channels.
 ///
-/// Shapes: x is (N, ..., channels, ...) of rank 2 or more, in any layout. Axis 0 is the batch. gamma and beta have the
-/// extents (channels): a value for each channel, not for each group. mean and rstd have N * groups values, row-major.
+/// Shapes: x is (N, ..., channels, ...) of rank 2 or more, in any layout. batch_axis is the batch. gamma and beta have
+/// the extents (channels): a value for each channel, not for each group. mean and rstd have N * groups values,
+/// row-major.
 ///
 /// Modes: train and eval mode compute the same.
 ///
@@ -38,28 +40,53 @@ class GroupNorm : public Layer<GroupNorm<Scalar>, Scalar, false> {
       : Base(options.eps, true, checked(groups, channels, options), true), groups_(groups), channels_(channels),
         options_(options) {}
 
+  template <class Eps, class = std::enable_if_t<std::is_floating_point<Eps>::value>>
+  GroupNorm(Index groups, Index channels, Eps eps) : GroupNorm(groups, channels, with_eps(static_cast<double>(eps))) {}
+  /// A layer of nothing, to be assigned to: its calls throw std::invalid_argument.
+  GroupNorm() : Base(1e-5, true, 0, false), groups_(0), channels_(0) {}
+
   using Base::beta, Base::dbeta, Base::mean;
 
   /// The number of groups.
   Index groups() const { return groups_; }
   /// The number of channels.
   Index channels() const { return channels_; }
-  /// The options that the layer was made with.
+  /// The options of the layer.
   const GroupNormOptions& options() const { return options_; }
+  /// Another eps. Throws std::invalid_argument when it is negative or not finite.
+  void set_eps(double eps) {
+    this->change_eps(eps);
+    options_.eps = eps;
+  }
 
  private:
+  static GroupNormOptions with_eps(double eps) {
+    GroupNormOptions options;
+    options.eps = eps;
+    return options;
+  }
+
+  void describe(std::ostream& out) const {
+    out << "GroupNorm(" << groups_ << ", " << channels_ << ", eps=" << options_.eps
+        << ", affine=" << (options_.affine ? "True" : "False") << ')';
+  }
+
   static Index checked(Index groups, Index channels, const GroupNormOptions& options) {
     core::check_that(groups > 0 && channels > 0, groups, " groups of ", channels,
                      " channels: at least 1 of each is needed");
     core::check_that(channels % groups == 0, groups, " groups do not divide ", channels, " channels");
-    core::check_that(options.channel_axis != 0, "channel_axis is ", options.channel_axis, " but axis 0 is the batch");
+    core::check_that(options.channel_axis != options.batch_axis, "channel_axis is ", options.channel_axis, " but axis ",
+                     options.batch_axis, " is the batch");
     return options.affine ? channels : 0;
   }
 
   core::Axes axes(const core::Shape& x, bool) const {
-    const int c = core::channel_axis(x, options_.channel_axis, channels_, 1);
+    core::check_made(channels_);
+    const int c = core::channel_axis(x, options_.channel_axis, channels_, 0);
+    const int n = core::batch_axis(x, options_.batch_axis, c);
     const core::AxisSet group = core::axis(c), within_group = core::axis(c + 1);
-    return core::make_axes(core::split_axis(x, c, groups_), core::axis(0) | group, group | within_group);
+    return core::make_axes(core::split_axis(x, c, groups_), core::axis(n < c ? n : n + 1) | group,
+                           group | within_group);
   }
 
   Index groups_, channels_;

@@ -13,7 +13,8 @@ struct InstanceNormOptions {
   std::optional<double> momentum = 0.1;  ///< As BatchNormOptions::momentum.
   bool affine = false;                   ///< Whether there are gamma and beta.
   bool track_running_stats = false;      ///< Whether there are running statistics. Without, every call uses those of x.
-  Index channel_axis = 1;                ///< The axis of the channels, never axis 0; negative: from the end.
+  Index channel_axis = 1;                ///< As GroupNormOptions::channel_axis.
+  Index batch_axis = 0;                  ///< As GroupNormOptions::batch_axis.
   bool unbiased_running_var = true;      ///< As BatchNormOptions::unbiased_running_var.
 };
 
@@ -37,13 +38,19 @@ class InstanceNorm : public Layer<InstanceNorm<Scalar>, Scalar, true> {
   friend Base;
 
  public:
-  /// As the constructor of BatchNorm. Throws std::invalid_argument also when channel_axis is 0.
+  /// As the constructor of BatchNorm. Throws std::invalid_argument also when channel_axis is batch_axis.
   explicit InstanceNorm(Index channels, const InstanceNormOptions& options = {})
       : Base(options.eps, true, core::channel_parameters(channels, options.affine, options.momentum), true),
         channels_(channels), options_(options) {
-    core::check_that(options.channel_axis != 0, "channel_axis is ", options.channel_axis, " but axis 0 is the batch");
+    core::check_that(options.channel_axis != options.batch_axis, "channel_axis is ", options.channel_axis, " but axis ",
+                     options.batch_axis, " is the batch");
     if (options.track_running_stats) this->track(channels, options.momentum, options.unbiased_running_var);
   }
+
+  template <class Eps, class = std::enable_if_t<std::is_floating_point<Eps>::value>>
+  InstanceNorm(Index channels, Eps eps) : InstanceNorm(channels, with_eps(static_cast<double>(eps))) {}
+  /// A layer of nothing, to be assigned to: its calls throw std::invalid_argument.
+  InstanceNorm() : Base(1e-5, true, 0, false), channels_(0) {}
 
   using Base::beta, Base::dbeta, Base::mean;
   using Base::prepare;
@@ -51,15 +58,41 @@ class InstanceNorm : public Layer<InstanceNorm<Scalar>, Scalar, true> {
 
   /// The number of channels.
   Index channels() const { return channels_; }
-  /// The options that the layer was made with.
+  /// The options of the layer.
   const InstanceNormOptions& options() const { return options_; }
+  /// Another eps. Throws std::invalid_argument when it is negative or not finite.
+  void set_eps(double eps) {
+    this->change_eps(eps);
+    options_.eps = eps;
+  }
+  /// Another momentum. Throws std::invalid_argument when it is outside [0, 1].
+  void set_momentum(const std::optional<double>& momentum) {
+    this->change_momentum(momentum);
+    options_.momentum = momentum;
+  }
 
  private:
+  static InstanceNormOptions with_eps(double eps) {
+    InstanceNormOptions options;
+    options.eps = eps;
+    return options;
+  }
+
+  void describe(std::ostream& out) const {
+    out << "InstanceNorm(" << channels_ << ", eps=" << options_.eps << ", momentum=";
+    options_.momentum ? out << *options_.momentum : out << "None";
+    out << ", affine=" << (options_.affine ? "True" : "False")
+        << ", track_running_stats=" << (options_.track_running_stats ? "True" : "False") << ')';
+  }
+
   core::Axes axes(const core::Shape& x, bool batch) const {
-    const core::AxisSet channel = core::axis(core::channel_axis(x, options_.channel_axis, channels_, 1));
+    core::check_made(channels_);
+    const int c = core::channel_axis(x, options_.channel_axis, channels_, 0);
+    const int n = core::batch_axis(x, options_.batch_axis, c);
+    const core::AxisSet channel = core::axis(c);
     if (!batch) return core::make_axes(x, channel, channel);
-    if (x.count() > 0) core::check_instances(x, channels_);
-    return core::make_axes(x, core::axis(0) | channel, channel);
+    if (x.count() > 0) core::check_instances(x, x.extent(n), channels_);
+    return core::make_axes(x, core::axis(n) | channel, channel);
   }
 
   Index channels_;

@@ -3,6 +3,10 @@
 
 #include "tensornorm/requirements.hpp"
 
+#include <optional>
+#include <utility>
+#include <vector>
+
 #include "tensornorm/layer.hpp"
 #include "tensornorm/trailing_axes.hpp"
 
@@ -13,6 +17,9 @@ struct LayerNormOptions {
   double eps = 1e-5;   ///< Added to the variance; 0 is allowed.
   bool affine = true;  ///< Whether there are gamma and beta.
   bool bias = true;    ///< false: there is no beta.
+  /// The first of the axes that are normalized over, negative: from the end. nullopt: they are the trailing ones. If
+  /// samples are columns it is 0.
+  std::optional<Index> axis;
 };
 
 /// Layer normalization: y = (x - mean) / sqrt(var + eps) * gamma + beta. Mean and biased variance are those of each
@@ -37,16 +44,46 @@ class LayerNorm : public Layer<LayerNorm<Scalar>, Scalar, false> {
   /// With gamma 1 and beta 0. Throws std::invalid_argument when there is no extent or there are more than 15, an extent
   /// is below 1, their product exceeds Index, or eps is negative or not finite.
   explicit LayerNorm(std::vector<Index> extents, const LayerNormOptions& options = {})
-      : LayerNorm(core::TrailingAxes(std::move(extents)), options) {}
+      : LayerNorm(core::TrailingAxes(std::move(extents), options.axis), options) {}
+  template <class Eps, class = std::enable_if_t<std::is_floating_point<Eps>::value>>
+  LayerNorm(std::vector<Index> extents, Eps eps) : LayerNorm(std::move(extents), with_eps(static_cast<double>(eps))) {}
+  /// Over one axis.
+  explicit LayerNorm(Index extent, const LayerNormOptions& options = {})
+      : LayerNorm(std::vector<Index>{extent}, options) {}
+  template <class Eps, class = std::enable_if_t<std::is_floating_point<Eps>::value>>
+  LayerNorm(Index extent, Eps eps) : LayerNorm(std::vector<Index>{extent}, eps) {}
+  /// With extents of another type, such as std::vector<int>.
+  template <class Extents,
+            class = decltype(std::declval<const Extents&>().begin() != std::declval<const Extents&>().end())>
+  explicit LayerNorm(const Extents& extents, const LayerNormOptions& options = {})
+      : LayerNorm(std::vector<Index>(extents.begin(), extents.end()), options) {}
+  /// A layer of nothing, to be assigned to: its calls throw std::invalid_argument.
+  LayerNorm() : Base(1e-5, true, 0, false) {}
 
   using Base::beta, Base::dbeta, Base::mean;
 
   /// The extents of the trailing axes.
   const std::vector<Index>& extents() const { return axes_.extents(); }
-  /// The options that the layer was made with.
+  /// The options of the layer.
   const LayerNormOptions& options() const { return options_; }
+  /// Another eps. Throws std::invalid_argument when it is negative or not finite.
+  void set_eps(double eps) {
+    this->change_eps(eps);
+    options_.eps = eps;
+  }
 
  private:
+  static LayerNormOptions with_eps(double eps) {
+    LayerNormOptions options;
+    options.eps = eps;
+    return options;
+  }
+
+  void describe(std::ostream& out) const {
+    out << "LayerNorm(" << axes_ << ", eps=" << options_.eps << ", affine=" << (options_.affine ? "True" : "False")
+        << ", bias=" << (options_.bias ? "True" : "False") << ')';
+  }
+
   LayerNorm(core::TrailingAxes axes, const LayerNormOptions& options)
       : Base(options.eps, true, options.affine ? axes.count() : 0, options.bias), axes_(std::move(axes)),
         options_(options) {}

@@ -1,11 +1,40 @@
 // Protocol: the calls that every layer takes, checked as far as the compiler sees.
 #pragma once
 
+#include <ostream>
+#include <vector>
+
+#include "tensornorm/arguments.hpp"
 #include "tensornorm/checked_call.hpp"
+#include "tensornorm/core/staging.hpp"
 #include "tensornorm/core/thread/device.hpp"
+#include "tensornorm/pass.hpp"
 #include "tensornorm/tensor_view.hpp"
+#include "tensornorm/view.hpp"
 
 namespace tensornorm {
+
+/// A parameter of a layer and its gradient, by reference.
+template <class Array>
+struct NamedParameter {
+  const char* name;
+  Array &value, &gradient;
+};
+
+/// The parameters of a layer: a range of up to two.
+template <class Array>
+class NamedParameters {
+ public:
+  NamedParameters(const NamedParameter<Array>& gamma, const NamedParameter<Array>& beta, int count)
+      : all_{gamma, beta}, count_(count) {}
+  NamedParameter<Array>* begin() { return all_; }
+  NamedParameter<Array>* end() { return all_ + count_; }
+  int size() const { return count_; }
+
+ private:
+  NamedParameter<Array> all_[2];
+  int count_;
+};
 
 // From tensors of any type to an engine, which knows pointers and shapes. Derived or Engine provides
 //   Index work(shape) const          what a call costs, in elements of a layer that scales
@@ -40,9 +69,12 @@ class Protocol : public Engine {
   /// Computes y from x by the layer's formula, in the current mode, on the calling thread.
   ///
   /// x is a tensor, map, matrix, array, block or expression of Eigen, of the layer's Scalar and of rank 1 to 15. A
-  /// matrix has rank 2 and its rows are axis 0. Expressions and blocks with gaps are copied once. y has the rank and
-  /// layout of x and memory of its own without gaps; it is resized if it has other extents and owns its memory. y may
-  /// be x. No other overlap of y and x is allowed.
+  /// matrix has rank 2 and its rows are axis 0. It may be raw memory as view() makes a tensor of. y has the rank of x
+  /// and memory of its own; it is resized if it has other extents and owns its memory, through transpose() too. x and y
+  /// may each have any strides: blocks, transposes, other layouts. y may be x. No element of y may lie where another
+  /// one of x does.
+  ///
+  /// Expressions are evaluated once. Tensors are copied where no axis has neighbouring elements in both.
   ///
   /// Errors: std::invalid_argument when x does not have the layer's shape or too few values for statistics, when an
   /// array of the layer was assigned another size, or when y cannot have the extents of x or overlaps x;
@@ -62,7 +94,7 @@ class Protocol : public Engine {
   /// The same on a device: an Eigen::DefaultDevice, or an Eigen::ThreadPoolDevice, whose threads then help the calling
   /// one if x is large. The bits are the same on any number of threads. Eigen::ThreadPoolDevice needs
   /// EIGEN_USE_THREADS, defined before the first include. Handing work to a pool may allocate.
-  template <class Device, class X, class Y>
+  template <class Device, class X, class Y, class = std::enable_if_t<!core::kIsPass<Y>>>
   void forward(const Device& device, const X& x, Y&& y) {
     if constexpr (core::accepted<core::fault_of_call<Scalar, Device, Y, X>(), Device, X, Y>()) {
       const core::Input<X> in(x);
@@ -81,6 +113,7 @@ class Protocol : public Engine {
   /// The same on a device, as forward.
   template <class Device, class X>
   core::Result<Scalar, X> operator()(const Device& device, const X& x) {
+    if constexpr (core::kIsView<X>) core::refuse<core::Fault::kResultOfView, X>();
     core::Result<Scalar, X> y;
     forward(device, x, y);
     return y;
@@ -90,10 +123,10 @@ class Protocol : public Engine {
   ///
   /// Threads: many may call infer on one layer at once, while none changes the layer.
   ///
-  /// Memory: nothing is allocated and no lock is taken, from the first call on, but to copy an expression or a block
-  /// with gaps, to resize y, and for Whitening in place with more than 512 channels in a group. With optimization a
-  /// call takes less than 8 KB of the stack; less than 12 KB if more than four threads call infer on one layer at
-  /// once.
+  /// Memory: nothing is allocated and no lock is taken, from the first call on, but to evaluate an expression, to copy
+  /// tensors that no axis has neighbours in, to resize y, and for Whitening in place with more than 512 channels in a
+  /// group. With optimization a call takes less than 8 KB of the stack; less than 12 KB if more than four threads call
+  /// infer on one layer at once.
   template <class X, class Y>
   void infer(const X& x, Y&& y) const {
     infer(core::CallingThread(), x, y);
@@ -112,6 +145,7 @@ class Protocol : public Engine {
   /// Calls infer with a new y and returns it. The type of y is that of operator().
   template <class X>
   core::Result<Scalar, X> infer(const X& x) const {
+    if constexpr (core::kIsView<X>) core::refuse<core::Fault::kResultOfView, X>();
     core::Result<Scalar, X> y;
     infer(x, y);
     return y;
@@ -121,7 +155,8 @@ class Protocol : public Engine {
   /// overwritten, not accumulated. Running statistics that the last forward used are constants.
   ///
   /// The last forward must have been in the same mode and with the same x. If it was in place, x is a copy made before
-  /// it. x and dy are as x of forward, dx is as y of forward. dx may be x or dy. No other overlap is allowed.
+  /// it. x and dy are as x of forward, dx is as y of forward. dx may be x or dy. No other overlap is allowed. kNone in
+  /// the place of dx spares its work; add_to(dx) is added to.
   ///
   /// Errors: as forward; and std::invalid_argument when there was no such forward, or when x or dy has another shape
   /// than its x. Another x of the same shape is found only if one of sixteen elements spread over it differs.
@@ -132,21 +167,37 @@ class Protocol : public Engine {
     backward(core::CallingThread(), x, dy, dx);
   }
   /// The same on a device, as forward.
-  template <class Device, class X, class DY, class DX>
+  template <class Device, class X, class DY, class DX, class = std::enable_if_t<!core::kIsPass<DX>>>
   void backward(const Device& device, const X& x, const DY& dy, DX&& dx) {
-    if constexpr (core::accepted<core::fault_of_call<Scalar, Device, DX, X, DY>(), Device, X, DY, DX>()) {
-      const core::Input<X> in(x);
-      const core::Input<DY> gradient(dy);
-      core::Output<DX> out(dx, "dx");
-      auto runner = core::runner_on(device, this->work(in.shape()));
-      derived().run_backward(runner, in.data(), in.shape(), gradient.data(), gradient.shape(), &out);
-    }
+    run_backward_call(device, x, dy, dx, [this](auto& runner, const auto& in, const auto& gradient, auto* out) {
+      derived().run_backward(runner, in.data(), in.shape(), gradient.data(), gradient.shape(), out);
+    });
   }
 
-  // Two tensors are no call of backward.
+  /// Calls backward with a new dx and returns it. Its type is that of operator().
   template <class X, class DY>
-  void backward(const X&, const DY&) {
-    core::refuse<core::Fault::kNoDx, X, DY>();
+  core::Result<Scalar, X> backward(const X& x, const DY& dy) {
+    if constexpr (core::kIsView<X>) core::refuse<core::Fault::kResultOfView, X>();
+    core::Result<Scalar, X> dx;
+    backward(x, dy, dx);
+    return dx;
+  }
+
+  using Engine::train;
+  /// train() or eval().
+  void train(bool is_training) { is_training ? this->train() : this->eval(); }
+
+  /// gamma and beta with their gradients, as far as the layer has them: `for (auto& [name, value, gradient] :
+  /// norm.parameters())`.
+  NamedParameters<Array> parameters() {
+    const int count = (this->gamma().size() > 0 ? 1 : 0) + (this->beta().size() > 0 ? 1 : 0);
+    return {{"gamma", this->gamma(), this->dgamma()}, {"beta", this->beta(), this->dbeta()}, count};
+  }
+
+  /// Writes the layer as PyTorch prints it: `LayerNorm((768,), eps=1e-05, affine=True)`.
+  friend std::ostream& operator<<(std::ostream& out, const Derived& layer) {
+    static_cast<const Protocol&>(layer).write(out);
+    return out;
   }
 
  protected:
@@ -154,7 +205,35 @@ class Protocol : public Engine {
 
   using Engine::Engine;
 
+  // Calls run(runner, x, dy, dx) where the compiler sees nothing wrong; a dx that is not wanted is null.
+  template <class Device, class X, class DY, class DX, class Run>
+  void run_backward_call(const Device& device, const X& x, const DY& dy, DX& dx, const Run& run) {
+    using Type = typename core::Added<DX>::Type;
+    constexpr core::Fault fault =
+        core::first_of({core::fault_of_inputs<Scalar, Device, X, DY>(), core::fault_of_wanted<Scalar, Type, X>()});
+    if constexpr (core::accepted<core::fault_of_backward<fault, X, DY>(), Device, X, DY, Type>()) {
+      const core::Input<X> in(x);
+      const core::Input<DY> gradient(dy);
+      auto runner = core::runner_on(device, this->work(in.shape()));
+      if constexpr (core::kIsNone<DX>) {
+        run(runner, in, gradient, static_cast<core::Target<Scalar>*>(nullptr));
+      } else {
+        core::Output<Type> out(core::Added<DX>::of(dx), "dx");
+        if constexpr (core::Added<DX>::adds) {
+          core::AddedTarget<Scalar> added(out, added_);
+          run(runner, in, gradient, &added);
+          added.finish();
+        } else {
+          run(runner, in, gradient, &out);
+        }
+      }
+    }
+  }
+
  private:
+  std::vector<Scalar> added_;  // a dx that is added to
+
+  void write(std::ostream& out) const { derived().print(out); }
   Derived& derived() { return static_cast<Derived&>(*this); }
   const Derived& derived() const { return static_cast<const Derived&>(*this); }
 };

@@ -3,6 +3,10 @@
 
 #include "tensornorm/requirements.hpp"
 
+#include <optional>
+#include <utility>
+#include <vector>
+
 #include "tensornorm/layer.hpp"
 #include "tensornorm/trailing_axes.hpp"
 
@@ -12,6 +16,9 @@ namespace tensornorm {
 struct RMSNormOptions {
   double eps = 1e-5;   ///< Added to the mean square; 0 is allowed.
   bool affine = true;  ///< Whether there is gamma.
+  /// The first of the axes that are normalized over, negative: from the end. nullopt: they are the trailing ones. If
+  /// samples are columns it is 0.
+  std::optional<Index> axis;
 };
 
 /// Root mean square normalization: y = x / sqrt(mean(x^2) + eps) * gamma. The mean square is that of each row, over the
@@ -33,14 +40,43 @@ class RMSNorm : public Layer<RMSNorm<Scalar>, Scalar, false> {
  public:
   /// With gamma 1. Throws std::invalid_argument as the constructor of LayerNorm does.
   explicit RMSNorm(std::vector<Index> extents, const RMSNormOptions& options = {})
-      : RMSNorm(core::TrailingAxes(std::move(extents)), options) {}
+      : RMSNorm(core::TrailingAxes(std::move(extents), options.axis), options) {}
+  template <class Eps, class = std::enable_if_t<std::is_floating_point<Eps>::value>>
+  RMSNorm(std::vector<Index> extents, Eps eps) : RMSNorm(std::move(extents), with_eps(static_cast<double>(eps))) {}
+  /// Over one axis.
+  explicit RMSNorm(Index extent, const RMSNormOptions& options = {}) : RMSNorm(std::vector<Index>{extent}, options) {}
+  template <class Eps, class = std::enable_if_t<std::is_floating_point<Eps>::value>>
+  RMSNorm(Index extent, Eps eps) : RMSNorm(std::vector<Index>{extent}, eps) {}
+  /// With extents of another type, such as std::vector<int>.
+  template <class Extents,
+            class = decltype(std::declval<const Extents&>().begin() != std::declval<const Extents&>().end())>
+  explicit RMSNorm(const Extents& extents, const RMSNormOptions& options = {})
+      : RMSNorm(std::vector<Index>(extents.begin(), extents.end()), options) {}
+  /// A layer of nothing, to be assigned to: its calls throw std::invalid_argument.
+  RMSNorm() : Base(1e-5, false, 0, false) {}
 
   /// The extents of the trailing axes.
   const std::vector<Index>& extents() const { return axes_.extents(); }
-  /// The options that the layer was made with.
+  /// The options of the layer.
   const RMSNormOptions& options() const { return options_; }
+  /// Another eps. Throws std::invalid_argument when it is negative or not finite.
+  void set_eps(double eps) {
+    this->change_eps(eps);
+    options_.eps = eps;
+  }
 
  private:
+  static RMSNormOptions with_eps(double eps) {
+    RMSNormOptions options;
+    options.eps = eps;
+    return options;
+  }
+
+  void describe(std::ostream& out) const {
+    out << "RMSNorm(" << axes_ << ", eps=" << options_.eps << ", affine=" << (options_.affine ? "True" : "False")
+        << ')';
+  }
+
   RMSNorm(core::TrailingAxes axes, const RMSNormOptions& options)
       : Base(options.eps, false, options.affine ? axes.count() : 0, false), axes_(std::move(axes)), options_(options) {}
 

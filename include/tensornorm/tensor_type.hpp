@@ -1,4 +1,5 @@
-// What a type is: the tensor or matrix of Eigen's behind it, its scalar, rank and layout, and whether it has memory.
+// What a type is: the tensor or matrix of Eigen's, or the view, behind it, its scalar, rank and layout, and whether it
+// has memory.
 #pragma once
 
 #include <Eigen/Core>
@@ -23,6 +24,10 @@ class TensorDevice;
 }  // namespace Eigen
 
 namespace tensornorm {
+
+template <class T>
+class View;
+
 namespace core {
 
 template <class T>
@@ -49,6 +54,11 @@ Expression& as_eigen(Eigen::DenseBase<Expression>& x) {
   return x.derived();
 }
 
+template <class T>
+const View<T>& as_eigen(const View<T>& x) {
+  return x;
+}
+
 template <class X, class = void>
 struct EigenTypeOf {
   using Type = void;
@@ -65,8 +75,14 @@ template <class X>
 constexpr bool kIsEigen = !std::is_void<EigenType<X>>::value;
 template <class X>
 constexpr bool kIsMatrix = std::is_base_of<Eigen::EigenBase<EigenType<X>>, EigenType<X>>::value;
+template <class Expression>
+struct IsView : std::false_type {};
+template <class T>
+struct IsView<View<T>> : std::true_type {};
 template <class X>
-constexpr bool kIsTensor = kIsEigen<X> && !kIsMatrix<X>;
+constexpr bool kIsView = IsView<EigenType<X>>::value;
+template <class X>
+constexpr bool kIsTensor = kIsEigen<X> && !kIsMatrix<X> && !kIsView<X>;
 
 // ---- memory, of an Eigen type
 
@@ -91,6 +107,11 @@ struct IsOwningMatrix<Eigen::Matrix<S, r, c, o, mr, mc>> : std::true_type {};
 template <class S, int r, int c, int o, int mr, int mc>
 struct IsOwningMatrix<Eigen::Array<S, r, c, o, mr, mc>> : std::true_type {};
 
+template <class Expression>
+struct IsOwningTranspose : std::false_type {};
+template <class Expression>
+struct IsOwningTranspose<Eigen::Transpose<Expression>> : IsOwningMatrix<Expression> {};
+
 template <class Expression, class = void>
 struct HasData : std::false_type {};
 template <class Expression>
@@ -111,11 +132,12 @@ constexpr bool kIsDirectMatrix =
 template <class X>
 constexpr bool kOwnsMemory = IsOwningTensor<EigenType<X>>::value || IsOwningMatrix<EigenType<X>>::value;
 template <class X>
-constexpr bool kHasMemory = IsDenseTensor<EigenType<X>>::value || kIsDirectMatrix<X>;
+constexpr bool kHasMemory = IsDenseTensor<EigenType<X>>::value || kIsDirectMatrix<X> || kIsView<X>;
 
 // Whether it can be written to where it lies.
 template <class X>
 constexpr bool is_writable() {
+  if constexpr (kIsView<X>) return !std::is_const<std::remove_pointer_t<decltype(std::declval<X&>().data())>>::value;
   if constexpr (!kHasMemory<X> || std::is_const<std::remove_reference_t<X>>::value) return false;
   if constexpr (kIsMatrix<X>) return (matrix_flags<X>() & static_cast<int>(Eigen::LvalueBit)) != 0;
   if constexpr (IsDenseTensor<EigenType<X>>::value)
@@ -135,7 +157,6 @@ struct EigenTraits<Expression, true, false> {
   using Scalar = std::remove_const_t<typename Eigen::internal::traits<Expression>::Scalar>;
   static constexpr int rank = Eigen::internal::traits<Expression>::NumDimensions;
   static constexpr bool row_major = static_cast<int>(Eigen::internal::traits<Expression>::Layout) == Eigen::RowMajor;
-  static constexpr bool any_layout = rank < 2;
   using Plain = Eigen::Tensor<Scalar, rank, row_major ? Eigen::RowMajor : Eigen::ColMajor,
                               typename Eigen::internal::traits<Expression>::Index>;
 };
@@ -145,8 +166,17 @@ struct EigenTraits<Expression, false, true> {
   using Scalar = typename Expression::Scalar;
   static constexpr int rank = 2;
   static constexpr bool row_major = Expression::IsRowMajor;
-  static constexpr bool any_layout = Expression::IsVectorAtCompileTime;
   using Plain = typename Expression::PlainObject;
+};
+
+constexpr int kRankOfView = -1;  // known when the program runs
+
+template <class T>
+struct EigenTraits<View<T>, false, false> {
+  using Scalar = std::remove_const_t<T>;
+  static constexpr int rank = kRankOfView;
+  static constexpr bool row_major = true;
+  using Plain = struct Refused;
 };
 
 template <class X>

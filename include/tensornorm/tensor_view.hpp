@@ -12,36 +12,14 @@ namespace core {
 
 // ---- shapes
 
-inline Shape dense_shape(Shape shape, bool row_major) {
-  Index stride = 1;
-  for (int i = 0; i < shape.rank; ++i) {
-    const auto d = static_cast<std::size_t>(row_major ? shape.rank - 1 - i : i);
-    shape.strides[d] = shape.extents[d] == 1 ? 0 : stride;  // no step is made along it: layouts may differ here
-    stride *= shape.extents[d];
-  }
-  return shape;
-}
-
-// Extents that no tensor in memory has, refused before they are multiplied: a negative one, or more bytes than there
-// are addresses. Those of an empty tensor too, its zeros left aside: products of some of them are strides.
-inline void check_extents(const Shape& shape, std::size_t element_bytes) {
-  Index elements = 1;
-  bool fits = true;
-  for (int d = 0; d < shape.rank; ++d) {
-    const Index extent = shape.extent(d);
-    fits = fits && extent >= 0 && !__builtin_mul_overflow(elements, (std::max)(extent, Index{1}), &elements);
-  }
-  const Index most = (std::numeric_limits<Index>::max)() / static_cast<Index>(element_bytes);
-  check_that(fits && elements <= most, "a tensor of extents ", shape, ": they must be 0 or more and make at most ",
-             most, " elements");
-}
-
 // Without strides.
 template <class X>
 Shape extents_of(const X& x) {
   Shape shape;
   shape.rank = Traits<X>::rank;
-  if constexpr (kIsTensor<X>) {
+  if constexpr (kIsView<X>) {
+    shape = x.shape();
+  } else if constexpr (kIsTensor<X>) {
     for (int d = 0; d < shape.rank; ++d) {
       // A type that every index type holds.
       shape.extents[static_cast<std::size_t>(d)] = x.dimension(static_cast<unsigned char>(d));
@@ -56,9 +34,17 @@ Shape extents_of(const X& x) {
 // @throws std::invalid_argument on extents that no tensor in memory has
 template <class X>
 Shape shape_of(const X& x) {
-  const Shape shape = extents_of(x);
+  if constexpr (kIsView<X>) return x.shape();
+  Shape shape = extents_of(x);
   check_extents(shape, sizeof(typename Traits<X>::Scalar));
-  return dense_shape(shape, Traits<X>::row_major);
+  if constexpr (kIsDirectMatrix<X>) {
+    constexpr int outer = Traits<X>::row_major ? 0 : 1;
+    shape.strides[outer] = shape.extents[outer] == 1 ? 0 : x.outerStride();
+    shape.strides[1 - outer] = shape.extents[1 - outer] == 1 ? 0 : x.innerStride();
+    return shape;
+  } else {
+    return dense_shape(shape, Traits<X>::row_major);
+  }
 }
 
 // Whether a matrix lies in memory without gaps.
@@ -70,7 +56,7 @@ bool is_dense_matrix(const Expression& x) {
 
 // ---- inputs
 
-// A tensor with memory of its own is read where it is; anything else is evaluated once.
+// What has memory is read where it is; anything else is evaluated once.
 template <class Expression, class = void>
 class EigenInput {
  public:
@@ -84,31 +70,13 @@ class EigenInput {
 };
 
 template <class Expression>
-class EigenInput<Expression, std::enable_if_t<IsDenseTensor<Expression>::value>> {
+class EigenInput<Expression, std::enable_if_t<kHasMemory<Expression>>> {
  public:
   explicit EigenInput(const Expression& x) : data_(x.data()), shape_(shape_of(x)) {}
   const auto* data() const { return data_; }
   const Shape& shape() const { return shape_; }
 
  private:
-  const typename Traits<Expression>::Scalar* data_;
-  Shape shape_;
-};
-
-template <class Expression>
-class EigenInput<Expression, std::enable_if_t<kIsDirectMatrix<Expression>>> {
- public:
-  explicit EigenInput(const Expression& x) : shape_(shape_of(x)) {
-    if (!is_dense_matrix(x)) copy_ = x;
-    data_ = is_dense_matrix(x) ? x.data() : copy_.data();
-  }
-  EigenInput(const EigenInput&) = delete;
-  EigenInput& operator=(const EigenInput&) = delete;
-  const auto* data() const { return data_; }
-  const Shape& shape() const { return shape_; }
-
- private:
-  typename Traits<Expression>::Plain copy_;
   const typename Traits<Expression>::Scalar* data_;
   Shape shape_;
 };
@@ -133,14 +101,13 @@ class Output final : public Target<typename Traits<Y>::Scalar> {
   using Target<Scalar>::wanted, Target<Scalar>::name_;
 
   void check_extents() override {
-    const Shape shape = extents_of(y_);
     this->data_ = y_.data();
-    this->count_ = shape.count();
-    this->fits_ = same_extents(shape, wanted());
-    if (!this->fits_ && !can_resize()) refuse_extents(shape);
-    if constexpr (kIsMatrix<Type>) {
-      if (this->fits_ && !is_dense_matrix(y_)) refuse_gaps();
-    }
+    this->shape_ = shape_of(y_);
+    this->fits_ = same_extents(this->shape_, wanted());
+    if (this->fits_) return refuse_places_of_two();
+    this->span_ = span_of(this->shape_);
+    if (!can_resize()) refuse_extents(this->shape_);
+    this->shape_ = dense_shape(wanted(), Traits<Y>::row_major);
   }
 
   Scalar* resized() override {
@@ -162,6 +129,10 @@ class Output final : public Target<typename Traits<Y>::Scalar> {
     } else if constexpr (IsOwningMatrix<Type>::value) {
       return fixed_or(Type::RowsAtCompileTime, Type::MaxRowsAtCompileTime, wanted().extent(0)) &&
              fixed_or(Type::ColsAtCompileTime, Type::MaxColsAtCompileTime, wanted().extent(1));
+    } else if constexpr (IsOwningTranspose<Type>::value) {
+      using Nested = Bare<decltype(y_.nestedExpression())>;
+      return fixed_or(Nested::RowsAtCompileTime, Nested::MaxRowsAtCompileTime, wanted().extent(1)) &&
+             fixed_or(Nested::ColsAtCompileTime, Nested::MaxColsAtCompileTime, wanted().extent(0));
     }
     return false;
   }
@@ -179,6 +150,21 @@ class Output final : public Target<typename Traits<Y>::Scalar> {
       y_ = Type(dimensions);
     } else if constexpr (IsOwningMatrix<Type>::value) {
       if constexpr (Type::SizeAtCompileTime == Eigen::Dynamic) y_ = Type(wanted().extent(0), wanted().extent(1));
+    } else if constexpr (IsOwningTranspose<Type>::value) {
+      auto& nested = y_.nestedExpression();
+      using Nested = Bare<decltype(nested)>;
+      if constexpr (Nested::SizeAtCompileTime == Eigen::Dynamic)
+        nested = Nested(wanted().extent(1), wanted().extent(0));
+    }
+  }
+
+  // Only strides of a caller's can do that.
+  void refuse_places_of_two() const {
+    if constexpr (kIsView<Type> || (kIsDirectMatrix<Type> && !IsOwningMatrix<Type>::value)) {
+      if (overlaps_itself(this->shape_)) {
+        fail(name_, " of extents ", this->shape_, " has two elements at one place: its strides are ",
+             MessagePart(this->shape_.strides.data(), this->shape_.rank));
+      }
     }
   }
 
@@ -195,13 +181,7 @@ class Output final : public Target<typename Traits<Y>::Scalar> {
     }
   }
 
-  [[noreturn]] __attribute__((cold, noinline)) void refuse_gaps() const {
-    fail(name_, " has gaps between its elements: inner stride ", y_.innerStride(), " and outer stride ",
-         y_.outerStride(), ", not 1 and ", y_.innerSize(),
-         ": write to a matrix without gaps and copy that to where it belongs");
-  }
-
-  Type& y_;
+  std::conditional_t<kIsView<Type>, const Type, Type>& y_;
 };
 
 }  // namespace core

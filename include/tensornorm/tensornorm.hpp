@@ -11,6 +11,7 @@
 
 #include "tensornorm/batch_norm.hpp"
 #include "tensornorm/clip_grad.hpp"
+#include "tensornorm/functional.hpp"
 #include "tensornorm/group_norm.hpp"
 #include "tensornorm/instance_norm.hpp"
 #include "tensornorm/layer_norm.hpp"

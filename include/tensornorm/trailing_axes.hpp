@@ -1,7 +1,10 @@
 // The trailing axes LayerNorm and RMSNorm normalize over.
 #pragma once
 
+#include <algorithm>
 #include <limits>
+#include <optional>
+#include <ostream>
 #include <utility>
 #include <vector>
 
@@ -12,8 +15,11 @@ namespace core {
 
 class TrailingAxes {
  public:
+  TrailingAxes() = default;
+  // `first`: the first of the axes, where they are not the trailing ones.
   // @throws std::invalid_argument without extents or with one below 1
-  explicit TrailingAxes(std::vector<Index> extents) : extents_(std::move(extents)) {
+  explicit TrailingAxes(std::vector<Index> extents, const std::optional<Index>& first = std::nullopt)
+      : extents_(std::move(extents)), first_(first) {
     check_that(!extents_.empty(), "a layer over ", extents_.size(), " axes: at least 1 is needed");
     check_that(extents_.size() < Axes::kCapacity, "a layer over ", extents_.size(), " axes: at most 15 are possible");
     Index count = 1;
@@ -26,36 +32,59 @@ class TrailingAxes {
 
   const std::vector<Index>& extents() const { return extents_; }
 
+  // As Python prints a tuple.
+  friend std::ostream& operator<<(std::ostream& out, const TrailingAxes& axes) {
+    const char* before = "(";
+    for (const Index extent : axes.extents_) {
+      out << before << extent;
+      before = ", ";
+    }
+    return out << (axes.extents_.size() == 1 ? ",)" : axes.extents_.empty() ? "()" : ")");
+  }
+
   Index count() const {
     Index n = 1;
     for (const Index extent : extents_) n *= extent;
     return n;
   }
 
-  // Statistics along the leading axes, parameters along the trailing ones.
-  // @throws std::invalid_argument when x does not end in the layer's extents
+  // Statistics along the other axes, parameters along these. A column is one sample of a layer over one axis.
+  // @throws std::invalid_argument when x has not the layer's extents there
   Axes axes(const Shape& x) const {
-    const int trailing = static_cast<int>(extents_.size()), leading = x.rank - trailing;
-    bool fits = leading >= 0;
-    for (int d = 0; fits && d < trailing; ++d) fits = x.extent(leading + d) == extents_[static_cast<std::size_t>(d)];
-    if (!fits) refuse(x);
-    return make_axes(x, axes_below(leading), axes_below(x.rank) & ~axes_below(leading));
+    check_made(static_cast<Index>(extents_.size()));
+    const int count = static_cast<int>(extents_.size());
+    const Index first = !first_ ? x.rank - count : *first_ < 0 ? *first_ + x.rank : *first_;
+    const int begin = static_cast<int>((std::min)((std::max)(first, Index{-1}), Index{Axes::kCapacity}));
+    if (!fits(x, begin)) {
+      if (x.rank == 2 && x.extent(1) == 1 && !first_ && fits(x, 0)) return along(x, 0);
+      refuse(x);
+    }
+    return along(x, begin);
   }
 
  private:
+  bool fits(const Shape& x, int begin) const {
+    const int count = static_cast<int>(extents_.size());
+    bool result = begin >= 0 && begin + count <= x.rank;
+    for (int d = 0; result && d < count; ++d) result = x.extent(begin + d) == extents_[static_cast<std::size_t>(d)];
+    return result;
+  }
+  Axes along(const Shape& x, int begin) const {
+    const AxisSet these = axes_below(begin + static_cast<int>(extents_.size())) & ~axes_below(begin);
+    return make_axes(x, axes_below(x.rank) & ~these, these);
+  }
+
   MessagePart all() const { return {extents_.data(), static_cast<int>(extents_.size())}; }
 
   [[noreturn]] __attribute__((cold, noinline)) void refuse(const Shape& x) const {
-    const Index n = extents_.front();
-    const bool turned = x.rank == 2 && extents_.size() == 1 && x.extent(0) == n;
-    if (turned && x.extent(1) == 1)
-      fail("x has extents ", x, " but the layer normalizes over ", all(), ": a column vector is ", n,
-           " rows of 1 value; give a row vector or the transpose of x");
+    const bool turned = !first_ && x.rank == 2 && extents_.size() == 1 && x.extent(0) == extents_.front();
+    if (first_) fail("x has extents ", x, " but the layer normalizes over ", all(), " from axis ", *first_, " on");
     fail("x has extents ", x, " but the layer normalizes over ", all(),
-         turned ? ": its columns fit and its rows are normalized; give the transposes of x and y" : "");
+         turned ? ": its columns fit and its rows are normalized; give the transposes of x and y, or axis = 0" : "");
   }
 
   std::vector<Index> extents_;
+  std::optional<Index> first_;
 };
 
 }  // namespace core

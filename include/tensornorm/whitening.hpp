@@ -87,6 +87,11 @@ class Whitening : public Protocol<Whitening<Scalar>, core::WhiteningEngine<Scala
   }
 
  private:
+  void print(std::ostream& out) const {
+    out << "Whitening(" << this->channels() << ", groups=" << this->options().groups << ", eps=" << this->options().eps
+        << ')';
+  }
+
   template <class Device, class X>
   void run_fit(const Device& device, const X& x) {
     const core::Input<X> in(x);

@@ -1,6 +1,8 @@
 // Bodies of check.hpp.
 #pragma once
 
+#include <cmath>
+#include <limits>
 #include <sstream>
 #include <stdexcept>
 
@@ -18,6 +20,27 @@ TENSORNORM_BODY void fail_with(std::initializer_list<MessagePart> parts) {
   raise<std::invalid_argument>(message.str());
 }
 
+TENSORNORM_BODY void check_extents(const Shape& shape, std::size_t element_bytes) {
+  Index elements = 1;
+  bool fits = true;
+  for (int d = 0; d < shape.rank; ++d) {
+    const Index extent = shape.extent(d);
+    fits = fits && extent >= 0 && !__builtin_mul_overflow(elements, (std::max)(extent, Index{1}), &elements);
+  }
+  const Index most = (std::numeric_limits<Index>::max)() / static_cast<Index>(element_bytes);
+  check_that(fits && elements <= most, "a tensor of extents ", shape, ": they must be 0 or more and make at most ",
+             most, " elements");
+}
+
+TENSORNORM_BODY void check_eps(double eps) {
+  check_that(std::isfinite(eps) && eps >= 0, "eps is ", eps, " but must be finite and not negative");
+}
+
+TENSORNORM_BODY void check_made(Index extents) {
+  check_that(extents > 0, "the layer was made without extents or channels and has ", extents,
+             ": assign one that was made with them");
+}
+
 TENSORNORM_BODY void check_momentum(const std::optional<double>& momentum) {
   check_that(!momentum || (*momentum >= 0 && *momentum <= 1), "momentum is ", momentum.value_or(0),
              " but must lie between 0 and 1");
@@ -29,10 +52,14 @@ TENSORNORM_BODY void check_batch(const Shape& x, Index channels) {
              n / channels, " for each of ", channels, " channels");
 }
 
-TENSORNORM_BODY void check_instances(const Shape& x, Index channels) {
+TENSORNORM_BODY void check_instances(const Shape& x, Index samples, Index channels) {
   const Index n = x.count();
-  check_that(n > x.extent(0) * channels, "statistics need more than 1 spatial element but x of extents ", x,
-             " has 1 for each of ", x.extent(0), " samples and ", channels, " channels");
+  check_that(n > samples * channels, "statistics need more than 1 spatial element but x of extents ", x,
+             " has 1 for each of ", samples, " samples and ", channels, " channels");
+}
+
+TENSORNORM_BODY void check_groups(Index groups) {
+  check_that(groups > 0, groups, " groups of channels: at least 1 is needed");
 }
 
 TENSORNORM_BODY Index channel_parameters(Index channels, bool affine, const std::optional<double>& momentum) {
@@ -52,6 +79,13 @@ TENSORNORM_BODY int channel_axis(const Shape& x, Index wanted, Index channels, i
       " but the layer has ", channels,
       x.rank == 2 && x.extent(1 - c) == channels ? ": give the transposes of x and y, or the other channel_axis" : "");
   return c;
+}
+
+TENSORNORM_BODY int batch_axis(const Shape& x, Index wanted, int channels) {
+  const Index axis = wanted < 0 ? wanted + x.rank : wanted;
+  check_that(axis >= 0 && axis < x.rank && axis != channels, "batch_axis is ", wanted, " but x of extents ", x,
+             " has its channels along axis ", channels);
+  return static_cast<int>(axis);
 }
 
 }  // namespace core

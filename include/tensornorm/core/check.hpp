@@ -72,13 +72,27 @@ void check_that(bool condition, const Parts&... parts) {
   if (!condition) fail(parts...);
 }
 
+// Extents that no tensor in memory has, refused before they are multiplied: a negative one, or more bytes than there
+// are addresses. Those of an empty tensor too, its zeros left aside: products of some of them are strides.
+// @throws std::invalid_argument
+void check_extents(const Shape& shape, std::size_t element_bytes);
+
+// @throws std::invalid_argument when it is negative or not finite
+void check_eps(double eps);
+
+// @throws std::invalid_argument where a layer was made without extents
+void check_made(Index parameters);
+
 // @throws std::invalid_argument when a running statistic cannot move by it
 void check_momentum(const std::optional<double>& momentum);
 
 // @throws std::invalid_argument when a batch x has no variance to speak of: of its channels, or of
 // the channels of its samples
 void check_batch(const Shape& x, Index channels);
-void check_instances(const Shape& x, Index channels);
+void check_instances(const Shape& x, Index samples, Index channels);
+
+// @throws std::invalid_argument where there is no group
+void check_groups(Index groups);
 
 // Values of gamma. @throws std::invalid_argument where there is no channel, or a momentum is none
 Index channel_parameters(Index channels, bool affine, const std::optional<double>& momentum);
@@ -86,6 +100,9 @@ Index channel_parameters(Index channels, bool affine, const std::optional<double
 // The channel axis of x counted from 0. @throws std::invalid_argument when x has no such axis, at `first` or behind it,
 // or another number of channels
 int channel_axis(const Shape& x, Index wanted, Index channels, int first);
+
+// The batch axis of x counted from 0. @throws std::invalid_argument when x has no such axis, or the channels lie there
+int batch_axis(const Shape& x, Index wanted, int channels);
 
 }  // namespace core
 }  // namespace tensornorm

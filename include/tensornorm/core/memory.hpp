@@ -95,7 +95,7 @@ class InferMemory {
 };
 
 // A pass's frame keeps so much for its arrays: with it infer takes less than 8 KB of the stack.
-constexpr Index kLocalBytes = 2400;
+constexpr Index kLocalBytes = 1664;
 
 // Memory on the stack, not yet aligned.
 struct LocalMemory {

@@ -1,17 +1,39 @@
 // Target: a tensor to write to, whatever its type.
 #pragma once
 
-#include <functional>
+#include <algorithm>
+#include <cstdint>
 
 #include "tensornorm/core/check.hpp"
 
 namespace tensornorm {
 namespace core {
 
-template <class Scalar>
-bool overlap(const Scalar* a, Index a_count, const Scalar* b, Index b_count) {
-  const std::less<const Scalar*> less;
-  return a_count > 0 && b_count > 0 && less(a, b + b_count) && less(b, a + a_count);
+// Whether a distance is a sum of steps along the axes from number i on, fewer along each than it has elements, forwards
+// or backwards.
+inline bool is_sum_of_steps(Index distance, const Shape& shape, const StridedAxes& order, int i) {
+  if (i == order.count) return distance == 0;
+  Index inside = 0;  // how far the axes inside reach
+  for (int k = i + 1; k < order.count; ++k) {
+    inside += (shape.extent(order.axis(k)) - 1) * shape.stride(order.axis(k));
+  }
+  const Index extent = shape.extent(order.axis(i)), stride = (std::max)(shape.stride(order.axis(i)), Index{1});
+  distance = distance < 0 ? -distance : distance;
+  for (Index steps = (distance + inside) / stride; steps >= 0 && distance - steps * stride <= inside; --steps) {
+    if (steps < extent && is_sum_of_steps(distance - steps * stride, shape, order, i + 1)) return true;
+  }
+  return false;
+}
+
+// Whether an element of a lies where one of b lies; where strides differ, whether one might.
+inline bool overlap(std::uintptr_t a, const Shape& a_shape, std::uintptr_t b, const Shape& b_shape, Index size) {
+  const auto end = [size](std::uintptr_t begin, const Shape& shape) {
+    return begin + static_cast<std::uintptr_t>(span_of(shape) * size);
+  };
+  if (a_shape.count() == 0 || b_shape.count() == 0 || a >= end(b, b_shape) || b >= end(a, a_shape)) return false;
+  if (a_shape != b_shape) return true;
+  const Index bytes = static_cast<Index>(a < b ? b - a : a - b);
+  return bytes % size != 0 || is_sum_of_steps(bytes / size, a_shape, StridedAxes(a_shape), 0);
 }
 
 // An owning tensor takes the extents it needs, a map must have them. `prepare` is the one call that changes anything,
@@ -28,15 +50,21 @@ class Target {
     check_extents();
   }
 
-  // Refuses memory shared with an input of the extents wanted unless it is the same tensor.
+  // How it lies in memory once it has the extents wanted.
   // @pre take_shape was called
-  void check_overlap(const Scalar* input, const char* input_name) const {
-    if (fits_ && data_ == input) return;
-    const Index wanted = wanted_->count(), count = fits_ ? wanted : count_;
-    if (overlap<Scalar>(data_, count, input, wanted)) {
-      fail(name_, " and ", input_name, " overlap: they start ", data_ - input, " elements apart but have ", count,
-           " and ", wanted);
-    }
+  const Shape& shape() const { return shape_; }
+
+  // Refuses memory shared with an input unless it is the same tensor.
+  // @pre take_shape was called
+  void check_overlap(const Scalar* input, const Shape& input_shape, const char* input_name) const {
+    if (fits_ && data_ == input && shape_ == input_shape) return;
+    check_other(input, input_shape, input_name);
+  }
+
+  const char* name() const { return name_; }
+  // @throws std::invalid_argument where it has other extents than wanted
+  void check_fits() const {
+    check_that(fits_, name_, " is changed where it is and has not the extents ", *wanted_, ": give one that has them");
   }
 
   // Its memory, once it has the extents wanted. Throws std::bad_alloc with the tensor as it was.
@@ -51,13 +79,26 @@ class Target {
 
   const char* name_;
   Scalar* data_ = nullptr;
-  Index count_ = 0;
+  Shape shape_;     // once it has the extents wanted
+  Index span_ = 0;  // where it has other extents: elements from its first to its last, as it is
   bool fits_ = false;
 
  private:
-  // Sets data_, count_ and fits_.
+  // Sets the above.
   virtual void check_extents() = 0;
   virtual Scalar* resized() = 0;
+
+  void check_other(const Scalar* input, const Shape& input_shape, const char* input_name) const {
+    const Index span = span_of(input_shape), size = static_cast<Index>(sizeof(Scalar));
+    const auto a = reinterpret_cast<std::uintptr_t>(data_), b = reinterpret_cast<std::uintptr_t>(input);
+    const bool is_shared = fits_ ? overlap(a, shape_, b, input_shape, size)
+                                 : span_ > 0 && span > 0 && a < b + static_cast<std::uintptr_t>(span * size) &&
+                                       b < a + static_cast<std::uintptr_t>(span_ * size);
+    if (is_shared) {
+      fail(name_, " and ", input_name, " overlap: they start ", (static_cast<Index>(a) - static_cast<Index>(b)) / size,
+           " elements apart but have ", fits_ ? span_of(shape_) : span_, " and ", span);
+    }
+  }
 
   const Shape* wanted_ = nullptr;
 };

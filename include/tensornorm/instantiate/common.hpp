@@ -5,5 +5,6 @@
 
 #include "tensornorm/core/check-inl.hpp"
 #include "tensornorm/core/clip/gradient-inl.hpp"
+#include "tensornorm/core/pass/function_axes-inl.hpp"
 #include "tensornorm/core/pass/pass_record-inl.hpp"
 #include "tensornorm/core/plan/plan_cache-inl.hpp"

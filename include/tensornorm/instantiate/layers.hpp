@@ -9,6 +9,8 @@
 // The members that a program's files call; what those call follows.
 #define TENSORNORM_INSTANTIATE_ENGINE(Scalar, tracks)                                                     \
   template Engine<Scalar, tracks>::Engine(double, bool, Index, bool);                                     \
+  template void Engine<Scalar, tracks>::change_eps(double);                                               \
+  template void Engine<Scalar, tracks>::change_momentum(const std::optional<double>&);                    \
   template void Engine<Scalar, tracks>::set_training(bool);                                               \
   template void Engine<Scalar, tracks>::run_forward(const AxesOf&, Runner&, const Scalar*, const Shape&,  \
                                                     Target<Scalar>&, PassState<Scalar>*);                 \
@@ -17,6 +19,19 @@
   template void Engine<Scalar, tracks>::run_backward(const AxesOf&, Runner&, const Scalar*, const Shape&, \
                                                      const Scalar*, const Shape&, Target<Scalar>*, PassState<Scalar>*)
 
+#define TENSORNORM_INSTANTIATE_FUNCTIONS(Scalar)                                                                    \
+  template void PassEngine<Scalar, false>::forward(const Statement&, const Parameters<ParamOf<Scalar>>&, Runner&,   \
+                                                   const Scalar*, Target<Scalar>&, PassState<Scalar>&, bool, bool); \
+  template void PassEngine<Scalar, false>::infer(const Statement&, const Parameters<ParamOf<Scalar>>&, Runner&,     \
+                                                 const Scalar*, Target<Scalar>&, const InferPlans*,                 \
+                                                 const InferMemory*);                                               \
+  template void PassEngine<Scalar, true>::infer(const Statement&, const Parameters<ParamOf<Scalar>>&, Runner&,      \
+                                                const Scalar*, Target<Scalar>&, const InferPlans*,                  \
+                                                const InferMemory*);                                                \
+  template void PassEngine<Scalar, false>::backward(                                                                \
+      const Statement&, const Parameters<ParamOf<Scalar>>&, const ParameterGradients<ParamOf<Scalar>>&, Index,      \
+      Runner&, const Scalar*, const Scalar*, const Shape&, Target<Scalar>*, PassState<Scalar>&, bool)
+
 #define TENSORNORM_INSTANTIATE_LAYERS(Scalar)                                    \
   namespace tensornorm {                                                         \
   namespace core {                                                               \
@@ -24,6 +39,7 @@
   template void Engine<Scalar, true>::track(Index, std::optional<double>, bool); \
   template void Engine<Scalar, true>::prepare();                                 \
   TENSORNORM_INSTANTIATE_ENGINE(Scalar, false);                                  \
+  TENSORNORM_INSTANTIATE_FUNCTIONS(Scalar);                                      \
   template const GradientOperations& gradient_operations<Scalar>();              \
   }                                                                              \
   }                                                                              \

@@ -14,7 +14,8 @@ void scale_tile(Scalar* x, const Tile& tile, Wide factor) {
   using T = ParamOf<Scalar>;
   if (!(factor > 0) || factor >= static_cast<Wide>((std::numeric_limits<T>::min)())) {
     const T f = static_cast<T>(factor);
-    return map(Scaled<Scalar, PerRowOrAll<T>>{{{x + tile.offset, tile.stride}, {&f, kNone}}}, tile, x);
+    return map(Scaled<Scalar, PerRowOrAll<T>>{{{x + tile.offset, tile.stride}, {&f, kNone}}}, tile, x + tile.offset,
+               tile.stride);
   }
   for (Index r = 0; r < tile.rows; ++r) {
     for (Index c = 0; c < tile.cols; ++c) {
@@ -30,7 +31,8 @@ void clamp_tile(Scalar* x, const Tile& tile, double limit) {
   using T = ParamOf<Scalar>;
   const T most =
       static_cast<T>((std::min)(limit, static_cast<double>(static_cast<T>(Eigen::NumTraits<Scalar>::highest()))));
-  map(Clamped<Scalar, PerRowOrAll<T>>{{{x + tile.offset, tile.stride}, {&most, kNone}}}, tile, x);
+  map(Clamped<Scalar, PerRowOrAll<T>>{{{x + tile.offset, tile.stride}, {&most, kNone}}}, tile, x + tile.offset,
+      tile.stride);
 }
 
 template <class Scalar>

@@ -239,10 +239,11 @@ struct Map {
   }
 };
 
-// y[r][c] = functor(r, c) over a tile that lies in y as in the functor's tensors; y is the tensor itself.
+// y[r][c] = functor(r, c) over a tile, whose rows lie `stride` apart from y on.
 template <class Functor>
-void map(const Functor& functor, const Tile& tile, typename Functor::Scalar* y, const StoreMode& to = {}) {
-  Map<Functor> kernel{functor, tile.rows, tile.cols, y + tile.offset, tile.stride, to};
+void map(const Functor& functor, const Tile& tile, typename Functor::Scalar* y, Index stride,
+         const StoreMode& to = {}) {
+  Map<Functor> kernel{functor, tile.rows, tile.cols, y, stride, to};
   kernel.to.streams = to.past_cache && kernel.has_lines();
   dispatch(kernel);
 }

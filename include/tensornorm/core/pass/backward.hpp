@@ -159,7 +159,7 @@ class Backward {
       for (T* const array : {hi, scale, shift}) fill_run(array + run.first, run.n, array[run.first]);
     });
     plan_.map_walk.visit(block.group, block.k0 + i, block.k0 + end, p0, p1, [&](const Tile& tile) {
-      const Rows<Scalar> x{a_.x + tile.offset, tile.stride}, dy{a_.dy + tile.offset, tile.stride};
+      const Rows<Scalar> x{a_.x + tile.offset, tile.stride}, dy{a_.dy + tile.y_offset, tile.y_stride};
       if (plan_.map_walk.columns()) {
         const Gradients<Scalar, PerColumn<T>, PerRowOrAll<T>> functor{
             {x, {hi}, {scale}, {shift}}, dy, every_row(kOne<T>)};
@@ -272,15 +272,15 @@ class Backward {
 
   template <class Stat, class Param>
   void put(const Coefficients& c, const Param& one, const Param& minus_zero, const Tile& tile, Index ahead) const {
-    const Rows<Scalar> x{a_.x + tile.offset, tile.stride}, dy{a_.dy + tile.offset, tile.stride};
+    const Rows<Scalar> x{a_.x + tile.offset, tile.stride}, dy{a_.dy + tile.y_offset, tile.y_stride};
     const Stat hi{c.hi}, scale{c.scale}, shift{c.shift};
     if (a_.is_frozen()) {  // constants: dx = dy * scale whatever x holds, which is y of dy
-      map(Normalize<Scalar, Stat, Param>{{dy, hi, scale, shift}, one, minus_zero}, tile, a_.dx,
-          {streams_, is_in_place(a_), ahead});
+      map(Normalize<Scalar, Stat, Param>{{dy, hi, scale, shift}, one, minus_zero}, tile, a_.dx + tile.z_offset,
+          tile.z_stride, {streams_, is_in_place(a_), ahead});
     } else {
       const Stat minus_rstd{c.minus_rstd}, slope{c.slope};
       const InputGradient<Scalar, Stat, Param> functor{x, dy, hi, minus_rstd, scale, slope, shift, one};
-      map(functor, tile, a_.dx, {streams_, is_in_place(a_), ahead});
+      map(functor, tile, a_.dx + tile.z_offset, tile.z_stride, {streams_, is_in_place(a_), ahead});
     }
   }
 

@@ -179,7 +179,7 @@ class BackwardApart {
     const Stat hi{block.hi + i}, minus_rstd{block.minus_rstd + i}, rstd{block.rstd + i}, slope{block.slope + i},
         shift{block.shift + i};
     const InputGradient<Scalar, Stat, Param> functor{x(tile), dy(tile), hi, minus_rstd, rstd, slope, shift, gamma};
-    core::map(functor, tile, a_.dx, {streams_, is_in_place(a_), ahead});
+    core::map(functor, tile, a_.dx + tile.z_offset, tile.z_stride, {streams_, is_in_place(a_), ahead});
   }
 
   // The dual reduction: sums along the bins, kept for each parameter.
@@ -215,7 +215,7 @@ class BackwardApart {
     plan_.visit_params_apart(block.group, block.k0, block.k1, part, parts, Partition::kBlockBins, visit);
   }
   Rows<Scalar> x(const Tile& tile) const { return {a_.x + tile.offset, tile.stride}; }
-  Rows<Scalar> dy(const Tile& tile) const { return {a_.dy + tile.offset, tile.stride}; }
+  Rows<Scalar> dy(const Tile& tile) const { return {a_.dy + tile.y_offset, tile.y_stride}; }
   template <class Stat>
   Xhat<Scalar, Stat> xhat(const Block& block, const Tile& tile, Index i) const {
     return {x(tile), {block.hi + i}, {block.minus_rstd + i}, {block.minus_lo_rstd + i}};

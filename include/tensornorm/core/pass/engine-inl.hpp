@@ -21,6 +21,22 @@ void Engine<Scalar, tracks, settings>::track(Index channels, std::optional<doubl
   for (Array* const array : {&prepared_.gamma, &prepared_.var, &prepared_.scale}) array->setZero(gamma_size_);
 }
 
+template <class Scalar, bool tracks, unsigned settings>
+void Engine<Scalar, tracks, settings>::change_eps(double eps) {
+  check_eps(eps);
+  eps_ = eps;
+  prepared_.is_made = false;
+  if constexpr (tracks) {
+    if (!training_ && is_tracked()) prepare();
+  }
+}
+
+template <class Scalar, bool tracks, unsigned settings>
+void Engine<Scalar, tracks, settings>::change_momentum(const std::optional<double>& momentum) {
+  check_momentum(momentum);
+  if constexpr (tracks) running_.momentum = momentum;
+}
+
 // A new phase may come with other shapes for infer to keep plans of, and with other parameters.
 template <class Scalar, bool tracks, unsigned settings>
 void Engine<Scalar, tracks, settings>::set_training(bool training) {

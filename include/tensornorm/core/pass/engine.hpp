@@ -56,6 +56,10 @@ class Engine : public LayerState<Scalar, settings> {
   /// old values are never used. Without gamma or running statistics it does nothing. It allocates nothing.
   void prepare();
 
+  // @throws std::invalid_argument as the constructor
+  void change_eps(double eps);
+  void change_momentum(const std::optional<double>& momentum);
+
   void track(Index channels, std::optional<double> momentum, bool unbiased);
 
   // What a call costs, in elements.

@@ -1,8 +1,6 @@
 // Bodies of layer_state.hpp.
 #pragma once
 
-#include <cmath>
-
 #include "tensornorm/core/pass/layer_state.hpp"
 
 namespace tensornorm {
@@ -12,7 +10,7 @@ template <class Scalar, unsigned settings>
 LayerState<Scalar, settings>::LayerState(double eps, Index gamma_size, Index beta_size)
     : gamma_(Array::Ones(gamma_size)), dgamma_(Array::Zero(gamma_size)), beta_(Array::Zero(beta_size)),
       dbeta_(Array::Zero(beta_size)), gamma_size_(gamma_size), beta_size_(beta_size), eps_(eps) {
-  check_that(std::isfinite(eps) && eps >= 0, "eps is ", eps, " but must be finite and not negative");
+  check_eps(eps);
 }
 
 template <class Scalar, unsigned settings>

@@ -118,7 +118,7 @@ class Normalization {
   void put(const Stat& hi, const Stat& scale, const Stat& shift, const Param& gamma, const Param& beta,
            const Tile& tile, Index ahead) const {
     const Normalize<Scalar, Stat, Param> functor{{{a_.x + tile.offset, tile.stride}, hi, scale, shift}, gamma, beta};
-    map(functor, tile, a_.y, {streams_, a_.x == a_.y, ahead});
+    map(functor, tile, a_.y + tile.y_offset, tile.y_stride, {streams_, a_.x == a_.y, ahead});
   }
 
   const ForwardArguments<Scalar>& a_;

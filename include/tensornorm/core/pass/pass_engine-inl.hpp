@@ -8,9 +8,22 @@
 #include "tensornorm/core/pass/frozen.hpp"
 #include "tensornorm/core/pass/pass_engine.hpp"
 #include "tensornorm/core/plan/plan_slot.hpp"
+#include "tensornorm/core/plan/shared_plans.hpp"
+#include "tensornorm/core/staging.hpp"
 
 namespace tensornorm {
 namespace core {
+
+// What infer of functions works in, which have no layer: the program's, made by the first call.
+struct FunctionMemory {
+  SharedPlans plans;
+  InferMemory memory;
+
+  static FunctionMemory& get() {
+    static FunctionMemory* const all = new FunctionMemory;
+    return *all;
+  }
+};
 
 template <class Scalar, bool tracks, unsigned settings>
 struct PassEngine<Scalar, tracks, settings>::Steps {
@@ -20,21 +33,40 @@ struct PassEngine<Scalar, tracks, settings>::Steps {
     return {sizeof(Scalar), parameters.is_affine(), !call.batch};
   }
 
-  // Makes the state's plan that of x; false for an empty x.
-  static bool keep_plan(const Statement& call, const Parameters<Param>& parameters, KeptPlan& plan) {
-    if (call.is_own && plan.is_of(call.key())) return true;
-    const Axes axes = call.axes(call.shape, call.batch);
+  static PlanKey forward_key(const Statement& call, const Shape& y) {
+    const Shape* const other = PlanKey::unless_same(call.shape, y);
+    return {call.shape, call.batch, other, other};
+  }
+
+  // The statement's axes with the strides of all tensors.
+  static Axes axes_of(const Statement& call, const PlanKey& key) {
+    Axes axes = call.axes(key.shape, call.batch);
+    if (key.y != nullptr) take_strides(call, *key.y, &Axis::y, axes);
+    if (key.z != nullptr) take_strides(call, *key.z, &Axis::z, axes);
+    return axes;
+  }
+  __attribute__((noinline)) static void take_strides(const Statement& call, const Shape& shape, Index Axis::*stride,
+                                                     Axes& axes) {
+    const Axes other = call.axes(shape, call.batch);
+    for (int i = 0; i < axes.size(); ++i) axes[i].*stride = other[i].x;
+  }
+
+  // Makes a plan of the key's; false for an empty x.
+  static bool keep_plan(const Statement& call, const PlanKey& key, const Parameters<Param>& parameters,
+                        KeptPlan& plan) {
+    if (call.is_own && plan.is_of(key)) return true;
+    const Axes axes = axes_of(call, key);
     if (call.shape.count() == 0) return false;
     const Uses uses = Steps::uses(call, parameters);
-    if (call.is_own || !plan.is_of(axes, uses)) plan.set(call.key(), axes, uses, Forward::complete);
+    if (call.is_own || !plan.is_of(axes, uses)) plan.set(key, axes, uses, Forward::complete);
     return true;
   }
 
   // In a frame of its own: the axes and the Binning are gone from the stack when the pass begins.
-  __attribute__((noinline)) static Plan& make_plan(const Statement& call, const Parameters<Param>& parameters,
-                                                   PlanSlot& slot) {
+  __attribute__((noinline)) static Plan& make_plan(const Statement& call, const PlanKey& key,
+                                                   const Parameters<Param>& parameters, PlanSlot& slot) {
     const Uses uses = Steps::uses(call, parameters);
-    Plan& plan = slot.make(call.key(), Binning(call.axes(call.shape, call.batch), uses), uses);
+    Plan& plan = slot.make(key, Binning(axes_of(call, key), uses), uses);
     Forward::complete(plan);
     return plan;
   }
@@ -67,10 +99,55 @@ struct PassEngine<Scalar, tracks, settings>::Steps {
     memory->give_back(workspace);
   }
 
-  __attribute__((noinline)) static void infer_on_stack(const Statement& call, const ForwardArguments<Scalar>& pass,
-                                                       Runner& runner, const InferMemory* memory) {
+  __attribute__((noinline)) static void infer_on_stack(const Statement& call, const PlanKey& key,
+                                                       const ForwardArguments<Scalar>& pass, Runner& runner,
+                                                       const InferMemory* memory) {
     PlanSlot slot;
-    infer_by(make_plan(call, pass, slot), pass, runner, memory);
+    infer_by(make_plan(call, key, pass, slot), pass, runner, memory);
+  }
+
+  static void infer_of_function(const Statement& call, const PlanKey& key, const ForwardArguments<Scalar>& pass,
+                                Runner& runner) {
+    FunctionMemory& memory = FunctionMemory::get();
+    SharedPlans::Use use;
+    memory.plans.find(axes_of(call, key), uses(call, pass), Forward::complete, use);
+    if (use.plan() != nullptr) return infer_by(*use.plan(), pass, runner, &memory.memory);
+    infer_on_stack(call, key, pass, runner, &memory.memory);
+  }
+
+  // ---- tensors that no pass can walk side by side
+
+  // Calls run(statement, x, y) with x and y in a layout of their own.
+  template <class Run>
+  static void staged(const Statement& call, const Scalar* x, Target<Scalar>& y, const Run& run) {
+    call.axes(call.shape, call.batch);  // what it refuses is not copied
+    run_staged(x, call.shape, y, walks_beside, [&](const Shape& layout, const Scalar* input, Target<Scalar>& output) {
+      run(Statement{call.axes, layout, call.batch, call.is_own}, input, output);
+    });
+  }
+
+  __attribute__((cold, noinline)) static void staged_backward(const Statement& call,
+                                                              const Parameters<Param>& parameters,
+                                                              const ParameterGradients<Param>& gradients, Index params,
+                                                              Runner& runner, const Scalar* x, const Scalar* dy,
+                                                              const Shape& dy_shape, Target<Scalar>* dx, State& state,
+                                                              bool training) {
+    if (dx != nullptr) {
+      dx->check_overlap(x, call.shape, "x");
+      dx->check_overlap(dy, dy_shape, "dy");
+    }
+    const Shape layout = staged_layout(call.shape);
+    const StagedInput<Scalar> input(x, call.shape, layout), gradient(dy, dy_shape, layout);
+    const Statement other{call.axes, layout, call.batch, call.is_own};
+    const StagedRecord record(state.record, layout, core::fingerprint(input.data(), layout));
+    const auto run = [&](Target<Scalar>* target) {
+      backward(other, parameters, gradients, params, runner, input.data(), gradient.data(), layout, target, state,
+               training);
+    };
+    if (dx == nullptr || walks_beside(layout, dx->shape())) return run(dx);
+    StagedTarget<Scalar> target(*dx, layout);
+    run(&target);
+    target.finish();
   }
 
   // ---- backward
@@ -97,12 +174,20 @@ template <class Scalar, bool tracks, unsigned settings>
 void PassEngine<Scalar, tracks, settings>::forward(const Statement& call, const Parameters<Param>& parameters,
                                                    Runner& runner, const Scalar* x, Target<Scalar>& y, State& state,
                                                    bool training, bool keeps_m2) {
-  const bool has_data = Steps::keep_plan(call, parameters, state.plan);
   y.take_shape(call.shape);
-  y.check_overlap(x, "x");
+  if (!walks_beside(call.shape, y.shape())) {
+    const std::uint64_t fingerprint = core::fingerprint(x, call.shape);
+    const auto run = [&](const Statement& other, const Scalar* input, Target<Scalar>& output) {
+      forward(other, parameters, runner, input, output, state, training, keeps_m2);
+    };
+    Steps::staged(call, x, y, run);
+    return state.record.set(call.shape, fingerprint, training, call.batch);
+  }
+  const bool has_data = Steps::keep_plan(call, Steps::forward_key(call, y.shape()), parameters, state.plan);
+  y.check_overlap(x, call.shape, "x");
 
   // Everything that can fail comes before anything that changes, and y may be x.
-  const std::uint64_t fingerprint = core::fingerprint(x, call.shape.count());
+  const std::uint64_t fingerprint = core::fingerprint(x, call.shape);
   const Index stats = has_data ? state.plan.plan().statistics.count() : 0;
   ForwardArguments<Scalar> pass{parameters, x, nullptr, {}};
   if (has_data) state.grow_workspace(Steps::workspace_size(pass, state.plan.plan(), runner.threads()));
@@ -132,17 +217,24 @@ template <class Scalar, bool tracks, unsigned settings>
 void PassEngine<Scalar, tracks, settings>::infer(const Statement& call, const Parameters<Param>& parameters,
                                                  Runner& runner, const Scalar* x, Target<Scalar>& y,
                                                  const InferPlans* plans, const InferMemory* memory) {
-  const Plan* const known = plans == nullptr ? nullptr : plans->find(call.key());
-  if (known == nullptr) call.axes(call.shape, call.batch);
   y.take_shape(call.shape);
-  y.check_overlap(x, "x");
+  if (!walks_beside(call.shape, y.shape())) {
+    return Steps::staged(call, x, y, [&](const Statement& other, const Scalar* input, Target<Scalar>& output) {
+      infer(other, parameters, runner, input, output, plans, memory);
+    });
+  }
+  const PlanKey key = Steps::forward_key(call, y.shape());
+  const Plan* const known = plans == nullptr ? nullptr : plans->find(key);
+  if (known == nullptr) call.axes(call.shape, call.batch);
+  y.check_overlap(x, call.shape, "x");
   Scalar* const y_data = y.prepare();
   if (call.shape.count() == 0) return;
   const ForwardArguments<Scalar> pass{parameters, x, y_data, {}};
   if (known != nullptr) return Steps::infer_by(*known, pass, runner, memory);
-  PlanSlot* const slot = plans == nullptr ? nullptr : plans->take();
-  if (slot == nullptr) return Steps::infer_on_stack(call, pass, runner, memory);
-  const Plan& plan = Steps::make_plan(call, pass, *slot);
+  if (plans == nullptr) return Steps::infer_of_function(call, key, pass, runner);
+  PlanSlot* const slot = plans->take();
+  if (slot == nullptr) return Steps::infer_on_stack(call, key, pass, runner, memory);
+  const Plan& plan = Steps::make_plan(call, key, pass, *slot);
   const bool stays = plans->keep(*slot, plan.elements);
   Steps::infer_by(plan, pass, runner, memory);
   if (!stays) slot->clear();
@@ -156,13 +248,20 @@ void PassEngine<Scalar, tracks, settings>::backward(const Statement& call, const
                                                     bool training) {
   const Shape& shape = call.shape;
   state.record.check_backward(shape, dy_shape, training);
-  const bool has_data = Steps::keep_plan(call, parameters, state.plan);
-  if (dx != nullptr) {
-    dx->take_shape(shape);
-    dx->check_overlap(x, "x");
-    dx->check_overlap(dy, "dy");
+  state.record.check_same(shape, core::fingerprint(x, shape));
+  if (dx != nullptr) dx->take_shape(shape);
+  if (!walks_beside(shape, dy_shape) || (dx != nullptr && !walks_beside(shape, dx->shape()))) {
+    return Steps::staged_backward(call, parameters, gradients, params, runner, x, dy, dy_shape, dx, state, training);
   }
-  state.record.check_same(shape, core::fingerprint(x, shape.count()));
+  const PlanKey key{shape, call.batch, PlanKey::unless_same(shape, dy_shape),
+                    dx == nullptr ? nullptr : PlanKey::unless_same(shape, dx->shape())};
+  // The plan of the forward pass serves where its y, dy and dx lie as x does.
+  KeptPlan& kept = key.y == nullptr && key.z == nullptr ? state.plan : state.backward_plan;
+  const bool has_data = Steps::keep_plan(call, key, parameters, kept);
+  if (dx != nullptr) {
+    dx->check_overlap(x, shape, "x");
+    dx->check_overlap(dy, dy_shape, "dy");
+  }
   if (!has_data) {
     if (dx != nullptr) dx->prepare();
     for (Param* const array : {gradients.dgamma, gradients.dbeta}) {
@@ -174,8 +273,8 @@ void PassEngine<Scalar, tracks, settings>::backward(const Statement& call, const
   pass.hi = state.mean.data();
   pass.lo = state.lo.data();
   pass.rstd = state.rstd.data();
-  const Plan& plan = state.plan.plan();
-  const BackwardPlan& backward_plan = state.plan.backward_plan(Steps::uses(call, parameters), Steps::complete);
+  const Plan& plan = kept.plan();
+  const BackwardPlan& backward_plan = kept.backward_plan(Steps::uses(call, parameters), Steps::complete);
   if constexpr (!tracks) {
     if (backward_plan.crosses) {
       return Steps::run_backward(BackwardApart<Scalar>(pass, plan, backward_plan), pass, runner, dx, state);

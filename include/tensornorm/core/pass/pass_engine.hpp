@@ -28,15 +28,13 @@ struct Statement {
   const AxesOf& axes;
   const Shape& shape;
   bool batch, is_own;
-
-  PlanKey key() const { return {shape, batch}; }
 };
 
 // Forward: y = (x - mean) / sqrt(var + eps) * gamma + beta. Backward: with g = dy * gamma, dx = rstd * (g - mean(g) -
 // xhat * mean(g * xhat)), dgamma = sum(dy * xhat), dbeta = sum(dy); with running statistics, dx = dy * gamma * rstd.
 //
-// x and dy are dense, y and dx theirs or disjoint; all of one shape. `tracks`: whether statistics may be given. Then
-// parameters vary along the axes of statistics.
+// Tensors have the extents of the shape and any strides; y and dx are x or dy, or disjoint from them. `tracks`: whether
+// statistics may be given. Then parameters vary along the axes of statistics.
 template <class Scalar, bool tracks, unsigned settings = kSettings>
 class PassEngine {
  public:
@@ -63,3 +61,7 @@ class PassEngine {
 
 }  // namespace core
 }  // namespace tensornorm
+
+#ifndef TENSORNORM_COMPILED
+#include "tensornorm/core/pass/pass_engine-inl.hpp"
+#endif

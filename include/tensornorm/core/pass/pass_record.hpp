@@ -38,6 +38,25 @@ std::uint64_t fingerprint(const Scalar* x, Index n) {
   return sum;
 }
 
+// The same for any strides: of elements spread over its extents, where it has gaps.
+template <class Scalar>
+std::uint64_t fingerprint(const Scalar* x, const Shape& shape) {
+  const Index n = shape.count();
+  if (span_of(shape) == n) return fingerprint(x, n);
+  constexpr Index kElements = 16;
+  Scalar values[kElements];
+  const Index m = (std::min)(n, kElements);
+  for (Index i = 0; i < m; ++i) {
+    Index position = i * (n / m) + (n >= kElements ? i * (n / m / m) : 0), offset = 0;
+    for (int d = shape.rank - 1; d >= 0; --d) {
+      offset += position % shape.extent(d) * shape.stride(d);
+      position /= shape.extent(d);
+    }
+    values[i] = x[offset];
+  }
+  return fingerprint(values, m);
+}
+
 // The forward pass that backward follows.
 struct PassRecord {
   Shape shape;
@@ -48,6 +67,21 @@ struct PassRecord {
   // @throws std::invalid_argument where backward does not follow it
   void check_backward(const Shape& x, const Shape& dy, bool is_training) const;
   void check_same(const Shape& x, std::uint64_t fingerprint_of_x) const;
+};
+
+// The record is that of a copy as long as this lives.
+class StagedRecord {
+ public:
+  StagedRecord(PassRecord& record, const Shape& layout, std::uint64_t fingerprint) : record_(record), kept_(record) {
+    record.set(layout, fingerprint, kept_.training, kept_.batch);
+  }
+  StagedRecord(const StagedRecord&) = delete;
+  StagedRecord& operator=(const StagedRecord&) = delete;
+  ~StagedRecord() { record_ = kept_; }
+
+ private:
+  PassRecord& record_;
+  PassRecord kept_;
 };
 
 }  // namespace core

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "tensornorm/core/compiled.hpp"
+#include "tensornorm/core/pass/function_axes.hpp"
 #include "tensornorm/core/pass/pass_record.hpp"
 #include "tensornorm/core/plan/plan_cache.hpp"
 #include "tensornorm/core/scalar.hpp"
@@ -20,7 +21,9 @@ struct PassState {
   Array mean, lo, rstd;    // lo is what rounding lost of the mean
   std::vector<double> m2;  // sums of squared deviations, of the last forward that wants them
   std::vector<double> workspace;
-  KeptPlan plan;
+  std::vector<Scalar> added;     // a result that is added to its tensor
+  NormRule rule;                 // of a function's forward
+  KeptPlan plan, backward_plan;  // the second where the tensors of backward lie differently
   PassRecord record;
 
   void grow_workspace(Index doubles) {

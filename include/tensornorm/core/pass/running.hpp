@@ -19,6 +19,29 @@ struct BatchStatistics {
   const double* m2;
 };
 
+// running = (1 - weight) * running + weight * batch, where a batch of several statistics per channel gives their mean
+// (InstanceNorm over its instances). Weight 0 leaves a running value alone and 1 replaces it, NaN or not.
+template <class Param>
+void move_running(const BatchStatistics<Param>& batch, Index channels, double weight, bool unbiased, Param* mean,
+                  Param* var) {
+  if (!(weight > 0)) return;
+  const auto blend = [weight](Param& running, double value) {
+    const double kept = weight >= 1 ? 0 : (1 - weight) * static_cast<double>(running);
+    running = static_cast<Param>(kept + weight * value);
+  };
+  const Index instances = batch.count / channels;
+  const double all = static_cast<double>(instances), degrees = static_cast<double>(unbiased ? batch.n - 1 : batch.n);
+  for (Index c = 0; c < channels; ++c) {
+    double mean_sum = 0, var_sum = 0;
+    for (Index i = c; i < batch.count; i += channels) {
+      mean_sum += static_cast<double>(batch.hi[i]) + static_cast<double>(batch.lo[i]);
+      var_sum += batch.m2[i] / degrees;
+    }
+    blend(mean[c], mean_sum / all);
+    blend(var[c], var_sum / all);
+  }
+}
+
 // `tracks`: whether the layer may have any. One that may and has none leaves `channels` 0.
 template <class Param, bool tracks>
 struct RunningStatistics {
@@ -37,27 +60,9 @@ struct RunningStatistics<Param, true> {
 
   bool tracked() const { return channels > 0; }
 
-  // running = (1 - momentum) * running + momentum * batch, where a batch of several statistics per channel gives their
-  // mean (InstanceNorm over its instances). Momentum 0 leaves a running value alone and 1 replaces it, NaN or not.
   void update(const BatchStatistics<Param>& batch) {
     const double count = static_cast<double>(++num_batches_tracked);
-    const double weight = momentum ? *momentum : 1 / count;
-    if (!(weight > 0)) return;
-    const auto blend = [weight](Param& running, double value) {
-      const double kept = weight >= 1 ? 0 : (1 - weight) * static_cast<double>(running);
-      running = static_cast<Param>(kept + weight * value);
-    };
-    const Index instances = batch.count / channels;
-    const double all = static_cast<double>(instances), degrees = static_cast<double>(unbiased ? batch.n - 1 : batch.n);
-    for (Index c = 0; c < channels; ++c) {
-      double mean_sum = 0, var_sum = 0;
-      for (Index i = c; i < batch.count; i += channels) {
-        mean_sum += static_cast<double>(batch.hi[i]) + static_cast<double>(batch.lo[i]);
-        var_sum += batch.m2[i] / degrees;
-      }
-      blend(mean[c], mean_sum / all);
-      blend(var[c], var_sum / all);
-    }
+    move_running(batch, channels, momentum ? *momentum : 1 / count, unbiased, mean.data(), var.data());
   }
 };
 

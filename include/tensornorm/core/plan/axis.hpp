@@ -1,4 +1,4 @@
-// Axis: one axis of a tensor as every operand of a pass sees it. The whole library is arithmetic on these four numbers.
+// Axis: one axis of a tensor as every operand of a pass sees it. The whole library is arithmetic on these numbers.
 #pragma once
 
 #include <algorithm>
@@ -12,22 +12,25 @@ using Index = std::ptrdiff_t;
 
 namespace core {
 
-// Strides are in elements; 0 means "does not vary along this axis".
+// Strides are in elements; 0 means "does not vary along this axis". y and z are those of the pass's other tensors: of y
+// in forward, of dy and dx in backward.
 struct Axis {
   Index extent, x, stat, param;
+  Index y = 0, z = 0;
 };
 
 inline bool is_kept(const Axis& a) { return a.stat != 0; }
 inline bool is_affine(const Axis& a) { return a.param != 0; }
 
 inline bool operator==(const Axis& a, const Axis& b) {
-  return a.extent == b.extent && a.x == b.x && a.stat == b.stat && a.param == b.param;
+  return a.extent == b.extent && a.x == b.x && a.stat == b.stat && a.param == b.param && a.y == b.y && a.z == b.z;
 }
 
 // Two neighbours are one axis when every operand steps from the end of the inner one to the next of the outer one.
 inline bool can_merge(const Axis& outer, const Axis& inner) {
   return outer.x == inner.extent * inner.x && outer.stat == inner.extent * inner.stat &&
-         outer.param == inner.extent * inner.param;
+         outer.param == inner.extent * inner.param && outer.y == inner.extent * inner.y &&
+         outer.z == inner.extent * inner.z;
 }
 
 // Axes from outer to inner, in place: nothing here allocates. Eigen's ranks are small; a layer adds one by splitting.
@@ -84,7 +87,7 @@ inline Axes coalesce(Axes axes) {
     if (result.empty() || !can_merge(result.back(), a)) {
       result.push_back(a);
     } else {
-      result[result.size() - 1] = {result.back().extent * a.extent, a.x, a.stat, a.param};
+      result[result.size() - 1] = {result.back().extent * a.extent, a.x, a.stat, a.param, a.y, a.z};
     }
   }
   return result;

@@ -46,10 +46,13 @@ inline Axes number_bins(Axes axes, AxisSet bin) {
 
 // The bins themselves as a tensor: x is the bin's number, stat and param what the axes have there.
 inline Axes bins_of(const Axes& axes, AxisSet bin) {
-  const Axes number = numbered(axes, bin);
+  Index number = 1;
+  for (int i = 0; i < axes.size(); ++i) number *= contains(bin, i) ? axes[i].extent : 1;
   Axes result;
   for (int i = 0; i < axes.size(); ++i) {
-    if (number[i].stat != 0) result.push_back({axes[i].extent, number[i].stat, axes[i].stat, axes[i].param});
+    if (!contains(bin, i)) continue;
+    number /= axes[i].extent;
+    result.push_back({axes[i].extent, number, axes[i].stat, axes[i].param});
   }
   return coalesce(result);
 }
@@ -87,10 +90,21 @@ inline Index stats_together(const Axes& axes, AxisSet bins, Index together) {
   return result;
 }
 
+// Whether the axes from number `first` on are one run of memory in every tensor of the pass.
+inline bool is_one_run(const Axes& axes, int first) {
+  for (int i = first; i + 1 < axes.size(); ++i) {
+    for (Index Axis::*const stride : {&Axis::x, &Axis::y, &Axis::z}) {
+      if (axes[i].*stride != axes[i + 1].extent * (axes[i + 1].*stride)) return false;
+    }
+  }
+  return true;
+}
+
 // Bins finer than statistics: inner runs shorter than `short_run` become columns of their own, to be summed up
-// afterwards, where at least `few_rows` lie outside to be summed along, and longer runs where every element has a
-// parameter of its own. Groups of channels last, small images and channels first in column-major order so take wide
-// columns and not short rows. At most so many bins may have to stay together, and make so many statistics.
+// afterwards, where they lie side by side and at least `few_rows` lie outside to be summed along, and longer runs where
+// every element has a parameter of its own. Groups of channels last, small images and channels first in column-major
+// order so take wide columns and not short rows. At most so many bins may have to stay together, and make so many
+// statistics.
 // @post contains every kept axis; is the kept axes where finer bins do not pay
 inline AxisSet rows_to_columns(const Axes& axes, Index short_run, Index few_rows, Index most_bins, Index most_stats) {
   const AxisSet kept = select(axes, is_kept);
@@ -98,7 +112,7 @@ inline AxisSet rows_to_columns(const Axes& axes, Index short_run, Index few_rows
   Index rows = 1;
   while (first < axes.size() && is_kept(axes[first])) ++first;
   for (; first < axes.size() && !is_kept(axes[first]); ++first) rows *= axes[first].extent;
-  if (first == axes.size()) return kept;
+  if (first == axes.size() || !is_one_run(axes, first)) return kept;
   Index run = 1;
   for (int i = axes.size() - 1; i >= first && is_kept(axes[i]) == is_kept(axes.back()); --i) run *= axes[i].extent;
   const AxisSet bins = kept | (axes_below(axes.size()) & ~axes_below(first));
@@ -113,7 +127,7 @@ inline AxisSet rows_to_columns(const Axes& axes, Index short_run, Index few_rows
 inline Axes joined_columns(const Axes& axes, AxisSet& bins, Index narrow, Index wide, Index few_rows) {
   const int inner = axes.size() - 1, outer = inner - 1;
   if (outer < 0 || !is_kept(axes[inner]) || axes[inner].extent > narrow) return axes;
-  if (contains(bins, outer) || is_affine(axes[outer])) return axes;
+  if (contains(bins, outer) || is_affine(axes[outer]) || !is_one_run(axes, outer)) return axes;
   Index together = (std::min)(wide / axes[inner].extent, axes[outer].extent / few_rows);
   while (together > 1 && axes[outer].extent % together != 0) --together;
   if (together <= 1) return axes;
@@ -121,7 +135,7 @@ inline Axes joined_columns(const Axes& axes, AxisSet& bins, Index narrow, Index 
   result[outer].extent = together;
   result[inner] = result[outer];
   result[outer].extent = axes[outer].extent / together;
-  result[outer].x = together * axes[outer].x;
+  for (Index Axis::*const stride : {&Axis::x, &Axis::y, &Axis::z}) result[outer].*stride *= together;
   result.push_back(axes[inner]);
   bins = (bins & axes_below(inner)) | axis(inner) | axis(inner + 1);
   return result;

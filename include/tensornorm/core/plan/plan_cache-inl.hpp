@@ -50,8 +50,7 @@ TENSORNORM_BODY void InferPlans::clear() {
 }
 
 struct KeptPlan::Parts {
-  Shape shape;
-  bool batch = false;
+  KeptPlanKey key;
   Axes full_axes;
   Uses uses;
   std::optional<Binning> binning;
@@ -66,7 +65,7 @@ TENSORNORM_BODY KeptPlan& KeptPlan::operator=(KeptPlan&&) noexcept = default;
 TENSORNORM_BODY KeptPlan::~KeptPlan() = default;
 
 TENSORNORM_BODY bool KeptPlan::is_of(const PlanKey& key) const {
-  return parts_ != nullptr && parts_->plan && parts_->batch == key.batch && parts_->shape == key.shape;
+  return parts_ != nullptr && parts_->plan && parts_->key.is_of(key);
 }
 
 TENSORNORM_BODY bool KeptPlan::is_of(const Axes& full_axes, const Uses& uses) const {
@@ -80,8 +79,7 @@ TENSORNORM_BODY void KeptPlan::set(const PlanKey& key, const Axes& full_axes, co
   parts_->backward_plan.reset();
   parts_->binning.emplace(full_axes, uses);
   complete(parts_->plan.emplace(*parts_->binning, uses));
-  parts_->shape = key.shape;
-  parts_->batch = key.batch;
+  parts_->key.set(key);
   parts_->full_axes = full_axes;
   parts_->uses = uses;
 }

@@ -17,7 +17,7 @@ class PlanSlot {
   // The plan of this key; null if another, or none, is here.
   const Plan* find(const PlanKey& key) const {
     const bool is_ready = state_.load(std::memory_order_acquire) == State::kReady;
-    return is_ready && batch_ == key.batch && shape_ == key.shape ? &*plan_ : nullptr;
+    return is_ready && key_.is_of(key) ? &*plan_ : nullptr;
   }
 
   // Whether it was empty, and is now the calling thread's alone until it keeps or clears it.
@@ -26,8 +26,7 @@ class PlanSlot {
     return state_.compare_exchange_strong(empty, State::kBusy, std::memory_order_acquire);
   }
   Plan& make(const PlanKey& key, const Binning& binning, const Uses& uses) {
-    shape_ = key.shape;
-    batch_ = key.batch;
+    key_.set(key);
     return plan_.emplace(binning, uses);
   }
   void keep() { state_.store(State::kReady, std::memory_order_release); }
@@ -36,8 +35,7 @@ class PlanSlot {
  private:
   enum class State { kEmpty, kBusy, kReady };
   std::atomic<State> state_{State::kEmpty};
-  Shape shape_;
-  bool batch_ = false;
+  KeptPlanKey key_;
   std::optional<Plan> plan_;
 };
 

@@ -13,6 +13,9 @@ struct Tile {
   Index position, count;
   Index param;  // offset of its group among the parameters
   Index next;   // how far ahead a reduction of rows reads: to the next tile of the same bins; 0 is not at all
+
+  // Where the tile lies in the pass's other tensors (Axis::y, Axis::z).
+  Index y_offset = 0, y_stride = 0, z_offset = 0, z_stride = 0;
 };
 
 }  // namespace core

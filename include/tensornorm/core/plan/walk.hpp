@@ -27,6 +27,8 @@ class Odometer {
   }
 
   Index x() const { return x_; }
+  Index y() const { return y_; }
+  Index z() const { return z_; }
   Index stat() const { return stat_; }
   Index param() const { return param_; }
 
@@ -43,6 +45,8 @@ class Odometer {
  private:
   void step(int i, Index n) {
     x_ += n * axes_[i].x;
+    y_ += n * axes_[i].y;
+    z_ += n * axes_[i].z;
     stat_ += n * axes_[i].stat;
     param_ += n * axes_[i].param;
   }
@@ -50,7 +54,7 @@ class Odometer {
   const Axis* axes_;
   int count_;
   std::array<Index, Axes::kCapacity> at_;  // as many as there are axes
-  Index x_ = 0, stat_ = 0, param_ = 0;
+  Index x_ = 0, y_ = 0, z_ = 0, stat_ = 0, param_ = 0;
 };
 
 // A dense tile of so many elements is longer than what the processor reads ahead by itself; it reads so many ahead.
@@ -63,7 +67,7 @@ class Walk {
  public:
   // @pre axes are coalesced and number the bins in their stat strides
   explicit Walk(Axes axes) : columns_(!axes.empty() && is_kept(axes.back())) {
-    Axis inner{1, 1, 0, 0}, outer{1, 0, 0, 0};
+    Axis inner{1, 1, 0, 0, 1, 1}, outer{1, 0, 0, 0};
     if (!axes.empty()) {
       inner = axes.back();
       axes.pop_back();
@@ -109,7 +113,18 @@ class Walk {
     for (Index p = p0, first = p0 == 0 ? 0 : p0 % run(); p < p1; first = 0) {
       const Index count = (std::min)(run() - first, p1 - p);
       const Index here = sweep.x() + first * run_.x;
-      Tile tile{base.x() + k0 * bins_.x + here, n, count, bins_.x, p, count, base.param(), 0};
+      Tile tile{base.x() + k0 * bins_.x + here,
+                n,
+                count,
+                bins_.x,
+                p,
+                count,
+                base.param(),
+                0,
+                base.y() + k0 * bins_.y + sweep.y() + first * run_.y,
+                bins_.y,
+                base.z() + k0 * bins_.z + sweep.z() + first * run_.z,
+                bins_.z};
       sweep.next();
       if (p + count < p1) {
         tile.next = sweep.x() - here;
@@ -120,6 +135,8 @@ class Walk {
         tile.rows = count;
         tile.cols = n;
         tile.stride = run_.x;
+        tile.y_stride = run_.y;
+        tile.z_stride = run_.z;
       }
       visit(tile);
       p += count;

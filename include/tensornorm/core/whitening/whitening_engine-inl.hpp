@@ -2,6 +2,7 @@
 #pragma once
 
 #include "tensornorm/core/pass/layer_state-inl.hpp"
+#include "tensornorm/core/staging.hpp"
 #include "tensornorm/core/whitening/whiten.hpp"
 #include "tensornorm/core/whitening/whitening_engine.hpp"
 
@@ -72,10 +73,16 @@ void WhiteningEngine<Scalar, settings>::run_forward(const Runner& runner, const 
   const bool empty = shape.count() == 0;
   if (training_ && !empty) check_batch(shape, channels_);
   y.take_shape(shape);
-  y.check_overlap(x, "x");
+  const std::uint64_t fingerprint = core::fingerprint(x, shape);
+  if (!lies_alike(shape, y.shape())) {
+    run_staged(x, shape, y, lies_alike, [&](const Shape& layout, const Scalar* input, Target<Scalar>& output) {
+      run_forward(runner, input, layout, output);
+    });
+    return pass_.set(shape, fingerprint, training_, training_);
+  }
+  y.check_overlap(x, shape, "x");
 
   // Everything that can fail comes before anything that changes.
-  const std::uint64_t fingerprint = core::fingerprint(x, shape.count());
   Statistics next;
   if (!empty) next = training_ ? batch_statistics(runner, m, x) : running_.frozen();
   double* const panels = room_for(empty ? 0 : map_workspace_size(m, 1));
@@ -92,7 +99,12 @@ void WhiteningEngine<Scalar, settings>::run_infer(const Runner& runner, const Sc
                                                   Target<Scalar>& y) const {
   const ChannelMatrix m = checked_matrix(shape);
   y.take_shape(shape);
-  y.check_overlap(x, "x");
+  if (!lies_alike(shape, y.shape())) {
+    return run_staged(x, shape, y, lies_alike, [&](const Shape& layout, const Scalar* input, Target<Scalar>& output) {
+      run_infer(runner, input, layout, output);
+    });
+  }
+  y.check_overlap(x, shape, "x");
   Scalar* const y_data = y.prepare();
   if (shape.count() == 0) return;
   InPlacePanels panels(m, x == y_data);
@@ -103,6 +115,10 @@ template <class Scalar, unsigned settings>
 void WhiteningEngine<Scalar, settings>::run_fit(const Runner& runner, const Scalar* x, const Shape& shape) {
   const ChannelMatrix m = checked_matrix(shape);
   check_batch(shape, channels_);
+  if (!lies_alike(shape, shape)) {
+    const Shape layout = staged_layout(shape);
+    return run_fit(runner, StagedInput<Scalar>(x, shape, layout).data(), layout);
+  }
   const Statistics s = batch_statistics(runner, m, x);
   RunningWhitening fitted(s, GroupWhitening<double>(rule_).coloring(s));
   std::swap(running_, fitted);
@@ -115,7 +131,12 @@ void WhiteningEngine<Scalar, settings>::run_inverse(const Runner& runner, const 
   check_that(running_.is_fitted(), "inverse follows fit, but the running statistics of ", channels_,
              " channels come from no fit or were changed since");
   x.take_shape(shape);
-  x.check_overlap(y, "y");
+  if (!lies_alike(shape, x.shape())) {
+    return run_staged(y, shape, x, lies_alike, [&](const Shape& layout, const Scalar* input, Target<Scalar>& output) {
+      run_inverse(runner, input, layout, output);
+    });
+  }
+  x.check_overlap(y, shape, "y");
   Scalar* const x_data = x.prepare();
   if (shape.count() == 0) return;
   InPlacePanels panels(m, y == x_data);
@@ -129,10 +150,22 @@ void WhiteningEngine<Scalar, settings>::run_backward(const Runner& runner, const
   const ChannelMatrix m = checked_matrix(shape);
   if (dx != nullptr) {
     dx->take_shape(shape);
-    dx->check_overlap(x, "x");
-    dx->check_overlap(dy, "dy");
+    dx->check_overlap(x, shape, "x");
+    dx->check_overlap(dy, dy_shape, "dy");
   }
-  pass_.check_same(shape, core::fingerprint(x, shape.count()));
+  pass_.check_same(shape, core::fingerprint(x, shape));
+  if (!lies_alike(shape, dy_shape) || (dx != nullptr && !lies_alike(shape, dx->shape()))) {
+    const Shape layout = staged_layout(shape);
+    const StagedInput<Scalar> input(x, shape, layout), gradient(dy, dy_shape, layout);
+    const StagedRecord record(pass_, layout, core::fingerprint(input.data(), layout));
+    const auto run = [&](Target<Scalar>* target) {
+      run_backward(runner, input.data(), layout, gradient.data(), layout, target);
+    };
+    if (dx == nullptr || lies_alike(layout, dx->shape())) return run(dx);
+    StagedTarget<Scalar> target(*dx, layout);
+    run(&target);
+    return target.finish();
+  }
   if (shape.count() == 0) {
     if (dx != nullptr) dx->prepare();
     dgamma_.setZero();

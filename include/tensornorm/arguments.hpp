@@ -1,0 +1,58 @@
+// What may stand for a tensor in a call: nothing, or one that is added to.
+#pragma once
+
+#include "tensornorm/tensor_type.hpp"
+
+namespace tensornorm {
+
+/// The type of kNone.
+struct None {};
+/// In the place of a parameter that is absent, or of an output that is not wanted: its work is not done.
+constexpr None kNone{};
+
+/// An output that is added to; made by add_to().
+template <class Y>
+struct AddTo {
+  Y& tensor;
+};
+/// An output to which the result is added, once it is rounded to the output's scalar: for residual streams and
+/// micro-batches. It refers to tensor, which must have its extents already.
+template <class Y>
+AddTo<Y> add_to(Y& tensor) {
+  return {tensor};
+}
+/// The same for a map, a block or a view that is made in the call.
+template <class Y, class = std::enable_if_t<!core::kOwnsMemory<Y>>>
+AddTo<Y> add_to(const Y& tensor) {
+  return {const_cast<Y&>(tensor)};  // what is const of it is not the memory
+}
+
+namespace core {
+
+template <class T>
+constexpr bool kIsNone = std::is_same<std::remove_cv_t<std::remove_reference_t<T>>, None>::value;
+
+// The tensor of an output, and whether it is added to.
+template <class Y>
+struct Added {
+  using Type = std::remove_reference_t<Y>;
+  static constexpr bool adds = false;
+  static Type& of(Type& y) { return y; }
+};
+template <class Y>
+struct AddedTo {
+  using Type = Y;
+  static constexpr bool adds = true;
+  static Type& of(const AddTo<Y>& y) { return y.tensor; }
+};
+template <class Y>
+struct Added<AddTo<Y>> : AddedTo<Y> {};
+template <class Y>
+struct Added<const AddTo<Y>> : AddedTo<Y> {};
+template <class Y>
+struct Added<AddTo<Y>&> : AddedTo<Y> {};
+template <class Y>
+struct Added<const AddTo<Y>&> : AddedTo<Y> {};
+
+}  // namespace core
+}  // namespace tensornorm

@@ -1,0 +1,163 @@
+// Arguments of functions besides x and y: parameters that are read, gradients that are written, and what is absent.
+#pragma once
+
+#include <type_traits>
+#include <vector>
+
+#include "tensornorm/arguments.hpp"
+#include "tensornorm/core/pass/function_axes.hpp"
+#include "tensornorm/core/staging.hpp"
+#include "tensornorm/protocol.hpp"
+
+namespace tensornorm {
+
+/// 1 + scale as a parameter, added in the parameter's precision; made by plus_one().
+template <class G>
+struct PlusOne {
+  const G& scale;
+};
+/// For models whose gamma is stored less 1 (Gemma, adaLN): gamma is 1 + scale. It refers to scale.
+template <class G>
+PlusOne<G> plus_one(const G& scale) {
+  return {scale};
+}
+
+namespace core {
+
+template <class G>
+struct ScaleOf {
+  using Type = G;
+  static constexpr bool is_plus_one = false;
+  static const G& of(const G& g) { return g; }
+};
+template <class G>
+struct ScaleOf<PlusOne<G>> {
+  using Type = G;
+  static constexpr bool is_plus_one = true;
+  static const G& of(const PlusOne<G>& g) { return g.scale; }
+};
+
+// Parameters that are read: where they lie, or a copy where they have gaps.
+template <class Param, class G>
+class ParamInput {
+  using Scale = typename ScaleOf<G>::Type;
+
+ public:
+  static constexpr bool is_given = true;
+  static constexpr Fault fault = fault_of_argument<Param, Scale>();
+
+  ParamInput(const G& g, const char* name)
+      : in_(ScaleOf<G>::of(g)), shape_{name, in_.shape(), kIsMatrix<Scale> && is_vector_type()} {
+    if (lies_alike(in_.shape(), in_.shape()) && !ScaleOf<G>::is_plus_one) return;
+    shape_.shape = packed_shape(in_.shape());
+    copy_.resize(static_cast<std::size_t>(shape_.shape.count()));
+    copy_strided(static_cast<const Param*>(in_.data()), in_.shape(), copy_.data(), shape_.shape);
+    if (ScaleOf<G>::is_plus_one) {
+      for (Param& value : copy_) value += Param(1);
+    }
+  }
+
+  const Param* data() const { return copy_.empty() ? in_.data() : copy_.data(); }
+  const ParamShape& shape() const { return shape_; }
+
+ private:
+  static constexpr bool is_vector_type() {
+    if constexpr (kIsMatrix<Scale>) return EigenType<Scale>::IsVectorAtCompileTime;
+    return false;
+  }
+
+  Input<Scale> in_;
+  ParamShape shape_;
+  std::vector<Param> copy_;
+};
+
+template <class Param>
+class ParamInput<Param, None> {
+ public:
+  static constexpr bool is_given = false;
+  static constexpr Fault fault = Fault::kNoFault;
+
+  ParamInput(None, const char*) {}
+  const Param* data() const { return nullptr; }
+};
+
+// The extents that a gradient of these parameters takes, in the order of their memory. The gradient of a vector is any
+// vector.
+template <class DG>
+Shape gradient_shape(const DG& gradient, const Shape& params) {
+  using Type = EigenType<DG>;
+  int longer = 0;
+  for (int d = 0; d < params.rank; ++d) longer += params.extent(d) == 1 ? 0 : 1;
+  if (longer > 1) return params;
+  Shape result;
+  result.rank = 1;
+  result.extents[0] = params.count();
+  if constexpr (kIsMatrix<DG>) {
+    result.rank = 2;
+    const bool is_row = Type::RowsAtCompileTime == 1 && Type::ColsAtCompileTime != 1;
+    result.extents[is_row ? 0 : 1] = 1;
+    result.extents[is_row ? 1 : 0] = params.count();
+    if (!Type::IsVectorAtCompileTime && params.rank == 2) return params;
+  } else if (extents_of(core::as_eigen(gradient)).rank != 1) {
+    return params;
+  }
+  return dense_shape(result, true);
+}
+
+// A gradient that is written, or added to: in its memory where that lies as the parameters do, else by way of a copy.
+template <class Param, class DG>
+class ParamOutput {
+  using Type = typename Added<DG>::Type;
+
+ public:
+  static constexpr bool is_given = true;
+  static constexpr Fault fault = first_of({fault_of_argument<Param, Bare<Type>>(), fault_of_output<Type>()});
+
+  ParamOutput(std::remove_reference_t<DG>& gradient, const char* name)
+      : gradient_(Added<DG>::of(gradient)), out_(gradient_, name) {}
+
+  // @throws std::invalid_argument where it cannot have the parameters' extents
+  void take_shape(const Shape& params) {
+    layout_ = gradient_shape(gradient_, params);
+    out_.take_shape(layout_);
+    if (Added<DG>::adds) out_.check_fits();
+    is_copied_ = Added<DG>::adds || out_.shape() != layout_;
+    if (is_copied_) values_.resize(static_cast<std::size_t>(params.count()));
+  }
+  // Where it is to keep what it holds.
+  void check_fits() const { out_.check_fits(); }
+  Param* prepare() { return is_copied_ ? values_.data() : out_.prepare(); }
+  void finish() {
+    if (!is_copied_) return;
+    Param* const to = out_.prepare();
+    Added<DG>::adds ? add_strided(values_.data(), layout_, to, out_.shape())
+                    : copy_strided(values_.data(), layout_, to, out_.shape());
+  }
+
+ private:
+  Type& gradient_;
+  Output<Type> out_;
+  Shape layout_;  // its extents, in the order of the parameters' memory
+  bool is_copied_ = false;
+  std::vector<Param> values_;
+};
+
+template <class Param>
+class ParamOutput<Param, None> {
+ public:
+  static constexpr bool is_given = false;
+  static constexpr Fault fault = Fault::kNoFault;
+
+  ParamOutput(const None&, const char*) {}
+  void take_shape(const Shape&) {}
+  void check_fits() const {}
+  Param* prepare() { return nullptr; }
+  void finish() {}
+};
+
+// For an argument as a forwarding reference has it.
+template <class Param, class DG>
+using ParamOutputOf = ParamOutput<Param, std::conditional_t<kIsNone<DG>, None, std::remove_reference_t<DG>>>;
+
+}  // namespace core
+}  // namespace tensornorm

@@ -1,0 +1,506 @@
+// The functions: the bits of the layers, whose parameters they take from anybody's memory; parameters that broadcast,
+// against plain loops in double.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <functional>
+#include <map>
+
+#define EIGEN_USE_THREADS
+#include <tensornorm/functional.hpp>
+#include <tensornorm/tensornorm.hpp>
+
+#include "counted_malloc.hpp"
+#include "every_layer.hpp"
+
+namespace tensornorm_test {
+namespace {
+
+using namespace tensornorm;
+using Eigen::ArrayXf;
+
+Index at(const std::vector<Index>& v, int d) { return v[std::size_t(d)]; }
+
+// ---- plain loops in double
+
+struct Expected {
+  Values y, dx, dgamma, dbeta;
+};
+
+// Statistics over the elements of one set; gamma and beta as they broadcast to x, row-major.
+Expected plain(const Extents& extents, const Values& x, const Values& dy,
+               const std::function<std::string(const Extents&)>& set_of, const Extents& param_extents,
+               const Values& gamma, const Values& beta, double eps, bool centred) {
+  const std::size_t n = x.size();
+  std::vector<std::size_t> param(n);
+  std::vector<std::string> set(n);
+  std::map<std::string, std::vector<std::size_t>> sets;
+  for (std::size_t i = 0; i < n; ++i) {
+    Extents index(extents.size());
+    Index rest = Index(i), p = 0, stride = 1;
+    for (std::size_t d = extents.size(); d-- > 0; rest /= extents[d]) index[d] = rest % extents[d];
+    for (std::size_t d = extents.size(); d-- > 0;) {
+      if (param_extents[d] == 1) continue;
+      p += index[d] * stride;
+      stride *= param_extents[d];
+    }
+    param[i] = std::size_t(p);
+    sets[set_of(index)].push_back(i);
+  }
+  Expected e{Values(n), Values(n), Values(gamma.size()), Values(gamma.size())};
+  for (const auto& [name, members] : sets) {
+    const double m = double(members.size());
+    double mean = 0, var = 0, g_sum = 0, gx_sum = 0;
+    for (const auto i : members) mean += centred ? x[i] / m : 0;
+    for (const auto i : members) var += (x[i] - mean) * (x[i] - mean) / m;
+    const double rstd = 1 / std::sqrt(var + eps);
+    for (const auto i : members) {
+      const double xhat = (x[i] - mean) * rstd, g = dy[i] * gamma[param[i]];
+      e.y[i] = xhat * gamma[param[i]] + beta[param[i]];
+      e.dgamma[param[i]] += dy[i] * xhat;
+      e.dbeta[param[i]] += dy[i];
+      g_sum += g;
+      gx_sum += g * xhat;
+    }
+    for (const auto i : members) {
+      const double xhat = (x[i] - mean) * rstd;
+      e.dx[i] = rstd * (dy[i] * gamma[param[i]] - (centred ? g_sum / m : 0) - xhat * gx_sum / m);
+    }
+  }
+  return e;
+}
+
+void expect_near(const char* what, const std::vector<float>& got, const Values& want, const std::string& name) {
+  double worst = 0;
+  for (std::size_t i = 0; i < want.size(); ++i) {
+    worst = std::max(worst, std::abs(double(got[i]) - want[i]) / std::max(1.0, std::abs(want[i])));
+  }
+  EXPECT_LE(worst, 4e-6) << name << ": " << what;
+}
+
+std::vector<float> floats(const Values& values) { return {values.begin(), values.end()}; }
+Values rounded_floats(Values values) {
+  for (double& v : values) v = double(float(v));
+  return values;
+}
+
+std::string key(const Extents& index, const std::vector<int>& kept) {
+  std::string s;
+  for (const int d : kept) s += std::to_string(at(index, d)) + ",";
+  return s;
+}
+
+// A function whose statistics are kept along some axes, with parameters of these extents, forward and backward.
+template <class Forward, class Backward>
+void expect_plain(const std::string& name, const Extents& extents, const std::vector<int>& kept, Index group_channels,
+                  const Extents& param_extents, bool centred, const Forward& forward, const Backward& backward) {
+  const Values x = rounded_floats(normal(count(extents), 1)), dy = rounded_floats(normal(count(extents), 2));
+  const Values gamma = rounded_floats(normal(count(param_extents), 3)),
+               beta = rounded_floats(normal(count(param_extents), 4));
+  const auto set_of = [&](const Extents& index) {
+    return key(index, kept) + (group_channels > 0 ? std::to_string(index[1] / group_channels) : "");
+  };
+  const Expected want =
+      plain(extents, x, dy, set_of, param_extents, gamma, centred ? beta : Values(beta.size()), 1e-5, centred);
+  const std::vector<float> xs = floats(x), dys = floats(dy), gs = floats(gamma), bs = floats(beta);
+  std::vector<float> y(x.size()), dx(x.size()), dgamma(gs.size()), dbeta(gs.size());
+  Pass<float> pass;
+  const auto in = view(xs.data(), extents), d = view(dys.data(), extents), g = view(gs.data(), param_extents),
+             b = view(bs.data(), param_extents);
+  forward(in, g, b, view(y.data(), extents), pass);
+  expect_near("y", y, want.y, name);
+  backward(in, d, g, pass, view(dx.data(), extents), view(dgamma.data(), param_extents),
+           view(dbeta.data(), param_extents));
+  expect_near("dx", dx, want.dx, name);
+  for (double scale : {double(x.size()) / double(gs.size())}) {
+    Values dg = want.dgamma, db = want.dbeta;
+    for (double& v : dg) v /= scale;
+    for (double& v : db) v /= scale;
+    for (float& v : dgamma) v /= float(scale);
+    for (float& v : dbeta) v /= float(scale);
+    expect_near("dgamma", dgamma, dg, name);
+    if (centred) expect_near("dbeta", dbeta, db, name);
+  }
+}
+
+// Every way that parameters of some extents can broadcast to x.
+std::vector<Extents> broadcasts(const Extents& extents) {
+  std::vector<Extents> result;
+  for (unsigned set = 0; set < (1u << extents.size()); ++set) {
+    Extents e = extents;
+    for (std::size_t d = 0; d < e.size(); ++d) e[d] = (set >> d & 1) != 0 ? e[d] : 1;
+    result.push_back(e);
+  }
+  return result;
+}
+
+TEST(Broadcast, LayerNorm) {
+  for (const Extents& extents : {Extents{3, 5, 24}, Extents{2, 40, 7}, Extents{4, 3, 70}}) {
+    for (const Extents& p : broadcasts(extents)) {
+      expect_plain(
+          "layer_norm " + text(extents) + " by " + text(p), extents, {0, 1}, 0, p, true,
+          [](auto x, auto g, auto b, auto y, auto& pass) { layer_norm(x, g, b, 1e-5, y, pass); },
+          [](auto x, auto dy, auto g, auto& pass, auto dx, auto dg, auto db) {
+            layer_norm_backward(x, dy, g, pass, dx, dg, db);
+          });
+    }
+  }
+}
+
+TEST(Broadcast, RMSNorm) {
+  for (const Extents& p : broadcasts({3, 5, 24})) {
+    expect_plain(
+        "rms_norm by " + text(p), {3, 5, 24}, {0, 1}, 0, p, false,
+        [](auto x, auto g, auto, auto y, auto& pass) { rms_norm(x, g, 1e-5, y, pass); },
+        [](auto x, auto dy, auto g, auto& pass, auto dx, auto dg, auto) { rms_norm_backward(x, dy, g, pass, dx, dg); });
+  }
+}
+
+TEST(Broadcast, GroupNorm) {
+  for (const Extents& extents : {Extents{3, 8, 5, 6}, Extents{2, 12, 40}}) {
+    for (const Extents& p : broadcasts(extents)) {
+      expect_plain(
+          "group_norm " + text(extents) + " by " + text(p), extents, {0}, extents[1] / 4, p, true,
+          [](auto x, auto g, auto b, auto y, auto& pass) { group_norm(x, 4, g, b, 1e-5, y, pass); },
+          [](auto x, auto dy, auto g, auto& pass, auto dx, auto dg, auto db) {
+            group_norm_backward(x, dy, g, pass, dx, dg, db);
+          });
+    }
+  }
+}
+
+TEST(Broadcast, InstanceAndBatchNorm) {
+  const Extents extents{3, 5, 4, 7};
+  for (const Extents& p : broadcasts(extents)) {
+    expect_plain(
+        "instance_norm by " + text(p), extents, {0, 1}, 0, p, true,
+        [](auto x, auto g, auto b, auto y, auto& pass) { instance_norm(x, g, b, 1e-5, y, pass); },
+        [](auto x, auto dy, auto g, auto& pass, auto dx, auto dg, auto db) {
+          instance_norm_backward(x, dy, g, pass, dx, dg, db);
+        });
+    expect_plain(
+        "batch_norm by " + text(p), extents, {1}, 0, p, true,
+        [](auto x, auto g, auto b, auto y, auto& pass) { batch_norm(x, g, b, kNone, kNone, 0.1, 1e-5, y, pass); },
+        [](auto x, auto dy, auto g, auto& pass, auto dx, auto dg, auto db) {
+          batch_norm_backward(x, dy, g, pass, dx, dg, db);
+        });
+  }
+}
+
+TEST(Normalize, OverEveryListOfAxes) {
+  const Extents extents{3, 4, 5, 6};
+  for (unsigned set = 1; set < 16; ++set) {
+    std::vector<int> over, kept;
+    Extents p{1, 1, 1, 1};
+    for (int d = 0; d < 4; ++d) {
+      ((set >> d & 1) != 0 ? over : kept).push_back(d);
+      if ((set >> d & 1) != 0) p[std::size_t(d)] = at(extents, d);
+    }
+    std::vector<int> from_the_end;
+    for (const int d : over) from_the_end.insert(from_the_end.begin(), d - 4);
+    for (const auto& list : {over, from_the_end}) {
+      for (const Extents& params : {p, Extents{1, 4, 1, 1}, Extents{3, 1, 1, 6}}) {
+        expect_plain(
+            "normalize over set " + std::to_string(set) + " by " + text(params), extents, kept, 0, params, true,
+            [&](auto x, auto g, auto b, auto y, auto& pass) { normalize(x, list, g, b, 1e-5, y, pass); },
+            [](auto x, auto dy, auto g, auto& pass, auto dx, auto dg, auto db) {
+              normalize_backward(x, dy, g, pass, dx, dg, db);
+            });
+      }
+    }
+  }
+}
+
+// ---- the layers' bits
+
+template <class Layer, class Forward, class Infer, class Backward>
+void expect_bits(const std::string& name, Layer layer, const Extents& extents, const Forward& forward,
+                 const Infer& infer, const Backward& backward) {
+  using S = typename Layer::Scalar;
+  stir(layer);
+  using Tensor = Eigen::Tensor<S, 4, Eigen::RowMajor>;
+  const Eigen::array<Index, 4> dimensions{extents[0], extents[1], extents[2], extents[3]};
+  Tensor x(dimensions), dy(dimensions), want(dimensions), want_dx(dimensions), y(dimensions), dx(dimensions),
+      once(dimensions);
+  const Values xv = normal(count(extents), 1), dyv = normal(count(extents), 2);
+  for (Index i = 0; i < x.size(); ++i) {
+    x.data()[i] = from_double<S>(xv[std::size_t(i)]);
+    dy.data()[i] = from_double<S>(dyv[std::size_t(i)]);
+  }
+  layer.forward(x, want);
+  layer.backward(x, dy, want_dx);
+  Pass<S> pass;
+  typename Layer::Array dgamma, dbeta;
+  for (int times = 0; times < 2; ++times) {
+    forward(layer, x, y, pass);
+    EXPECT_EQ(bytes(y), bytes(want)) << name;
+    EXPECT_EQ(bytes(pass.rstd()), bytes(layer.rstd())) << name;
+    backward(layer, x, dy, pass, dx, dgamma, dbeta);
+    EXPECT_EQ(bytes(dx), bytes(want_dx)) << name;
+    EXPECT_EQ(bytes(dgamma), bytes(layer.dgamma())) << name;
+    if constexpr (has_beta<Layer>) {
+      EXPECT_EQ(bytes(dbeta), bytes(layer.dbeta())) << name;
+    }
+  }
+  infer(layer, x, once);
+  EXPECT_EQ(bytes(once), bytes(want)) << name;
+}
+
+template <class S>
+void every_function() {
+  const auto back = [](const auto& l, const auto& x, const auto& dy, auto& pass, auto& dx, auto& dg, auto& db) {
+    normalize_backward(x, dy, l.gamma(), pass, dx, dg, db);
+  };
+  for (const Extents& e : {Extents{3, 8, 5, 7}, Extents{2, 4, 20, 64}}) {
+    expect_bits(
+        "layer_norm", LayerNorm<S>({e[2], e[3]}), e,
+        [&](const auto& l, const auto& x, auto& y, auto& p) {
+          const auto g = view(l.gamma().data(), {e[2], e[3]}), b = view(l.beta().data(), {e[2], e[3]});
+          layer_norm(x, g, b, 1e-5, y, p);
+        },
+        [](const auto& l, const auto& x, auto& y) { layer_norm(x, l.gamma(), l.beta(), 1e-5, y); }, back);
+    expect_bits(
+        "rms_norm", RMSNorm<S>({e[3]}), e,
+        [](const auto& l, const auto& x, auto& y, auto& p) { rms_norm(x, l.gamma(), 1e-5, y, p); },
+        [](const auto& l, const auto& x, auto& y) { rms_norm(x, l.gamma(), 1e-5, y); },
+        [](const auto& l, const auto& x, const auto& dy, auto& pass, auto& dx, auto& dg, auto&) {
+          rms_norm_backward(x, dy, l.gamma(), pass, dx, dg);
+        });
+    expect_bits(
+        "group_norm", GroupNorm<S>(2, e[1]), e,
+        [](const auto& l, const auto& x, auto& y, auto& p) { group_norm(x, 2, l.gamma(), l.beta(), 1e-5, y, p); },
+        [](const auto& l, const auto& x, auto& y) { group_norm(x, 2, l.gamma(), l.beta(), 1e-5, y); }, back);
+    GroupNormOptions last;
+    last.channel_axis = -1;
+    last.eps = 1e-3;
+    if (e[3] % 4 == 0) {
+      expect_bits(
+          "group_norm channels last", GroupNorm<S>(4, e[3], last), e,
+          [&](const auto& l, const auto& x, auto& y, auto& p) { group_norm(x, 4, l.gamma(), l.beta(), last, y, p); },
+          [&](const auto& l, const auto& x, auto& y) { group_norm(x, 4, l.gamma(), l.beta(), last, y); }, back);
+    }
+    InstanceNormOptions affine;
+    affine.affine = true;
+    expect_bits(
+        "instance_norm", InstanceNorm<S>(e[1], affine), e,
+        [](const auto& l, const auto& x, auto& y, auto& p) { instance_norm(x, l.gamma(), l.beta(), 1e-5, y, p); },
+        [](const auto& l, const auto& x, auto& y) { instance_norm(x, l.gamma(), l.beta(), 1e-5, y); }, back);
+  }
+}
+TEST(Functions, HaveTheLayersBits) {
+  every_function<float>();
+  every_function<double>();
+  every_function<Eigen::half>();
+  every_function<Eigen::bfloat16>();
+}
+
+TEST(Functions, BatchNormMovesRunningStatisticsWhereTheyLie) {
+  Eigen::Tensor<float, 4> x(6, 5, 3, 4), y, want;
+  x.setRandom();
+  BatchNorm<float> layer(5);
+  stir(layer);
+  ArrayXf mean = layer.running_mean(), gamma = layer.gamma(), beta = layer.beta();
+  std::vector<float> var(layer.running_var().data(), layer.running_var().data() + 5);
+  Pass<float> pass;
+  for (int step = 0; step < 3; ++step) {
+    layer.forward(x, want);
+    batch_norm(x, gamma, beta, mean, view(var.data(), {5}), 0.1, 1e-5, y, pass);
+    EXPECT_EQ(bytes(y), bytes(want));
+    EXPECT_EQ(bytes(mean), bytes(layer.running_mean()));
+    EXPECT_EQ(bytes(var.data(), 5), bytes(layer.running_var().data(), 5));
+  }
+  layer.eval();
+  layer.infer(x, want);
+  batch_norm_infer(x, gamma, beta, mean, view(static_cast<const float*>(var.data()), {5}), 1e-5, y);
+  EXPECT_EQ(bytes(y), bytes(want));
+  batch_norm_infer(x, kNone, kNone, mean, view(var.data(), {5}), 1e-5, y);
+  gamma.setOnes();
+  beta.setZero();
+  batch_norm_infer(x, gamma, beta, mean, view(var.data(), {5}), 1e-5, want);
+  EXPECT_EQ(bytes(y), bytes(want));
+}
+
+TEST(Functions, OnThreadsHaveTheSameBits) {
+  Eigen::ThreadPool pool(3);
+  Eigen::ThreadPoolDevice device(&pool, 3);
+  Eigen::MatrixXf x = Eigen::MatrixXf::Random(900, 512), dy = Eigen::MatrixXf::Random(900, 512), y, want, dx, want_dx;
+  Eigen::VectorXf g = Eigen::VectorXf::Random(512), b = Eigen::VectorXf::Random(512), dg, want_dg, db;
+  Pass<float> pass, other;
+  layer_norm(x, g, b, 1e-5, want, pass);
+  layer_norm(device, x, g, b, 1e-5, y, other);
+  EXPECT_EQ(bytes(y), bytes(want));
+  y.setZero();
+  layer_norm(device, x, g, b, 1e-5, y);
+  EXPECT_EQ(bytes(y), bytes(want));
+  layer_norm_backward(x, dy, g, pass, want_dx, want_dg, db);
+  layer_norm_backward(device, x, dy, g, other, dx, dg, db);
+  EXPECT_EQ(bytes(dx), bytes(want_dx));
+  EXPECT_EQ(bytes(dg), bytes(want_dg));
+}
+
+TEST(Functions, PlusOneIsOnePlusTheScale) {
+  const Eigen::MatrixXf x = Eigen::MatrixXf::Random(9, 40), dy = Eigen::MatrixXf::Random(9, 40);
+  const Eigen::VectorXf scale = Eigen::VectorXf::Random(40) * 1e-3f, gamma = (scale.array() + 1).matrix();
+  Eigen::MatrixXf y, want, dx, want_dx;
+  Eigen::VectorXf ds, dg;
+  Pass<float> pass;
+  rms_norm(x, gamma, 1e-6, want, pass);
+  rms_norm_backward(x, dy, gamma, pass, want_dx, dg);
+  rms_norm(x, plus_one(scale), 1e-6, y, pass);
+  EXPECT_EQ(bytes(y), bytes(want));
+  rms_norm_backward(x, dy, plus_one(scale), pass, dx, ds);
+  EXPECT_EQ(bytes(dx), bytes(want_dx));
+  EXPECT_EQ(bytes(ds), bytes(dg));
+}
+
+TEST(Functions, WhatIsNotWantedIsNotWritten) {
+  const Eigen::MatrixXf x = Eigen::MatrixXf::Random(20, 30), dy = Eigen::MatrixXf::Random(20, 30);
+  const Eigen::VectorXf g = Eigen::VectorXf::Random(30);
+  Eigen::MatrixXf y, want_dx, dx;
+  Eigen::VectorXf want_dg, want_db, dg, db;
+  Pass<float> pass;
+  layer_norm(x, g, kNone, 1e-5, y, pass);
+  layer_norm_backward(x, dy, g, pass, want_dx, want_dg, want_db);
+  layer_norm_backward(x, dy, g, pass, kNone, dg, kNone);
+  EXPECT_EQ(bytes(dg), bytes(want_dg));
+  layer_norm_backward(x, dy, g, pass, kNone, kNone, db);
+  EXPECT_EQ(bytes(db), bytes(want_db));
+  layer_norm_backward(x, dy, g, pass, dx, kNone, kNone);
+  EXPECT_EQ(bytes(dx), bytes(want_dx));
+  layer_norm_backward(x, dy, g, pass, add_to(dx), add_to(dg), add_to(db));
+  EXPECT_TRUE(dx.isApprox(2 * want_dx));
+  EXPECT_TRUE(dg.isApprox(2 * want_dg));
+  EXPECT_TRUE(db.isApprox(2 * want_db));
+  Eigen::MatrixXf wide = Eigen::MatrixXf::Constant(40, 40, 3);
+  layer_norm_backward(x, dy, g, pass, add_to(wide.block(5, 6, 20, 30)), kNone, kNone);
+  EXPECT_TRUE(wide.block(5, 6, 20, 30).isApprox((want_dx.array() + 3).matrix()));
+  EXPECT_EQ((wide.array() == 3.f).count(), 1000);
+}
+
+// ---- passes
+
+TEST(Passes, OneLayerServesMany) {
+  LayerNorm<float> layer({24});
+  stir(layer);
+  constexpr std::size_t kSteps = 4;
+  std::vector<Eigen::MatrixXf> x(kSteps), dy(kSteps), y(kSteps), dx(kSteps);
+  std::vector<Pass<float>> passes(kSteps);
+  for (std::size_t i = 0; i < kSteps; ++i) {
+    x[i] = Eigen::MatrixXf::Random(Index(3 + i), 24);
+    dy[i] = Eigen::MatrixXf::Random(Index(3 + i), 24);
+    layer.forward(x[i], y[i], passes[i]);
+  }
+  for (std::size_t i = kSteps; i-- > 0;) {
+    layer.backward(x[i], dy[i], dx[i], passes[i]);
+    LayerNorm<float> alone(layer);
+    Eigen::MatrixXf want, want_dx;
+    alone.forward(x[i], want);
+    alone.backward(x[i], dy[i], want_dx);
+    EXPECT_EQ(bytes(y[i]), bytes(want));
+    EXPECT_EQ(bytes(dx[i]), bytes(want_dx));
+    EXPECT_EQ(bytes(alone.dgamma()), bytes(layer.dgamma()));
+    EXPECT_EQ(bytes(alone.mean()), bytes(passes[i].mean()));
+  }
+  EXPECT_THROW(layer.backward(x[0], dy[0], dx[0], passes[1]), std::invalid_argument);
+  EXPECT_THROW(layer.backward(dy[0], dy[0], dx[0], passes[0]), std::invalid_argument);  // another x
+  Pass<float> fresh;
+  EXPECT_THROW(layer.backward(x[0], dy[0], dx[0], fresh), std::invalid_argument);
+  EXPECT_THROW(layer.backward(x[0], dy[0], dx[0]), std::invalid_argument);  // the layer's own had no forward
+}
+
+// One pass, two layers of other axes on one shape.
+TEST(Passes, KnowTheAxesTheyAreOf) {
+  Eigen::Tensor<float, 3> x(4, 8, 6), y, want;
+  x.setRandom();
+  GroupNorm<float> two(2, 8), four(4, 8);
+  Pass<float> pass;
+  for (auto* layer : {&two, &four, &two}) {
+    layer->forward(x, y, pass);
+    layer->infer(x, want);
+    EXPECT_EQ(bytes(y), bytes(want));
+  }
+}
+
+TEST(Passes, ADxIsNotWantedOrAddedTo) {
+  LayerNorm<float> ln({24});
+  BatchNorm<float> bn(24);
+  Whitening<float> wh(24);
+  const Eigen::MatrixXf x = Eigen::MatrixXf::Random(60, 24), dy = Eigen::MatrixXf::Random(60, 24);
+  const auto check_layer = [&](auto& layer) {
+    Eigen::MatrixXf y, want, dx = Eigen::MatrixXf::Constant(60, 24, 2);
+    layer.forward(x, y);
+    layer.backward(x, dy, want);
+    const auto dgamma = layer.dgamma();
+    layer.dgamma().setZero();
+    layer.backward(x, dy, kNone);
+    EXPECT_EQ(bytes(layer.dgamma()), bytes(dgamma));
+    layer.backward(x, dy, add_to(dx));
+    EXPECT_TRUE(dx.isApprox((want.array() + 2).matrix()));
+  };
+  check_layer(ln);
+  check_layer(bn);
+  check_layer(wh);
+  bn.eval();
+  check_layer(bn);
+}
+
+// ---- what goes wrong
+
+template <class Call>
+void refused(const std::string& word, const Call& call) {
+  try {
+    call();
+    ADD_FAILURE() << word;
+  } catch (const std::invalid_argument& error) {
+    EXPECT_NE(std::string(error.what()).find(word), std::string::npos) << error.what();
+  }
+}
+
+TEST(Functions, RefuseWhatDoesNotFit) {
+  Eigen::MatrixXf x = Eigen::MatrixXf::Random(6, 10), y = Eigen::MatrixXf::Constant(6, 10, 5), dx;
+  const Eigen::MatrixXf before = y;
+  Eigen::VectorXf g = Eigen::VectorXf::Ones(10), nine = Eigen::VectorXf::Ones(9), dg(3);
+  Eigen::Map<Eigen::VectorXf> three(dg.data(), 3);
+  Pass<float> pass;
+  refused("9 values", [&] { layer_norm(x, nine, kNone, 1e-5, y); });
+  refused("beta has 9 values", [&] { layer_norm(x, g, nine, 1e-5, y); });
+  refused("eps is -1", [&] { layer_norm(x, g, kNone, -1, y); });
+  refused("0 groups", [&] { group_norm(x, 0, g, kNone, 1e-5, y); });
+  refused("3 groups do not divide 10", [&] { group_norm(x, 3, g, kNone, 1e-5, y); });
+  refused("named twice", [&] { normalize(x, {1, -1}, g, kNone, 1e-5, y); });
+  refused("axis 2", [&] { normalize(x, {2}, g, kNone, 1e-5, y); });
+  refused("0 axes", [&] { normalize(x, std::vector<int>(), g, kNone, 1e-5, y); });
+  refused("momentum is 2", [&] { batch_norm(x, g, kNone, g, g, 2, 1e-5, y, pass); });
+  refused("running_var", [&] { batch_norm(x, g, kNone, g, nine, 0.1, 1e-5, y, pass); });
+  refused("there was none", [&] { layer_norm_backward(x, x, g, pass, dx, kNone, kNone); });
+  EXPECT_EQ(bytes(y), bytes(before));
+  layer_norm(x, g, kNone, 1e-5, y, pass);
+  refused("dgamma has extents (3, 1)", [&] { layer_norm_backward(x, x, g, pass, dx, three, kNone); });
+  refused("is not what the last forward", [&] { layer_norm_backward(y, y, g, pass, dx, kNone, kNone); });
+  refused("(5, 10)", [&] { layer_norm_backward(x.topRows(5), x.topRows(5), g, pass, dx, kNone, kNone); });
+  refused("has not the extents", [&] { layer_norm_backward(x, x, g, pass, add_to(dx), kNone, kNone); });
+  EXPECT_EQ(dx.size(), 0);
+}
+
+// ---- memory
+
+TEST(Functions, AllocateNothingOnceWarm) {
+  const Eigen::MatrixXf x = Eigen::MatrixXf::Random(50, 64), dy = Eigen::MatrixXf::Random(50, 64);
+  const Eigen::VectorXf g = Eigen::VectorXf::Ones(64), b = Eigen::VectorXf::Zero(64);
+  Eigen::MatrixXf y(50, 64), dx(50, 64);
+  Eigen::VectorXf dg(64), db(64);
+  Pass<float> pass;
+  const auto call = [&] {
+    layer_norm(x, g, b, 1e-5, y, pass);
+    layer_norm_backward(x, dy, g, pass, dx, dg, db);
+    layer_norm(x, g, b, 1e-5, y);
+    rms_norm(x, g, 1e-5, y);
+  };
+  call();
+  const long before = allocations;
+  call();
+  EXPECT_EQ(allocations - before, 0);
+}
+
+}  // namespace
+}  // namespace tensornorm_test
