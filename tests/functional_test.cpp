@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <functional>
+#include <limits>
 #include <map>
 
 #define EIGEN_USE_THREADS
@@ -477,9 +478,67 @@ TEST(Functions, RefuseWhatDoesNotFit) {
   layer_norm(x, g, kNone, 1e-5, y, pass);
   refused("dgamma has extents (3, 1)", [&] { layer_norm_backward(x, x, g, pass, dx, three, kNone); });
   refused("is not what the last forward", [&] { layer_norm_backward(y, y, g, pass, dx, kNone, kNone); });
+  Eigen::VectorXf kept = Eigen::VectorXf::Constant(3, 4);
+  refused("is not what the last forward", [&] { layer_norm_backward(y, y, g, pass, dx, kept, kNone); });
+  EXPECT_EQ(kept.size(), 3) << "a refused call resizes nothing";
   refused("(5, 10)", [&] { layer_norm_backward(x.topRows(5), x.topRows(5), g, pass, dx, kNone, kNone); });
   refused("has not the extents", [&] { layer_norm_backward(x, x, g, pass, add_to(dx), kNone, kNone); });
   EXPECT_EQ(dx.size(), 0);
+}
+
+TEST(Functions, RefuseOutputsOfAnotherRank) {
+  const std::vector<float> x(24, 1.F);
+  Eigen::MatrixXf y;
+  Eigen::Tensor<float, 4> deep;
+  Eigen::Tensor<float, 2> dgamma;
+  Eigen::VectorXf line;
+  LayerNorm<float> layer(4);
+  Pass<float> pass;
+  refused("(2, 3, 4)", [&] { layer.forward(view(x.data(), {2, 3, 4}), y); });
+  refused("(2, 3, 4)", [&] { layer.forward(view(x.data(), {2, 3, 4}), deep); });
+  refused("(24)", [&] { rms_norm(view(x.data(), {24}), kNone, 1e-5, y); });
+  EXPECT_EQ(y.size() + deep.size(), 0);
+  Eigen::Tensor<float, 1> gamma(4);
+  gamma.setConstant(1);
+  std::vector<float> out(24);
+  const auto in = view(x.data(), {6, 4});
+  layer_norm(in, gamma, kNone, 1e-5, view(out.data(), {6, 4}), pass);
+  refused("dgamma", [&] { layer_norm_backward(in, in, gamma, pass, kNone, dgamma, kNone); });
+  layer_norm_backward(in, in, gamma, pass, kNone, line, kNone);
+  EXPECT_EQ(line.size(), 4);
+  refused("may span", [&] { view(x.data(), {3}, {(std::numeric_limits<Index>::max)() / 2}); });
+}
+
+TEST(Functions, RunningStatisticsInRowsOfOneMatrix) {
+  Eigen::Tensor<float, 3> x(6, 5, 4), y;
+  x.setRandom();
+  Eigen::MatrixXf stats = Eigen::MatrixXf::Random(2, 5).cwiseAbs();
+  Eigen::VectorXf mean = stats.row(0).transpose(), var = stats.row(1).transpose();
+  Pass<float> pass;
+  batch_norm(x, kNone, kNone, mean, var, 0.1, 1e-5, y, pass);
+  batch_norm(x, kNone, kNone, stats.row(0), stats.row(1), 0.1, 1e-5, y, pass);
+  EXPECT_TRUE(stats.row(0).transpose() == mean && stats.row(1).transpose() == var);
+  Eigen::Tensor<float, 3> one(1, 1, 1), samples(6, 5, 1);
+  one.setConstant(1);
+  samples.setConstant(1);
+  refused("one value for each of 5", [&] { batch_norm_infer(x, kNone, kNone, one, one, 1e-5, y); });
+  refused("one value for each of 5", [&] { batch_norm_infer(x, kNone, kNone, samples, samples, 1e-5, y); });
+}
+
+TEST(Passes, AreOfTheirOwnForward) {
+  Eigen::MatrixXf x = Eigen::MatrixXf::Random(6, 8), y, dx;
+  Eigen::VectorXf g = Eigen::VectorXf::Ones(8);
+  LayerNorm<float> layer(8);
+  GroupNorm<float> groups(2, 8);
+  Pass<float> pass;
+  layer.forward(x, y, pass);
+  refused("a layer's", [&] { layer_norm_backward(x, x, g, pass, dx, kNone, kNone); });
+  refused("6 statistics", [&] { groups.backward(x, x, dx, pass); });
+  layer_norm(x, g, kNone, 1e-5, y, pass);
+  layer_norm_backward(x, x, g, pass, dx, kNone, kNone);
+  Pass<float> moved(std::move(pass));
+  layer_norm_backward(x, x, g, moved, dx, kNone, kNone);
+  EXPECT_EQ(dx.rows(), 6);
 }
 
 // ---- memory

@@ -145,6 +145,14 @@ TEST(Axes, OfSamplesInColumns) {
   const Eigen::Tensor<float, 3, Eigen::RowMajor> home_again = turned_out.shuffle(home);
   const Eigen::Tensor<float, 0, Eigen::RowMajor> worst_instance = (out - home_again).abs().maximum();
   EXPECT_LT(worst_instance(), 1e-6F);
+  last.track_running_stats = true;
+  InstanceNormOptions usual;
+  usual.track_running_stats = true;
+  InstanceNorm<float> tracks(4, last), turned_tracks(4, usual);
+  tracks.forward(image, out);
+  turned_tracks.forward(samples, turned_out);
+  EXPECT_TRUE(tracks.running_mean().isApprox(turned_tracks.running_mean(), 1e-5F));
+  EXPECT_TRUE(tracks.mean().isApprox(turned_tracks.mean(), 1e-5F));
 }
 
 TEST(Axes, AColumnIsASample) {

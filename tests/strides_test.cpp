@@ -12,6 +12,7 @@
 namespace tensornorm_test {
 namespace {
 
+using tensornorm::LayerNorm;
 using tensornorm::view;
 
 // Memory for a tensor of some order of axes and some gaps, all of it -77 at first.
@@ -229,6 +230,35 @@ TEST(Strides, LacedTogether) {
     EXPECT_NE(std::string(error.what()).find("overlap"), std::string::npos) << error.what();
   }
   EXPECT_TRUE(m.rightCols(20).isApprox(right));
+}
+
+// Frames that overlap are read as they lie, into any layout.
+TEST(Strides, SlidingWindows) {
+  const Values signal = normal(60, 6);
+  std::vector<float> s(signal.begin(), signal.end());
+  LayerNorm<float> layer(8);
+  Eigen::Matrix<float, -1, -1, Eigen::RowMajor> frames(17, 8), want, rows(17, 8);
+  Eigen::MatrixXf columns(17, 8);
+  for (const Index hop : {Index{1}, Index{2}, Index{3}}) {
+    for (Index i = 0; i < 17; ++i) {
+      for (Index j = 0; j < 8; ++j) frames(i, j) = s[std::size_t(hop * i + j)];
+    }
+    layer.infer(frames, want);
+    layer.infer(view(s.data(), {17, 8}, {hop, 1}), columns);
+    layer.infer(view(s.data(), {17, 8}, {hop, 1}), rows);
+    EXPECT_TRUE(columns.isApprox(want, 1e-6F)) << hop;
+    EXPECT_TRUE(rows.isApprox(want, 1e-6F)) << hop;
+  }
+  // gamma whose values overlap is read so too.
+  const float g[7] = {1, 2, 3, 4, 5, 6, 7};
+  const Eigen::MatrixXf x = Eigen::MatrixXf::Random(5, 6);
+  Eigen::VectorXf gamma(6);
+  gamma << 1, 2, 3, 2, 3, 4;
+  Eigen::MatrixXf y(5, 6), expected(5, 6);
+  tensornorm::rms_norm(x, gamma, 1e-5, expected);
+  tensornorm::rms_norm(view(x.data(), {5, 2, 3}, {1, 15, 5}), view(g, {2, 3}, {1, 1}), 1e-5,
+                       view(y.data(), {5, 2, 3}, {1, 15, 5}));
+  EXPECT_TRUE(y.isApprox(expected, 1e-6F));
 }
 
 // Every pair of small tensors in one buffer, against a list of their places.

@@ -16,10 +16,12 @@
 /// A Pass keeps what backward needs. Backward wants the x, the gamma and the pass of its forward; dgamma and dbeta get
 /// the extents of gamma. Outputs that are kNone are not computed, and add_to(dx) is added to.
 ///
+/// No output may lie where a parameter does, or another output: this is not found.
+///
 /// Errors: std::invalid_argument with the extents that disagree, and std::bad_alloc; outputs are then as before. What
 /// the compiler can see is a static_assert. Memory: with a Pass, the second and later calls with one shape allocate
-/// nothing, but to copy tensors that no loop can walk side by side, parameters with gaps, and plus_one; without a
-/// Pass, the same but for the first call.
+/// nothing, but to copy tensors that no loop can walk side by side, parameters with gaps, and plus_one, and to add to
+/// dgamma and dbeta; without a Pass, the same but for the first call.
 #pragma once
 
 #include "tensornorm/requirements.hpp"
@@ -57,12 +59,21 @@ struct FunctionCall {
     const auto statement = axes();
     PassEngine<Scalar, false>::forward({statement, shape, true, false}, parameters, runner, x, y, pass, true, keeps_m2);
     pass.rule = rule;
+    pass.is_of_function = true;
   }
-  void backward(Runner& runner, const ParameterGradients<Param>& gradients, Index params, const Scalar* x,
-                const Shape& shape, const Scalar* dy, const Shape& dy_shape, Target<Scalar>* dx,
-                PassState<Scalar>& pass) const {
+  // `gradients` gives the memory of dgamma and dbeta, once nothing can be refused.
+  template <class Gradients>
+  void backward(Runner& runner, const Gradients& gradients, Index params, const Scalar* x, const Shape& shape,
+                const Scalar* dy, const Shape& dy_shape, Target<Scalar>* dx, PassState<Scalar>& pass) const {
+    pass.record.check_backward(shape, dy_shape, pass.record.training);
+    pass.record.check_same(shape, fingerprint(x, shape));
+    if (dx != nullptr) {
+      dx->take_shape(shape);
+      dx->check_overlap(x, shape, "x");
+      dx->check_overlap(dy, dy_shape, "dy");
+    }
     const auto statement = axes();
-    PassEngine<Scalar, false>::backward({statement, shape, true, false}, parameters, gradients, params, runner, x, dy,
+    PassEngine<Scalar, false>::backward({statement, shape, true, false}, parameters, gradients(), params, runner, x, dy,
                                         dy_shape, dx, pass, pass.record.training);
   }
 
@@ -146,6 +157,9 @@ void call_backward(const Device& device, const X& x, const DY& dy, const G& gamm
     FunctionCall<Scalar> call;
     call.rule = state.rule;
     check_that(state.record.done, "backward follows a forward pass, but there was none");
+    check_that(state.is_of_function,
+               "backward of a function follows its forward, but this pass had a layer's, of extents ",
+               state.record.shape, ": call the layer's backward");
     check_that(same_extents(in.shape(), state.record.shape), "x has extents ", in.shape(), " but the forward pass had ",
                state.record.shape);
     call.take_parameters(in.shape(), g, ParamInput<Param, None>(None(), ""));
@@ -157,8 +171,8 @@ void call_backward(const Device& device, const X& x, const DY& dy, const G& gamm
     }
     auto runner = runner_on(device, in.shape().count());
     const auto run = [&](Target<Scalar>* target) {
-      call.backward(runner, {dgamma_out.prepare(), dbeta_out.prepare()}, params, in.data(), in.shape(), gradient.data(),
-                    gradient.shape(), target, state);
+      const auto gradients = [&] { return ParameterGradients<Param>{dgamma_out.prepare(), dbeta_out.prepare()}; };
+      call.backward(runner, gradients, params, in.data(), in.shape(), gradient.data(), gradient.shape(), target, state);
     };
     if constexpr (kIsNone<DX>) {
       run(nullptr);
@@ -272,6 +286,7 @@ void call_batch_norm(const Device& device, const X& x, const G& gamma, const B& 
   using Param = ParamOf<Scalar>;
   using Mean = ParamOutputOf<Param, M>;
   using Var = ParamOutputOf<Param, V>;
+  static_assert(!Added<M>::adds && !Added<V>::adds, "tensornorm: running statistics are moved, not added to");
   static_assert(Mean::is_given == Var::is_given,
                 "tensornorm: one of the running statistics is kNone: give both or none");
   if constexpr (accepted<first_of({Mean::fault, Var::fault}), M, V>()) {
@@ -293,7 +308,7 @@ void call_batch_norm(const Device& device, const X& x, const G& gamma, const B& 
                     if (!Mean::is_given || shape.count() == 0) return;
                     const BatchStatistics<Param> batch{shape.count() / shape.extent(1), shape.extent(1),
                                                        state.mean.data(), state.lo.data(), state.m2.data()};
-                    move_running(batch, shape.extent(1), momentum, true, mean.prepare(), var.prepare());
+                    move_running(batch, shape.extent(1), momentum, true, mean.prepare_loaded(), var.prepare_loaded());
                     mean.finish();
                     var.finish();
                   });
@@ -314,6 +329,10 @@ void call_batch_norm_infer(const Device& device, const X& x, const G& gamma, con
           const ParamStrides by_channel = param_strides(shape, call.rule, mean.shape());
           check_that(param_strides(shape, call.rule, var.shape()) == by_channel, "running_var has extents ",
                      var.shape().shape, " and running_mean ", mean.shape().shape, ": they must lie alike");
+          ParamStrides plain{};
+          plain[1] = shape.extent(1) == 1 ? 0 : 1;
+          check_that(by_channel == plain, "running_mean has extents ", mean.shape().shape,
+                     " but one value for each of ", shape.extent(1), " channels is needed");
           check_that(call.parameters.gamma == nullptr || call.strides == by_channel,
                      "batch_norm_infer takes one gamma for each of the ", shape.extent(1), " channels");
           Parameters<Param> all = call.parameters;

@@ -92,7 +92,10 @@ class InstanceNorm : public Layer<InstanceNorm<Scalar>, Scalar, true> {
     const core::AxisSet channel = core::axis(c);
     if (!batch) return core::make_axes(x, channel, channel);
     if (x.count() > 0) core::check_instances(x, x.extent(n), channels_);
-    return core::make_axes(x, core::axis(n) | channel, channel);
+    core::Axes result = core::make_axes(x, core::axis(n) | channel, channel);
+    result[c].stat = 1;  // sample by sample, wherever the batch axis lies
+    result[n].stat = channels_;
+    return result;
   }
 
   Index channels_;

@@ -126,12 +126,20 @@ class ParamOutput {
   }
   // Where it is to keep what it holds.
   void check_fits() const { out_.check_fits(); }
-  Param* prepare() { return is_copied_ ? values_.data() : out_.prepare(); }
+  Param* prepare() {
+    to_ = out_.prepare();
+    return is_copied_ ? values_.data() : to_;
+  }
+  // The same, with the values that it holds.
+  Param* prepare_loaded() {
+    Param* const result = prepare();
+    if (is_copied_) copy_strided(to_, out_.shape(), result, layout_);
+    return result;
+  }
   void finish() {
     if (!is_copied_) return;
-    Param* const to = out_.prepare();
-    Added<DG>::adds ? add_strided(values_.data(), layout_, to, out_.shape())
-                    : copy_strided(values_.data(), layout_, to, out_.shape());
+    Added<DG>::adds ? add_strided(values_.data(), layout_, to_, out_.shape())
+                    : copy_strided(values_.data(), layout_, to_, out_.shape());
   }
 
  private:
@@ -140,6 +148,7 @@ class ParamOutput {
   Shape layout_;  // its extents, in the order of the parameters' memory
   bool is_copied_ = false;
   std::vector<Param> values_;
+  Param* to_ = nullptr;
 };
 
 template <class Param>
@@ -152,6 +161,7 @@ class ParamOutput<Param, None> {
   void take_shape(const Shape&) {}
   void check_fits() const {}
   Param* prepare() { return nullptr; }
+  Param* prepare_loaded() { return nullptr; }
   void finish() {}
 };
 

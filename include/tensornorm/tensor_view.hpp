@@ -122,6 +122,7 @@ class Output final : public Target<typename Traits<Y>::Scalar> {
   }
 
   bool can_resize() const {
+    if (wanted().rank != Traits<Y>::rank) return false;
     if constexpr (IsOwningTensor<Type>::value) {
       bool fits = wanted().count() <= most();
       for (int d = 0; d < wanted().rank; ++d) fits = fits && wanted().extent(d) <= most();

@@ -33,6 +33,7 @@ class View {
       core::check_that(strides[d] >= 0, "a view with a stride of ", strides[d], ": at least 0 is needed");
       shape_.strides[static_cast<std::size_t>(d)] = extents[d] == 1 ? 0 : strides[d];
     }
+    core::check_span(shape_, sizeof(Scalar));
   }
 
   T* data() const { return data_; }

@@ -32,6 +32,19 @@ TENSORNORM_BODY void check_extents(const Shape& shape, std::size_t element_bytes
              most, " elements");
 }
 
+TENSORNORM_BODY void check_span(const Shape& shape, std::size_t element_bytes) {
+  Index span = 1;
+  bool fits = true;
+  for (int d = 0; d < shape.rank && shape.count() > 0; ++d) {
+    Index reach = 0;
+    fits = fits && !__builtin_mul_overflow(shape.extent(d) - 1, shape.stride(d), &reach) &&
+           !__builtin_add_overflow(span, reach, &span);
+  }
+  const Index most = (std::numeric_limits<Index>::max)() / static_cast<Index>(element_bytes);
+  check_that(fits && span <= most, "a tensor of extents ", shape, " and strides ",
+             MessagePart(shape.strides.data(), shape.rank), ": it may span at most ", most, " elements");
+}
+
 TENSORNORM_BODY void check_eps(double eps) {
   check_that(std::isfinite(eps) && eps >= 0, "eps is ", eps, " but must be finite and not negative");
 }

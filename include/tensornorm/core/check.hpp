@@ -77,6 +77,9 @@ void check_that(bool condition, const Parts&... parts) {
 // @throws std::invalid_argument
 void check_extents(const Shape& shape, std::size_t element_bytes);
 
+// Strides by which no tensor lies in memory. @throws std::invalid_argument
+void check_span(const Shape& shape, std::size_t element_bytes);
+
 // @throws std::invalid_argument when it is negative or not finite
 void check_eps(double eps);
 

@@ -62,25 +62,29 @@ class StagedInput {
   std::vector<Scalar> values_;
 };
 
-// An output in another layout than its tensor's, which `finish` writes.
+// An output in another layout than its tensor's, which `finish` writes. The tensor gets its memory when the output
+// does.
 template <class Scalar>
 class StagedTarget final : public Target<Scalar> {
  public:
-  // @pre the tensor took its shape and has the extents
+  // @pre the tensor took its shape
   StagedTarget(Target<Scalar>& tensor, const Shape& layout)
       : Target<Scalar>(tensor.name()), tensor_(tensor), values_(static_cast<std::size_t>(layout.count())) {}
-  void finish() { copy_strided(values_.data(), this->shape_, tensor_.prepare(), tensor_.shape()); }
+  void finish() { copy_strided(values_.data(), this->shape_, to_, tensor_.shape()); }
 
  private:
   void check_extents() override {
     this->data_ = values_.data();
     this->shape_ = this->wanted();
-    this->fits_ = true;
   }
-  Scalar* resized() override { return values_.data(); }
+  Scalar* resized() override {
+    to_ = tensor_.prepare();
+    return values_.data();
+  }
 
   Target<Scalar>& tensor_;
   std::vector<Scalar> values_;
+  Scalar* to_ = nullptr;
 };
 
 // What is computed in memory of the pass's and added to a tensor.

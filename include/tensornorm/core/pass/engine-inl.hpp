@@ -100,6 +100,7 @@ void Engine<Scalar, tracks, settings>::run_forward(const AxesOf& axes, Runner& r
   check_parameters();
   PassState<Scalar, settings>& state = pass == nullptr ? pass_ : *pass;
   Passes::forward({axes, shape, batch, pass == nullptr}, parameters(batch), runner, x, y, state, training_, updates);
+  state.is_of_function = false;
   if constexpr (tracks) {
     if (!updates || shape.count() == 0) return;
     const Index stats = state.mean.size();

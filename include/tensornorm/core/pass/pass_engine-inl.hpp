@@ -274,6 +274,8 @@ void PassEngine<Scalar, tracks, settings>::backward(const Statement& call, const
   pass.lo = state.lo.data();
   pass.rstd = state.rstd.data();
   const Plan& plan = kept.plan();
+  check_that(state.mean.size() == plan.statistics.count(), "the pass has ", state.mean.size(), " statistics but ",
+             plan.statistics.count(), " are needed: it is of another forward");
   const BackwardPlan& backward_plan = kept.backward_plan(Steps::uses(call, parameters), Steps::complete);
   if constexpr (!tracks) {
     if (backward_plan.crosses) {

@@ -126,7 +126,8 @@ inline AxisSet rows_to_columns(const Axes& axes, Index short_run, Index few_rows
 // `bins`, so that vectors are full and a row is worth its overhead. At least `few_rows` stay.
 inline Axes joined_columns(const Axes& axes, AxisSet& bins, Index narrow, Index wide, Index few_rows) {
   const int inner = axes.size() - 1, outer = inner - 1;
-  if (outer < 0 || !is_kept(axes[inner]) || axes[inner].extent > narrow) return axes;
+  if (outer < 0 || axes.size() == Axes::kCapacity) return axes;
+  if (!is_kept(axes[inner]) || axes[inner].extent > narrow) return axes;
   if (contains(bins, outer) || is_affine(axes[outer]) || !is_one_run(axes, outer)) return axes;
   Index together = (std::min)(wide / axes[inner].extent, axes[outer].extent / few_rows);
   while (together > 1 && axes[outer].extent % together != 0) --together;

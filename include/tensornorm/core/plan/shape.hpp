@@ -120,7 +120,7 @@ inline bool walks_beside(const Shape& x, const Shape& other) {
     if (x.extent(d) == 0) return true;  // nothing is walked
     if (x.extent(d) == 1) continue;
     has_strides = has_strides && x.stride(d) > 0 && other.stride(d) > 0;
-    if (inner < 0 || x.stride(d) < x.stride(inner)) inner = d;
+    if (inner < 0 || x.stride(d) <= x.stride(inner)) inner = d;
   }
   return has_strides && (inner < 0 || (x.stride(inner) == 1 && other.stride(inner) == 1));
 }
@@ -128,7 +128,7 @@ inline bool walks_beside(const Shape& x, const Shape& other) {
 // Whether tensors of these shapes lie alike, without gaps.
 inline bool lies_alike(const Shape& x, const Shape& other) {
   const Index n = x.count();
-  return n == 0 || (x == other && span_of(x) == n);
+  return n == 0 || (x == other && x == packed_shape(x));
 }
 
 // Axis d becomes two: `outer` groups of extent / outer neighbours.

@@ -41,7 +41,7 @@ class SharedPlans {
         use.plan_ = &*slot.plan;
         return;
       }
-      slot.users.fetch_sub(1, std::memory_order_relaxed);
+      slot.users.fetch_sub(1, std::memory_order_release);
       break;
     }
     int nobody = 0;
