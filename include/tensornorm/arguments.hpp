@@ -13,7 +13,7 @@ constexpr None kNone{};
 /// An output that is added to; made by add_to().
 template <class Y>
 struct AddTo {
-  Y& tensor;
+  Y& tensor;  ///< What is added to.
 };
 /// An output to which the result is added, once it is rounded to the output's scalar: for residual streams and
 /// micro-batches. It refers to tensor, which must have its extents already.

@@ -51,6 +51,7 @@ class BatchNorm : public Layer<BatchNorm<Scalar>, Scalar, true> {
     if (options.track_running_stats) this->track(channels, options.momentum, options.unbiased_running_var);
   }
 
+  /// The same with the usual options but eps.
   template <class Eps, class = std::enable_if_t<std::is_floating_point<Eps>::value>>
   BatchNorm(Index channels, Eps eps) : BatchNorm(channels, with_eps(static_cast<double>(eps))) {}
   /// A layer of nothing, to be assigned to: its calls throw std::invalid_argument.

@@ -351,11 +351,15 @@ void call_batch_norm_infer(const Device& device, const X& x, const G& gamma, con
 
 /// What group_norm and instance_norm are told besides: eps alone, or the options of the layer with channel_axis.
 struct ChannelOptions {
-  ChannelOptions(double eps_) : eps(eps_) {}                                               // NOLINT
-  ChannelOptions(const GroupNormOptions& o) : eps(o.eps), channel_axis(o.channel_axis) {}  // NOLINT
+  /// Channels along axis 1.
+  ChannelOptions(double epsilon) : eps(epsilon) {}  // NOLINT(google-explicit-constructor): eps stands for it
+  /// Those of a layer; its batch_axis must be 0.
+  ChannelOptions(const GroupNormOptions& o) : eps(o.eps), channel_axis(o.channel_axis) {  // NOLINT
+    core::check_that(o.batch_axis == 0, "batch_axis is ", o.batch_axis, " but of a function it is 0: give views");
+  }
 
-  double eps;
-  Index channel_axis = 1;
+  double eps;              ///< Added to the variance; 0 is allowed.
+  Index channel_axis = 1;  ///< The axis of the channels, not 0; negative: from the end.
 };
 
 /// Layer normalization over the trailing axes that gamma has, as LayerNorm. Where gamma broadcasts or is kNone, the

@@ -40,6 +40,7 @@ class GroupNorm : public Layer<GroupNorm<Scalar>, Scalar, false> {
       : Base(options.eps, true, checked(groups, channels, options), true), groups_(groups), channels_(channels),
         options_(options) {}
 
+  /// The same with the usual options but eps.
   template <class Eps, class = std::enable_if_t<std::is_floating_point<Eps>::value>>
   GroupNorm(Index groups, Index channels, Eps eps) : GroupNorm(groups, channels, with_eps(static_cast<double>(eps))) {}
   /// A layer of nothing, to be assigned to: its calls throw std::invalid_argument.

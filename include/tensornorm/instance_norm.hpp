@@ -47,6 +47,7 @@ class InstanceNorm : public Layer<InstanceNorm<Scalar>, Scalar, true> {
     if (options.track_running_stats) this->track(channels, options.momentum, options.unbiased_running_var);
   }
 
+  /// The same with the usual options but eps.
   template <class Eps, class = std::enable_if_t<std::is_floating_point<Eps>::value>>
   InstanceNorm(Index channels, Eps eps) : InstanceNorm(channels, with_eps(static_cast<double>(eps))) {}
   /// A layer of nothing, to be assigned to: its calls throw std::invalid_argument.

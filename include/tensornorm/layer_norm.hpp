@@ -45,13 +45,17 @@ class LayerNorm : public Layer<LayerNorm<Scalar>, Scalar, false> {
   /// is below 1, their product exceeds Index, or eps is negative or not finite.
   explicit LayerNorm(std::vector<Index> extents, const LayerNormOptions& options = {})
       : LayerNorm(core::TrailingAxes(std::move(extents), options.axis), options) {}
+  /// The same with the usual options but eps.
   template <class Eps, class = std::enable_if_t<std::is_floating_point<Eps>::value>>
   LayerNorm(std::vector<Index> extents, Eps eps) : LayerNorm(std::move(extents), with_eps(static_cast<double>(eps))) {}
   /// Over one axis.
-  explicit LayerNorm(Index extent, const LayerNormOptions& options = {})
-      : LayerNorm(std::vector<Index>{extent}, options) {}
-  template <class Eps, class = std::enable_if_t<std::is_floating_point<Eps>::value>>
-  LayerNorm(Index extent, Eps eps) : LayerNorm(std::vector<Index>{extent}, eps) {}
+  template <class Int, class = std::enable_if_t<std::is_integral<Int>::value>>
+  explicit LayerNorm(Int extent, const LayerNormOptions& options = {})
+      : LayerNorm(std::vector<Index>(1, static_cast<Index>(extent)), options) {}
+  /// Over one axis, with the usual options but eps.
+  template <class Int, class Eps,
+            class = std::enable_if_t<std::is_integral<Int>::value && std::is_floating_point<Eps>::value>>
+  LayerNorm(Int extent, Eps eps) : LayerNorm(std::vector<Index>(1, static_cast<Index>(extent)), eps) {}
   /// With extents of another type, such as std::vector<int>.
   template <class Extents,
             class = decltype(std::declval<const Extents&>().begin() != std::declval<const Extents&>().end())>

@@ -14,7 +14,7 @@ namespace tensornorm {
 /// 1 + scale as a parameter, added in the parameter's precision; made by plus_one().
 template <class G>
 struct PlusOne {
-  const G& scale;
+  const G& scale;  ///< gamma less 1.
 };
 /// For models whose gamma is stored less 1 (Gemma, adaLN): gamma is 1 + scale. It refers to scale.
 template <class G>

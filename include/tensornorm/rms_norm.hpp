@@ -41,12 +41,17 @@ class RMSNorm : public Layer<RMSNorm<Scalar>, Scalar, false> {
   /// With gamma 1. Throws std::invalid_argument as the constructor of LayerNorm does.
   explicit RMSNorm(std::vector<Index> extents, const RMSNormOptions& options = {})
       : RMSNorm(core::TrailingAxes(std::move(extents), options.axis), options) {}
+  /// The same with the usual options but eps.
   template <class Eps, class = std::enable_if_t<std::is_floating_point<Eps>::value>>
   RMSNorm(std::vector<Index> extents, Eps eps) : RMSNorm(std::move(extents), with_eps(static_cast<double>(eps))) {}
   /// Over one axis.
-  explicit RMSNorm(Index extent, const RMSNormOptions& options = {}) : RMSNorm(std::vector<Index>{extent}, options) {}
-  template <class Eps, class = std::enable_if_t<std::is_floating_point<Eps>::value>>
-  RMSNorm(Index extent, Eps eps) : RMSNorm(std::vector<Index>{extent}, eps) {}
+  template <class Int, class = std::enable_if_t<std::is_integral<Int>::value>>
+  explicit RMSNorm(Int extent, const RMSNormOptions& options = {})
+      : RMSNorm(std::vector<Index>(1, static_cast<Index>(extent)), options) {}
+  /// Over one axis, with the usual options but eps.
+  template <class Int, class Eps,
+            class = std::enable_if_t<std::is_integral<Int>::value && std::is_floating_point<Eps>::value>>
+  RMSNorm(Int extent, Eps eps) : RMSNorm(std::vector<Index>(1, static_cast<Index>(extent)), eps) {}
   /// With extents of another type, such as std::vector<int>.
   template <class Extents,
             class = decltype(std::declval<const Extents&>().begin() != std::declval<const Extents&>().end())>

@@ -17,6 +17,7 @@ namespace tensornorm {
 template <class T>
 class View {
  public:
+  /// T without const.
   using Scalar = std::remove_const_t<T>;
 
   /// Throws std::invalid_argument as view() does.
@@ -36,7 +37,9 @@ class View {
     core::check_span(shape_, sizeof(Scalar));
   }
 
+  /// Where the first element lies.
   T* data() const { return data_; }
+  /// Extents and strides.
   const core::Shape& shape() const { return shape_; }
 
  private:
@@ -69,6 +72,7 @@ View<T> view(T* data, std::initializer_list<Index> extents, std::initializer_lis
                    " strides");
   return {data, extents.begin(), strides.begin(), static_cast<int>(extents.size())};
 }
+/// The same with arrays or vectors of extents and strides.
 template <class T, class Extents, class Strides, class = std::enable_if_t<std::is_class<Extents>::value>>
 View<T> view(T* data, const Extents& extents, const Strides& strides) {
   const std::vector<Index> all(extents.begin(), extents.end()), steps(strides.begin(), strides.end());

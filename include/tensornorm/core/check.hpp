@@ -84,7 +84,7 @@ void check_span(const Shape& shape, std::size_t element_bytes);
 void check_eps(double eps);
 
 // @throws std::invalid_argument where a layer was made without extents
-void check_made(Index parameters);
+void check_made(Index extents);
 
 // @throws std::invalid_argument when a running statistic cannot move by it
 void check_momentum(const std::optional<double>& momentum);

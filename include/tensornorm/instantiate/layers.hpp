@@ -19,6 +19,7 @@
   template void Engine<Scalar, tracks>::run_backward(const AxesOf&, Runner&, const Scalar*, const Shape&, \
                                                      const Scalar*, const Shape&, Target<Scalar>*, PassState<Scalar>*)
 
+// NOLINTBEGIN(bugprone-macro-parentheses): types
 #define TENSORNORM_INSTANTIATE_FUNCTIONS(Scalar)                                                                    \
   template void PassEngine<Scalar, false>::forward(const Statement&, const Parameters<ParamOf<Scalar>>&, Runner&,   \
                                                    const Scalar*, Target<Scalar>&, PassState<Scalar>&, bool, bool); \
@@ -31,6 +32,7 @@
   template void PassEngine<Scalar, false>::backward(                                                                \
       const Statement&, const Parameters<ParamOf<Scalar>>&, const ParameterGradients<ParamOf<Scalar>>&, Index,      \
       Runner&, const Scalar*, const Scalar*, const Shape&, Target<Scalar>*, PassState<Scalar>&, bool)
+// NOLINTEND(bugprone-macro-parentheses)
 
 #define TENSORNORM_INSTANTIATE_LAYERS(Scalar)                                    \
   namespace tensornorm {                                                         \
