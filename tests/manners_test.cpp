@@ -26,6 +26,11 @@ TEST(Constructors, TakeExtentsAsPeopleWriteThem) {
   EXPECT_EQ(LayerNorm<float>(eight).extents(), std::vector<Index>({8}));
   EXPECT_EQ(LayerNorm<float>({2, 4}).extents(), indices);
   EXPECT_EQ(LayerNorm<float>(ints).extents(), indices);
+  const Index six = 6;
+  EXPECT_EQ(LayerNorm<float>({six}).extents(), std::vector<Index>({6}));
+  EXPECT_EQ(LayerNorm<float>({six, 4}).extents(), std::vector<Index>({6, 4}));
+  EXPECT_EQ(LayerNorm<float>{eight}.extents(), std::vector<Index>({8}));
+  EXPECT_EQ((RMSNorm<float>{8, 1e-6}.options().eps), 1e-6);
   EXPECT_EQ(RMSNorm<float>(indices).extents(), indices);
   EXPECT_EQ(RMSNorm<float>(8, 1e-6).options().eps, 1e-6);
   EXPECT_EQ(LayerNorm<float>({2, 4}, 1e-6).options().eps, 1e-6);

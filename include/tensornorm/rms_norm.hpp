@@ -3,6 +3,7 @@
 
 #include "tensornorm/requirements.hpp"
 
+#include <initializer_list>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -52,6 +53,15 @@ class RMSNorm : public Layer<RMSNorm<Scalar>, Scalar, false> {
   template <class Int, class Eps,
             class = std::enable_if_t<std::is_integral<Int>::value && std::is_floating_point<Eps>::value>>
   RMSNorm(Int extent, Eps eps) : RMSNorm(std::vector<Index>(1, static_cast<Index>(extent)), eps) {}
+  /// With extents in braces.
+  template <class Int, class = std::enable_if_t<std::is_integral<Int>::value>>
+  explicit RMSNorm(std::initializer_list<Int> extents, const RMSNormOptions& options = {})
+      : RMSNorm(std::vector<Index>(extents.begin(), extents.end()), options) {}
+  /// The same with the usual options but eps.
+  template <class Int, class Eps,
+            class = std::enable_if_t<std::is_integral<Int>::value && std::is_floating_point<Eps>::value>>
+  RMSNorm(std::initializer_list<Int> extents, Eps eps)
+      : RMSNorm(std::vector<Index>(extents.begin(), extents.end()), eps) {}
   /// With extents of another type, such as std::vector<int>.
   template <class Extents,
             class = decltype(std::declval<const Extents&>().begin() != std::declval<const Extents&>().end())>
