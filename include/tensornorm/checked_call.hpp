@@ -198,7 +198,7 @@ constexpr Fault fault_of_output() {
 template <class Scalar, class DX, class X>
 constexpr Fault fault_of_wanted() {
   if constexpr (!kIsNone<DX>) {
-    constexpr Fault fault = fault_of_argument<Scalar, DX>();
+    constexpr Fault fault = first_of({fault_of_argument<Scalar, X>(), fault_of_argument<Scalar, DX>()});
     if constexpr (fault == Fault::kNoFault) return first_of({fault_of_pair<X, DX>(), fault_of_output<DX>()});
     return fault;
   }
