@@ -53,42 +53,22 @@ class BatchNorm : public Layer<BatchNorm<Scalar>, Scalar, true> {
 
   /// The same with the usual options but eps.
   template <class Eps, class = std::enable_if_t<std::is_floating_point<Eps>::value>>
-  BatchNorm(Index channels, Eps eps) : BatchNorm(channels, with_eps(static_cast<double>(eps))) {}
+  BatchNorm(Index channels, Eps eps)
+      : BatchNorm(channels, core::with_eps<BatchNormOptions>(static_cast<double>(eps))) {}
   /// A layer of nothing, to be assigned to: its calls throw std::invalid_argument.
   BatchNorm() : Base(1e-5, true, 0, false), channels_(0) {}
 
   using Base::beta, Base::dbeta, Base::mean;
-  using Base::prepare;
+  using Base::prepare, Base::set_momentum;
   using Base::running_mean, Base::running_var, Base::num_batches_tracked;
 
   /// The number of channels.
   Index channels() const { return channels_; }
   /// The options of the layer.
   const BatchNormOptions& options() const { return options_; }
-  /// Another eps. Throws std::invalid_argument when it is negative or not finite.
-  void set_eps(double eps) {
-    this->change_eps(eps);
-    options_.eps = eps;
-  }
-  /// Another momentum. Throws std::invalid_argument when it is outside [0, 1].
-  void set_momentum(const std::optional<double>& momentum) {
-    this->change_momentum(momentum);
-    options_.momentum = momentum;
-  }
 
  private:
-  static BatchNormOptions with_eps(double eps) {
-    BatchNormOptions options;
-    options.eps = eps;
-    return options;
-  }
-
-  void describe(std::ostream& out) const {
-    out << "BatchNorm(" << channels_ << ", eps=" << options_.eps << ", momentum=";
-    options_.momentum ? out << *options_.momentum : out << "None";
-    out << ", affine=" << (options_.affine ? "True" : "False")
-        << ", track_running_stats=" << (options_.track_running_stats ? "True" : "False") << ')';
-  }
+  void describe(std::ostream& out) const { core::print_tracking(out, "BatchNorm", channels_, options_); }
 
   core::Axes axes(const core::Shape& x, bool batch) const {
     core::check_made(channels_);

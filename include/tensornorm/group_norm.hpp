@@ -42,7 +42,8 @@ class GroupNorm : public Layer<GroupNorm<Scalar>, Scalar, false> {
 
   /// The same with the usual options but eps.
   template <class Eps, class = std::enable_if_t<std::is_floating_point<Eps>::value>>
-  GroupNorm(Index groups, Index channels, Eps eps) : GroupNorm(groups, channels, with_eps(static_cast<double>(eps))) {}
+  GroupNorm(Index groups, Index channels, Eps eps)
+      : GroupNorm(groups, channels, core::with_eps<GroupNormOptions>(static_cast<double>(eps))) {}
   /// A layer of nothing, to be assigned to: its calls throw std::invalid_argument.
   GroupNorm() : Base(1e-5, true, 0, false), groups_(0), channels_(0) {}
 
@@ -54,19 +55,8 @@ class GroupNorm : public Layer<GroupNorm<Scalar>, Scalar, false> {
   Index channels() const { return channels_; }
   /// The options of the layer.
   const GroupNormOptions& options() const { return options_; }
-  /// Another eps. Throws std::invalid_argument when it is negative or not finite.
-  void set_eps(double eps) {
-    this->change_eps(eps);
-    options_.eps = eps;
-  }
 
  private:
-  static GroupNormOptions with_eps(double eps) {
-    GroupNormOptions options;
-    options.eps = eps;
-    return options;
-  }
-
   void describe(std::ostream& out) const {
     out << "GroupNorm(" << groups_ << ", " << channels_ << ", eps=" << options_.eps
         << ", affine=" << (options_.affine ? "True" : "False") << ')';

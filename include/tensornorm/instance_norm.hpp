@@ -49,42 +49,22 @@ class InstanceNorm : public Layer<InstanceNorm<Scalar>, Scalar, true> {
 
   /// The same with the usual options but eps.
   template <class Eps, class = std::enable_if_t<std::is_floating_point<Eps>::value>>
-  InstanceNorm(Index channels, Eps eps) : InstanceNorm(channels, with_eps(static_cast<double>(eps))) {}
+  InstanceNorm(Index channels, Eps eps)
+      : InstanceNorm(channels, core::with_eps<InstanceNormOptions>(static_cast<double>(eps))) {}
   /// A layer of nothing, to be assigned to: its calls throw std::invalid_argument.
   InstanceNorm() : Base(1e-5, true, 0, false), channels_(0) {}
 
   using Base::beta, Base::dbeta, Base::mean;
-  using Base::prepare;
+  using Base::prepare, Base::set_momentum;
   using Base::running_mean, Base::running_var, Base::num_batches_tracked;
 
   /// The number of channels.
   Index channels() const { return channels_; }
   /// The options of the layer.
   const InstanceNormOptions& options() const { return options_; }
-  /// Another eps. Throws std::invalid_argument when it is negative or not finite.
-  void set_eps(double eps) {
-    this->change_eps(eps);
-    options_.eps = eps;
-  }
-  /// Another momentum. Throws std::invalid_argument when it is outside [0, 1].
-  void set_momentum(const std::optional<double>& momentum) {
-    this->change_momentum(momentum);
-    options_.momentum = momentum;
-  }
 
  private:
-  static InstanceNormOptions with_eps(double eps) {
-    InstanceNormOptions options;
-    options.eps = eps;
-    return options;
-  }
-
-  void describe(std::ostream& out) const {
-    out << "InstanceNorm(" << channels_ << ", eps=" << options_.eps << ", momentum=";
-    options_.momentum ? out << *options_.momentum : out << "None";
-    out << ", affine=" << (options_.affine ? "True" : "False")
-        << ", track_running_stats=" << (options_.track_running_stats ? "True" : "False") << ')';
-  }
+  void describe(std::ostream& out) const { core::print_tracking(out, "InstanceNorm", channels_, options_); }
 
   core::Axes axes(const core::Shape& x, bool batch) const {
     core::check_made(channels_);

@@ -6,8 +6,30 @@
 #include "tensornorm/protocol.hpp"
 
 namespace tensornorm {
+namespace core {
+
+// The usual options but eps.
+template <class Options>
+Options with_eps(double eps) {
+  Options options;
+  options.eps = eps;
+  return options;
+}
+
+// As PyTorch prints a layer that may have running statistics.
+template <class Options>
+void print_tracking(std::ostream& out, const char* name, Index channels, const Options& options) {
+  out << name << '(' << channels << ", eps=" << options.eps << ", momentum=";
+  options.momentum ? out << *options.momentum : out << "None";
+  out << ", affine=" << (options.affine ? "True" : "False")
+      << ", track_running_stats=" << (options.track_running_stats ? "True" : "False") << ')';
+}
+
+}  // namespace core
 
 // Derived provides
+//   options_                                      with eps, and momentum where it may have running statistics
+//   void describe(std::ostream& out) const
 //   Axes axes(const Shape& x, bool batch) const   its axes for x, with the batch's statistics or with running ones;
 //                                                 throws where it does not take x, or x has too little data
 template <class Derived, class Scalar, bool tracks>
@@ -21,6 +43,12 @@ class Layer : public Protocol<Derived, core::Engine<Scalar, tracks>> {
 
  public:
   using Base::backward, Base::forward;
+
+  /// Another eps. Throws std::invalid_argument when it is negative or not finite.
+  void set_eps(double eps) {
+    this->change_eps(eps);
+    static_cast<Derived&>(*this).options_.eps = eps;
+  }
 
   /// The same, with a Pass of the caller's in the place of the layer's own: one layer serves many passes, as shared
   /// weights and recurrent steps need. mean() and rstd() are then the pass's. In train mode running statistics move.
@@ -55,6 +83,12 @@ class Layer : public Protocol<Derived, core::Engine<Scalar, tracks>> {
 
  protected:
   using Base::Base;
+
+  /// Another momentum. Throws std::invalid_argument when it is outside [0, 1].
+  void set_momentum(const std::optional<double>& momentum) {
+    this->change_momentum(momentum);
+    static_cast<Derived&>(*this).options_.momentum = momentum;
+  }
 
  private:
   auto statement() const {

@@ -48,7 +48,8 @@ class LayerNorm : public Layer<LayerNorm<Scalar>, Scalar, false> {
       : LayerNorm(core::TrailingAxes(std::move(extents), options.axis), options) {}
   /// The same with the usual options but eps.
   template <class Eps, class = std::enable_if_t<std::is_floating_point<Eps>::value>>
-  LayerNorm(std::vector<Index> extents, Eps eps) : LayerNorm(std::move(extents), with_eps(static_cast<double>(eps))) {}
+  LayerNorm(std::vector<Index> extents, Eps eps)
+      : LayerNorm(std::move(extents), core::with_eps<LayerNormOptions>(static_cast<double>(eps))) {}
   /// Over one axis.
   template <class Int, class = std::enable_if_t<std::is_integral<Int>::value>>
   explicit LayerNorm(Int extent, const LayerNormOptions& options = {})
@@ -80,19 +81,8 @@ class LayerNorm : public Layer<LayerNorm<Scalar>, Scalar, false> {
   const std::vector<Index>& extents() const { return axes_.extents(); }
   /// The options of the layer.
   const LayerNormOptions& options() const { return options_; }
-  /// Another eps. Throws std::invalid_argument when it is negative or not finite.
-  void set_eps(double eps) {
-    this->change_eps(eps);
-    options_.eps = eps;
-  }
 
  private:
-  static LayerNormOptions with_eps(double eps) {
-    LayerNormOptions options;
-    options.eps = eps;
-    return options;
-  }
-
   void describe(std::ostream& out) const {
     out << "LayerNorm(" << axes_ << ", eps=" << options_.eps << ", affine=" << (options_.affine ? "True" : "False")
         << ", bias=" << (options_.bias ? "True" : "False") << ')';

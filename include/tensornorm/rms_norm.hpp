@@ -44,7 +44,8 @@ class RMSNorm : public Layer<RMSNorm<Scalar>, Scalar, false> {
       : RMSNorm(core::TrailingAxes(std::move(extents), options.axis), options) {}
   /// The same with the usual options but eps.
   template <class Eps, class = std::enable_if_t<std::is_floating_point<Eps>::value>>
-  RMSNorm(std::vector<Index> extents, Eps eps) : RMSNorm(std::move(extents), with_eps(static_cast<double>(eps))) {}
+  RMSNorm(std::vector<Index> extents, Eps eps)
+      : RMSNorm(std::move(extents), core::with_eps<RMSNormOptions>(static_cast<double>(eps))) {}
   /// Over one axis.
   template <class Int, class = std::enable_if_t<std::is_integral<Int>::value>>
   explicit RMSNorm(Int extent, const RMSNormOptions& options = {})
@@ -74,19 +75,8 @@ class RMSNorm : public Layer<RMSNorm<Scalar>, Scalar, false> {
   const std::vector<Index>& extents() const { return axes_.extents(); }
   /// The options of the layer.
   const RMSNormOptions& options() const { return options_; }
-  /// Another eps. Throws std::invalid_argument when it is negative or not finite.
-  void set_eps(double eps) {
-    this->change_eps(eps);
-    options_.eps = eps;
-  }
 
  private:
-  static RMSNormOptions with_eps(double eps) {
-    RMSNormOptions options;
-    options.eps = eps;
-    return options;
-  }
-
   void describe(std::ostream& out) const {
     out << "RMSNorm(" << axes_ << ", eps=" << options_.eps << ", affine=" << (options_.affine ? "True" : "False")
         << ')';

@@ -71,22 +71,22 @@ TENSORNORM_BODY void check_instances(const Shape& x, Index samples, Index channe
              " has 1 for each of ", samples, " samples and ", channels, " channels");
 }
 
-TENSORNORM_BODY void check_groups(Index groups) {
-  check_that(groups > 0, groups, " groups of channels: at least 1 is needed");
-}
-
 TENSORNORM_BODY Index channel_parameters(Index channels, bool affine, const std::optional<double>& momentum) {
   check_that(channels > 0, "a layer of ", channels, " channels: at least 1 is needed");
   check_momentum(momentum);
   return affine ? channels : 0;
 }
 
-TENSORNORM_BODY int channel_axis(const Shape& x, Index wanted, Index channels, int first) {
+TENSORNORM_BODY int channel_axis(const Shape& x, Index wanted, int first) {
   check_that(x.rank >= 2, "x has rank ", x.rank, " but needs 2 at least: batch and channels");
   const Index axis = wanted < 0 ? wanted + x.rank : wanted;
   check_that(axis >= first && axis < x.rank, "channel_axis is ", wanted, " but x of extents ", x,
              " has its channels between ", first, " and ", x.rank - 1);
-  const int c = static_cast<int>(axis);
+  return static_cast<int>(axis);
+}
+
+TENSORNORM_BODY int channel_axis(const Shape& x, Index wanted, Index channels, int first) {
+  const int c = channel_axis(x, wanted, first);
   check_that(
       x.extent(c) == channels, "x of extents ", x, " has ", x.extent(c), " channels along axis ", c,
       " but the layer has ", channels,

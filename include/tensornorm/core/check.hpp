@@ -94,15 +94,14 @@ void check_momentum(const std::optional<double>& momentum);
 void check_batch(const Shape& x, Index channels);
 void check_instances(const Shape& x, Index samples, Index channels);
 
-// @throws std::invalid_argument where there is no group
-void check_groups(Index groups);
-
 // Values of gamma. @throws std::invalid_argument where there is no channel, or a momentum is none
 Index channel_parameters(Index channels, bool affine, const std::optional<double>& momentum);
 
 // The channel axis of x counted from 0. @throws std::invalid_argument when x has no such axis, at `first` or behind it,
 // or another number of channels
 int channel_axis(const Shape& x, Index wanted, Index channels, int first);
+// The same for any number of channels.
+int channel_axis(const Shape& x, Index wanted, int first);
 
 // The batch axis of x counted from 0. @throws std::invalid_argument when x has no such axis, or the channels lie there
 int batch_axis(const Shape& x, Index wanted, int channels);

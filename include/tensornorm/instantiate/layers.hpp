@@ -20,18 +20,18 @@
                                                      const Scalar*, const Shape&, Target<Scalar>*, PassState<Scalar>*)
 
 // NOLINTBEGIN(bugprone-macro-parentheses): types
-#define TENSORNORM_INSTANTIATE_FUNCTIONS(Scalar)                                                                    \
-  template void PassEngine<Scalar, false>::forward(const Statement&, const Parameters<ParamOf<Scalar>>&, Runner&,   \
-                                                   const Scalar*, Target<Scalar>&, PassState<Scalar>&, bool, bool); \
-  template void PassEngine<Scalar, false>::infer(const Statement&, const Parameters<ParamOf<Scalar>>&, Runner&,     \
-                                                 const Scalar*, Target<Scalar>&, const InferPlans*,                 \
-                                                 const InferMemory*);                                               \
-  template void PassEngine<Scalar, true>::infer(const Statement&, const Parameters<ParamOf<Scalar>>&, Runner&,      \
-                                                const Scalar*, Target<Scalar>&, const InferPlans*,                  \
-                                                const InferMemory*);                                                \
-  template void PassEngine<Scalar, false>::backward(                                                                \
-      const Statement&, const Parameters<ParamOf<Scalar>>&, const ParameterGradients<ParamOf<Scalar>>&, Index,      \
-      Runner&, const Scalar*, const Scalar*, const Shape&, Target<Scalar>*, PassState<Scalar>&, bool)
+#define TENSORNORM_INSTANTIATE_FUNCTIONS(Scalar)                                                                       \
+  template void PassEngine<Scalar, false>::forward(const Statement&, const Parameters<ParamOf<Scalar>>&, Runner&,      \
+                                                   const Scalar*, Target<Scalar>&, PassState<Scalar>&, bool, bool);    \
+  template void PassEngine<Scalar, false>::infer(const Statement&, const Parameters<ParamOf<Scalar>>&, Runner&,        \
+                                                 const Scalar*, Target<Scalar>&, const InferPlans*,                    \
+                                                 const InferMemory*);                                                  \
+  template void PassEngine<Scalar, true>::infer(const Statement&, const Parameters<ParamOf<Scalar>>&, Runner&,         \
+                                                const Scalar*, Target<Scalar>&, const InferPlans*,                     \
+                                                const InferMemory*);                                                   \
+  template void PassEngine<Scalar, false>::backward(                                                                   \
+      const Statement&, const Parameters<ParamOf<Scalar>>&, const FunctionRef<ParameterGradients<ParamOf<Scalar>>()>&, \
+      Index, Runner&, const Scalar*, const Scalar*, const Shape&, Target<Scalar>*, PassState<Scalar>&, bool)
 // NOLINTEND(bugprone-macro-parentheses)
 
 #define TENSORNORM_INSTANTIATE_LAYERS(Scalar)                                    \

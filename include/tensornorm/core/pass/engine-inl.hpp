@@ -127,8 +127,10 @@ void Engine<Scalar, tracks, settings>::run_backward(const AxesOf& axes, Runner& 
   check_parameters();
   PassState<Scalar, settings>& state = pass == nullptr ? pass_ : *pass;
   const bool batch = state.record.batch;
-  const ParameterGradients<Param> gradients{gamma_size_ > 0 ? dgamma_.data() : nullptr,
-                                            beta_size_ > 0 ? dbeta_.data() : nullptr};
+  const auto gradients = [this] {
+    return ParameterGradients<Param>{gamma_size_ > 0 ? dgamma_.data() : nullptr,
+                                     beta_size_ > 0 ? dbeta_.data() : nullptr};
+  };
   Passes::backward({axes, shape, batch, pass == nullptr}, parameters(batch), gradients, gamma_size_, runner, x, dy,
                    dy_shape, dx, state, training_);
 }

@@ -78,23 +78,18 @@ TENSORNORM_BODY ParamStrides param_strides(const Shape& x, const NormRule& rule,
 }
 
 TENSORNORM_BODY Axes function_axes(const Shape& x, const NormRule& rule, const ParamStrides& params) {
-  Axes axes;
-  Index stat = 1;
-  const auto push = [&](Index extent, Index stride, bool is_kept, Index param) {
-    axes.push_back({extent, stride, is_kept ? stat : 0, param, stride, stride});
-    if (is_kept) stat *= extent;
-  };
-  for (int d = x.rank - 1; d >= 0; --d) {
-    const Index extent = x.extent(d), stride = x.stride(d), param = params[static_cast<std::size_t>(d)];
-    if (d != rule.split) {
-      push(extent, stride, contains(rule.kept, d), param);
-      continue;
+  const int split = rule.split;
+  const AxisSet outside = split < 0 ? rule.kept : rule.kept & axes_below(split);
+  const AxisSet inside = split < 0 ? 0 : (rule.kept & ~axes_below(split + 1)) << 1 | axis(split);
+  Axes axes = make_axes(split < 0 ? x : split_axis(x, split, rule.groups), outside | inside, 0);
+  for (int d = 0, i = 0; d < x.rank; ++d, ++i) {
+    const Index param = params[static_cast<std::size_t>(d)];
+    if (d == split) {
+      axes[i].param = axes[i + 1].extent * param;
+      ++i;
     }
-    const Index inner = extent / rule.groups;
-    push(inner, stride, false, param);
-    push(rule.groups, inner * stride, true, inner * param);
+    axes[i].param = param;
   }
-  std::reverse(axes.begin(), axes.end());
   return axes;
 }
 

@@ -90,18 +90,17 @@ struct PassEngine<Scalar, tracks, settings>::Steps {
   // ---- infer
 
   static void infer_by(const Plan& plan, const ForwardArguments<Scalar>& pass, Runner& runner,
-                       const InferMemory* memory) {
+                       const InferMemory& memory) {
     const Index size = workspace_size(pass, plan, runner.threads());
     if (double* const doubles = runner.memory(size)) return run(pass, plan, runner, {doubles, size});
-    if (size == 0 || memory == nullptr) return run(pass, plan, runner, {});
-    const Workspace workspace = memory->borrow();
+    const Workspace workspace = size > 0 ? memory.borrow() : Workspace();
     run(pass, plan, runner, workspace);
-    memory->give_back(workspace);
+    memory.give_back(workspace);
   }
 
   __attribute__((noinline)) static void infer_on_stack(const Statement& call, const PlanKey& key,
                                                        const ForwardArguments<Scalar>& pass, Runner& runner,
-                                                       const InferMemory* memory) {
+                                                       const InferMemory& memory) {
     PlanSlot slot;
     infer_by(make_plan(call, key, pass, slot), pass, runner, memory);
   }
@@ -111,8 +110,8 @@ struct PassEngine<Scalar, tracks, settings>::Steps {
     FunctionMemory& memory = FunctionMemory::get();
     SharedPlans::Use use;
     memory.plans.find(axes_of(call, key), uses(call, pass), Forward::complete, use);
-    if (use.plan() != nullptr) return infer_by(*use.plan(), pass, runner, &memory.memory);
-    infer_on_stack(call, key, pass, runner, &memory.memory);
+    if (use.plan() != nullptr) return infer_by(*use.plan(), pass, runner, memory.memory);
+    infer_on_stack(call, key, pass, runner, memory.memory);
   }
 
   // ---- tensors that no pass can walk side by side
@@ -128,7 +127,7 @@ struct PassEngine<Scalar, tracks, settings>::Steps {
 
   __attribute__((cold, noinline)) static void staged_backward(const Statement& call,
                                                               const Parameters<Param>& parameters,
-                                                              const ParameterGradients<Param>& gradients, Index params,
+                                                              const GradientsOf& gradients, Index params,
                                                               Runner& runner, const Scalar* x, const Scalar* dy,
                                                               const Shape& dy_shape, Target<Scalar>* dx, State& state,
                                                               bool training) {
@@ -225,27 +224,26 @@ void PassEngine<Scalar, tracks, settings>::infer(const Statement& call, const Pa
   }
   const PlanKey key = Steps::forward_key(call, y.shape());
   const Plan* const known = plans == nullptr ? nullptr : plans->find(key);
-  if (known == nullptr) call.axes(call.shape, call.batch);
+  if (known == nullptr && plans != nullptr) call.axes(call.shape, call.batch);  // those of functions are checked
   y.check_overlap(x, call.shape, "x");
   Scalar* const y_data = y.prepare();
   if (call.shape.count() == 0) return;
   const ForwardArguments<Scalar> pass{parameters, x, y_data, {}};
-  if (known != nullptr) return Steps::infer_by(*known, pass, runner, memory);
   if (plans == nullptr) return Steps::infer_of_function(call, key, pass, runner);
+  if (known != nullptr) return Steps::infer_by(*known, pass, runner, *memory);
   PlanSlot* const slot = plans->take();
-  if (slot == nullptr) return Steps::infer_on_stack(call, key, pass, runner, memory);
+  if (slot == nullptr) return Steps::infer_on_stack(call, key, pass, runner, *memory);
   const Plan& plan = Steps::make_plan(call, key, pass, *slot);
   const bool stays = plans->keep(*slot, plan.elements);
-  Steps::infer_by(plan, pass, runner, memory);
+  Steps::infer_by(plan, pass, runner, *memory);
   if (!stays) slot->clear();
 }
 
 template <class Scalar, bool tracks, unsigned settings>
 void PassEngine<Scalar, tracks, settings>::backward(const Statement& call, const Parameters<Param>& parameters,
-                                                    const ParameterGradients<Param>& gradients, Index params,
-                                                    Runner& runner, const Scalar* x, const Scalar* dy,
-                                                    const Shape& dy_shape, Target<Scalar>* dx, State& state,
-                                                    bool training) {
+                                                    const GradientsOf& gradients, Index params, Runner& runner,
+                                                    const Scalar* x, const Scalar* dy, const Shape& dy_shape,
+                                                    Target<Scalar>* dx, State& state, bool training) {
   const Shape& shape = call.shape;
   state.record.check_backward(shape, dy_shape, training);
   state.record.check_same(shape, core::fingerprint(x, shape));
@@ -264,18 +262,19 @@ void PassEngine<Scalar, tracks, settings>::backward(const Statement& call, const
   }
   if (!has_data) {
     if (dx != nullptr) dx->prepare();
-    for (Param* const array : {gradients.dgamma, gradients.dbeta}) {
+    const ParameterGradients<Param> none = gradients();
+    for (Param* const array : {none.dgamma, none.dbeta}) {
       if (array != nullptr) std::fill_n(array, params, Param(0));
     }
     return;
   }
-  BackwardArguments<Scalar> pass{parameters, gradients, x, dy, nullptr};
-  pass.hi = state.mean.data();
-  pass.lo = state.lo.data();
-  pass.rstd = state.rstd.data();
   const Plan& plan = kept.plan();
   check_that(state.mean.size() == plan.statistics.count(), "the pass has ", state.mean.size(), " statistics but ",
              plan.statistics.count(), " are needed: it is of another forward");
+  BackwardArguments<Scalar> pass{parameters, gradients(), x, dy, nullptr};
+  pass.hi = state.mean.data();
+  pass.lo = state.lo.data();
+  pass.rstd = state.rstd.data();
   const BackwardPlan& backward_plan = kept.backward_plan(Steps::uses(call, parameters), Steps::complete);
   if constexpr (!tracks) {
     if (backward_plan.crosses) {

@@ -50,10 +50,11 @@ class PassEngine {
   static void infer(const Statement& call, const Parameters<Param>& parameters, Runner& runner, const Scalar* x,
                     Target<Scalar>& y, const InferPlans* plans, const InferMemory* memory);
 
-  // A null dx is not wanted.
-  static void backward(const Statement& call, const Parameters<Param>& parameters,
-                       const ParameterGradients<Param>& gradients, Index params, Runner& runner, const Scalar* x,
-                       const Scalar* dy, const Shape& dy_shape, Target<Scalar>* dx, State& state, bool training);
+  // A null dx is not wanted. `gradients` gives the memory of dgamma and dbeta, once nothing can be refused.
+  using GradientsOf = FunctionRef<ParameterGradients<Param>()>;
+  static void backward(const Statement& call, const Parameters<Param>& parameters, const GradientsOf& gradients,
+                       Index params, Runner& runner, const Scalar* x, const Scalar* dy, const Shape& dy_shape,
+                       Target<Scalar>* dx, State& state, bool training);
 
  private:
   struct Steps;
