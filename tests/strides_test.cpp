@@ -285,8 +285,8 @@ TEST(Strides, OverlapIsFound) {
     }
     bool want = false;
     for (const Index p : places) want = want || std::count(places.begin(), places.end(), p + distance) > 0;
-    const auto at = std::uintptr_t(4096);
-    const bool got = tensornorm::core::overlap(at, shape, at + std::uintptr_t(4 * distance), shape, 4);
+    // Outside of its span a tensor has nothing.
+    const bool got = distance < tensornorm::core::span_of(shape) && tensornorm::core::overlap(4 * distance, shape, 4);
     ASSERT_EQ(got, want) << "round " << round;
     found += want ? 1 : 0;
   }

@@ -25,15 +25,10 @@ inline bool is_sum_of_steps(Index distance, const Shape& shape, const StridedAxe
   return false;
 }
 
-// Whether an element of a lies where one of b lies; where strides differ, whether one might.
-inline bool overlap(std::uintptr_t a, const Shape& a_shape, std::uintptr_t b, const Shape& b_shape, Index size) {
-  const auto end = [size](std::uintptr_t begin, const Shape& shape) {
-    return begin + static_cast<std::uintptr_t>(span_of(shape) * size);
-  };
-  if (a_shape.count() == 0 || b_shape.count() == 0 || a >= end(b, b_shape) || b >= end(a, a_shape)) return false;
-  if (a_shape != b_shape) return true;
-  const Index bytes = static_cast<Index>(a < b ? b - a : a - b);
-  return bytes % size != 0 || is_sum_of_steps(bytes / size, a_shape, StridedAxes(a_shape), 0);
+// Whether an element of one tensor lies where one of another of the same shape lies, so many bytes away, with elements
+// of so many bytes.
+inline bool overlap(Index bytes, const Shape& shape, Index size) {
+  return bytes % size != 0 || is_sum_of_steps(bytes / size, shape, StridedAxes(shape), 0);
 }
 
 // An owning tensor takes the extents it needs, a map must have them. `prepare` is the one call that changes anything,
@@ -88,16 +83,19 @@ class Target {
   virtual void check_extents() = 0;
   virtual Scalar* resized() = 0;
 
+  // Where strides differ, memory that overlaps is refused whether or not an element is shared.
   void check_other(const Scalar* input, const Shape& input_shape, const char* input_name) const {
-    const Index span = span_of(input_shape), size = static_cast<Index>(sizeof(Scalar));
+    constexpr Index size = sizeof(Scalar);
+    const bool alike = fits_ && shape_ == input_shape;
+    const Index own = fits_ ? span_of(shape_) : span_, other = alike ? own : span_of(input_shape);
     const auto a = reinterpret_cast<std::uintptr_t>(data_), b = reinterpret_cast<std::uintptr_t>(input);
-    const bool is_shared = fits_ ? overlap(a, shape_, b, input_shape, size)
-                                 : span_ > 0 && span > 0 && a < b + static_cast<std::uintptr_t>(span * size) &&
-                                       b < a + static_cast<std::uintptr_t>(span_ * size);
-    if (is_shared) {
-      fail(name_, " and ", input_name, " overlap: they start ", (static_cast<Index>(a) - static_cast<Index>(b)) / size,
-           " elements apart but have ", fits_ ? span_of(shape_) : span_, " and ", span);
-    }
+    if (own == 0 || other == 0 || a >= b + static_cast<std::uintptr_t>(other * size) ||
+        b >= a + static_cast<std::uintptr_t>(own * size))
+      return;
+    const Index distance = static_cast<Index>(a) - static_cast<Index>(b);
+    if (alike && !overlap(distance, shape_, size)) return;
+    fail(name_, " and ", input_name, " overlap: they start ", distance / size, " elements apart but have ", own,
+         " and ", other);
   }
 
   const Shape* wanted_ = nullptr;

@@ -51,10 +51,9 @@ struct PassEngine<Scalar, tracks, settings>::Steps {
     for (int i = 0; i < axes.size(); ++i) axes[i].*stride = other[i].x;
   }
 
-  // Makes a plan of the key's; false for an empty x.
+  // Makes a plan of the key's, which is not known; false for an empty x.
   static bool keep_plan(const Statement& call, const PlanKey& key, const Parameters<Param>& parameters,
                         KeptPlan& plan) {
-    if (call.is_own && plan.is_of(key)) return true;
     const Axes axes = axes_of(call, key);
     if (call.shape.count() == 0) return false;
     const Uses uses = Steps::uses(call, parameters);
@@ -174,7 +173,9 @@ void PassEngine<Scalar, tracks, settings>::forward(const Statement& call, const 
                                                    Runner& runner, const Scalar* x, Target<Scalar>& y, State& state,
                                                    bool training, bool keeps_m2) {
   y.take_shape(call.shape);
-  if (!walks_beside(call.shape, y.shape())) {
+  const PlanKey key = Steps::forward_key(call, y.shape());
+  const bool is_known = call.is_own && state.plan.is_of(key);
+  if (!is_known && !walks_beside(call.shape, y.shape())) {
     const std::uint64_t fingerprint = core::fingerprint(x, call.shape);
     const auto run = [&](const Statement& other, const Scalar* input, Target<Scalar>& output) {
       forward(other, parameters, runner, input, output, state, training, keeps_m2);
@@ -182,7 +183,7 @@ void PassEngine<Scalar, tracks, settings>::forward(const Statement& call, const 
     Steps::staged(call, x, y, run);
     return state.record.set(call.shape, fingerprint, training, call.batch);
   }
-  const bool has_data = Steps::keep_plan(call, Steps::forward_key(call, y.shape()), parameters, state.plan);
+  const bool has_data = is_known || Steps::keep_plan(call, key, parameters, state.plan);
   y.check_overlap(x, call.shape, "x");
 
   // Everything that can fail comes before anything that changes, and y may be x.
@@ -217,13 +218,13 @@ void PassEngine<Scalar, tracks, settings>::infer(const Statement& call, const Pa
                                                  Runner& runner, const Scalar* x, Target<Scalar>& y,
                                                  const InferPlans* plans, const InferMemory* memory) {
   y.take_shape(call.shape);
-  if (!walks_beside(call.shape, y.shape())) {
+  const PlanKey key = Steps::forward_key(call, y.shape());
+  const Plan* const known = plans == nullptr ? nullptr : plans->find(key);
+  if (known == nullptr && !walks_beside(call.shape, y.shape())) {
     return Steps::staged(call, x, y, [&](const Statement& other, const Scalar* input, Target<Scalar>& output) {
       infer(other, parameters, runner, input, output, plans, memory);
     });
   }
-  const PlanKey key = Steps::forward_key(call, y.shape());
-  const Plan* const known = plans == nullptr ? nullptr : plans->find(key);
   if (known == nullptr && plans != nullptr) call.axes(call.shape, call.batch);  // those of functions are checked
   y.check_overlap(x, call.shape, "x");
   Scalar* const y_data = y.prepare();
@@ -248,14 +249,15 @@ void PassEngine<Scalar, tracks, settings>::backward(const Statement& call, const
   state.record.check_backward(shape, dy_shape, training);
   state.record.check_same(shape, core::fingerprint(x, shape));
   if (dx != nullptr) dx->take_shape(shape);
-  if (!walks_beside(shape, dy_shape) || (dx != nullptr && !walks_beside(shape, dx->shape()))) {
-    return Steps::staged_backward(call, parameters, gradients, params, runner, x, dy, dy_shape, dx, state, training);
-  }
   const PlanKey key{shape, call.batch, PlanKey::unless_same(shape, dy_shape),
                     dx == nullptr ? nullptr : PlanKey::unless_same(shape, dx->shape())};
   // The plan of the forward pass serves where its y, dy and dx lie as x does.
   KeptPlan& kept = key.y == nullptr && key.z == nullptr ? state.plan : state.backward_plan;
-  const bool has_data = Steps::keep_plan(call, key, parameters, kept);
+  const bool is_known = call.is_own && kept.is_of(key);
+  if (!is_known && (!walks_beside(shape, dy_shape) || (dx != nullptr && !walks_beside(shape, dx->shape())))) {
+    return Steps::staged_backward(call, parameters, gradients, params, runner, x, dy, dy_shape, dx, state, training);
+  }
+  const bool has_data = is_known || Steps::keep_plan(call, key, parameters, kept);
   if (dx != nullptr) {
     dx->check_overlap(x, shape, "x");
     dx->check_overlap(dy, dy_shape, "dy");

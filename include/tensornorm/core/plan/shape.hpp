@@ -93,8 +93,11 @@ inline Shape packed_shape(Shape shape) {
 
 // Elements from the first to the last, gaps included.
 inline Index span_of(const Shape& shape) {
-  Index span = shape.count() == 0 ? 0 : 1;
-  for (int d = 0; d < shape.rank && span > 0; ++d) span += (shape.extent(d) - 1) * shape.stride(d);
+  Index span = 1;
+  for (int d = 0; d < shape.rank; ++d) {
+    if (shape.extent(d) == 0) return 0;
+    span += (shape.extent(d) - 1) * shape.stride(d);
+  }
   return span;
 }
 

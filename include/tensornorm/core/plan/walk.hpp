@@ -86,6 +86,8 @@ class Walk {
       if (!is_kept(a)) outer_.push_back(a);
     }
     for (int i = 0; i < outer_.size(); ++i) (i < groups_ ? group_count_ : sweep_count_) *= outer_[i].extent;
+    const auto alike = [](const Axis& a) { return a.y == a.x && a.z == a.x; };
+    one_layout_ = alike(bins_) && alike(run_) && std::all_of(outer_.begin(), outer_.end(), alike);
   }
 
   bool columns() const { return columns_; }
@@ -113,30 +115,26 @@ class Walk {
     for (Index p = p0, first = p0 == 0 ? 0 : p0 % run(); p < p1; first = 0) {
       const Index count = (std::min)(run() - first, p1 - p);
       const Index here = sweep.x() + first * run_.x;
-      Tile tile{base.x() + k0 * bins_.x + here,
-                n,
-                count,
-                bins_.x,
-                p,
-                count,
-                base.param(),
-                0,
-                base.y() + k0 * bins_.y + sweep.y() + first * run_.y,
-                bins_.y,
-                base.z() + k0 * bins_.z + sweep.z() + first * run_.z,
-                bins_.z};
+      Tile tile{base.x() + k0 * bins_.x + here, n, count, bins_.x, p, count, base.param(), 0};
+      if (columns_) {
+        tile.rows = count;
+        tile.cols = n;
+        tile.stride = run_.x;
+      }
+      if (one_layout_) {
+        tile.y_offset = tile.z_offset = tile.offset;
+        tile.y_stride = tile.z_stride = tile.stride;
+      } else {
+        tile.y_offset = base.y() + k0 * bins_.y + sweep.y() + first * run_.y;
+        tile.z_offset = base.z() + k0 * bins_.z + sweep.z() + first * run_.z;
+        tile.y_stride = columns_ ? run_.y : bins_.y;
+        tile.z_stride = columns_ ? run_.z : bins_.z;
+      }
       sweep.next();
       if (p + count < p1) {
         tile.next = sweep.x() - here;
       } else if (is_dense() && n * count >= kLongTile) {
         tile.next = kTileAhead;
-      }
-      if (columns_) {
-        tile.rows = count;
-        tile.cols = n;
-        tile.stride = run_.x;
-        tile.y_stride = run_.y;
-        tile.z_stride = run_.z;
       }
       visit(tile);
       p += count;
@@ -152,6 +150,7 @@ class Walk {
   Axes outer_;      // the groups' axes, then the sweeps'
   int groups_ = 0;  // how many of them are the groups'
   Index group_count_ = 1, sweep_count_ = 1;
+  bool one_layout_ = true;  // whether all tensors lie alike
 };
 
 // Neighbouring bins of a group.
