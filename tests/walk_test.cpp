@@ -32,6 +32,13 @@ Axes random_axes(std::mt19937& random) {
   return axes;
 }
 
+// Without params.
+Axes number_bins(const Axes& axes, AxisSet bins) {
+  Axes result = numbered(axes, bins);
+  drop_param(result);
+  return result;
+}
+
 // The bin of every element, from the plan's own numbering.
 std::vector<Index> bin_of(const Axes& axes, AxisSet bins) {
   const Axes numbered = number_bins(axes, bins);

@@ -55,11 +55,16 @@ class InstanceNorm : public Layer<InstanceNorm<Scalar>, Scalar, true> {
   InstanceNorm() : Base(1e-5, true, 0, false), channels_(0) {}
 
   using Base::beta, Base::dbeta, Base::mean;
-  using Base::prepare, Base::set_momentum;
+  using Base::prepare;
   using Base::running_mean, Base::running_var, Base::num_batches_tracked;
 
   /// The number of channels.
   Index channels() const { return channels_; }
+  /// Another momentum. Throws std::invalid_argument when it is outside [0, 1].
+  void set_momentum(const std::optional<double>& momentum) {
+    this->change_momentum(momentum);
+    options_.momentum = momentum;
+  }
   /// The options of the layer.
   const InstanceNormOptions& options() const { return options_; }
 

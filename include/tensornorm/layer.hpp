@@ -84,12 +84,6 @@ class Layer : public Protocol<Derived, core::Engine<Scalar, tracks>> {
  protected:
   using Base::Base;
 
-  /// Another momentum. Throws std::invalid_argument when it is outside [0, 1].
-  void set_momentum(const std::optional<double>& momentum) {
-    this->change_momentum(momentum);
-    static_cast<Derived&>(*this).options_.momentum = momentum;
-  }
-
  private:
   auto statement() const {
     return [this](const Shape& x, bool batch) { return static_cast<const Derived&>(*this).axes(x, batch); };

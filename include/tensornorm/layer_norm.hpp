@@ -60,6 +60,7 @@ class LayerNorm : public Layer<LayerNorm<Scalar>, Scalar, false> {
   LayerNorm(Int extent, Eps eps) : LayerNorm(std::vector<Index>(1, static_cast<Index>(extent)), eps) {}
   /// With extents in braces.
   template <class Int, class = std::enable_if_t<std::is_integral<Int>::value>>
+  // NOLINTNEXTLINE(google-explicit-constructor): as explicit as the others
   explicit LayerNorm(std::initializer_list<Int> extents, const LayerNormOptions& options = {})
       : LayerNorm(std::vector<Index>(extents.begin(), extents.end()), options) {}
   /// The same with the usual options but eps.

@@ -56,6 +56,7 @@ class RMSNorm : public Layer<RMSNorm<Scalar>, Scalar, false> {
   RMSNorm(Int extent, Eps eps) : RMSNorm(std::vector<Index>(1, static_cast<Index>(extent)), eps) {}
   /// With extents in braces.
   template <class Int, class = std::enable_if_t<std::is_integral<Int>::value>>
+  // NOLINTNEXTLINE(google-explicit-constructor): as explicit as the others
   explicit RMSNorm(std::initializer_list<Int> extents, const RMSNormOptions& options = {})
       : RMSNorm(std::vector<Index>(extents.begin(), extents.end()), options) {}
   /// The same with the usual options but eps.

@@ -57,7 +57,8 @@ class Axes {
   Axis* end() { return begin() + size_; }
 
   void push_back(const Axis& a) { (*this)[size_++] = a; }
-  void pop_back() { --size_; }
+  // @pre size is not more than it was
+  void resize(int size) { size_ = size; }
 
   // Number of elements; 1 for no axes at all.
   Index count() const {
@@ -75,22 +76,26 @@ class Axes {
 // @pre  every extent is at least 1
 // @post visits the same (x, stat, param) offsets as `axes` sorted by decreasing x, in the same order
 // @post no extent is 1 and no two neighbours can merge
-inline Axes coalesce(Axes axes) {
+inline void merge(Axes& axes) {
   // Insertion: stable, and unlike std::stable_sort without memory of its own.
   for (Axis* a = axes.begin(); a != axes.end(); ++a) {
     std::rotate(std::upper_bound(axes.begin(), a, *a, [](const Axis& l, const Axis& r) { return l.x > r.x; }), a,
                 a + 1);
   }
-  Axes result;
+  int merged = 0;
   for (const Axis& a : axes) {
     if (a.extent == 1) continue;
-    if (result.empty() || !can_merge(result.back(), a)) {
-      result.push_back(a);
+    if (merged == 0 || !can_merge(axes[merged - 1], a)) {
+      axes[merged++] = a;
     } else {
-      result[result.size() - 1] = {result.back().extent * a.extent, a.x, a.stat, a.param, a.y, a.z};
+      axes[merged - 1] = {axes[merged - 1].extent * a.extent, a.x, a.stat, a.param, a.y, a.z};
     }
   }
-  return result;
+  axes.resize(merged);
+}
+inline Axes coalesce(Axes axes) {
+  merge(axes);
+  return axes;
 }
 
 // Where part i of n of [0, count) begins. Either end is known without a division.

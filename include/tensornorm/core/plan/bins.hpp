@@ -6,42 +6,31 @@
 namespace tensornorm {
 namespace core {
 
-// The axes of dgamma and dbeta: parameters are what the gradient's statistics are kept along.
-inline Axes dual(Axes axes) {
-  for (Axis& a : axes) std::swap(a.stat, a.param);
-  return axes;
-}
-
-// What a pass that does not touch an operand sees: a pass merges as far as its own operands allow.
-inline Axes without_param(Axes axes) {
+// What a pass without parameters sees.
+inline void drop_param(Axes& axes) {
   for (Axis& a : axes) a.param = 0;
-  return coalesce(axes);
 }
 
-// Number of statistics (or, of the dual, parameters).
-inline Index kept_count(const Axes& axes) {
+// Number of parameters.
+inline Index param_count(const Axes& axes) {
   Index n = 1;
-  for (const Axis& a : axes) n *= is_kept(a) ? a.extent : 1;
+  for (const Axis& a : axes) n *= is_affine(a) ? a.extent : 1;
   return n;
 }
 
 // The axes marked in `set` (one bit per position in `axes`) are numbered in the order of x by their stat strides, the
 // others get 0.
 // @pre axes are sorted by decreasing x
-inline Axes numbered(Axes axes, AxisSet set) {
-  Index number = 1;
+inline void number(Axes& axes, AxisSet set) {
+  Index next = 1;
   for (int i = axes.size() - 1; i >= 0; --i) {
-    axes[i].stat = contains(set, i) ? number : 0;
-    if (axes[i].stat != 0) number *= axes[i].extent;
+    axes[i].stat = contains(set, i) ? next : 0;
+    if (axes[i].stat != 0) next *= axes[i].extent;
   }
-  return axes;
 }
-
-// Bins: what sums are kept for and coefficients laid out along. The axes with the bin's number for a statistic and
-// without params.
-inline Axes number_bins(Axes axes, AxisSet bin) {
-  for (Axis& a : axes) a.param = 0;
-  return numbered(axes, bin);
+inline Axes numbered(Axes axes, AxisSet set) {
+  number(axes, set);
+  return axes;
 }
 
 // The bins themselves as a tensor: x is the bin's number, stat and param what the axes have there.
@@ -54,7 +43,8 @@ inline Axes bins_of(const Axes& axes, AxisSet bin) {
     number /= axes[i].extent;
     result.push_back({axes[i].extent, number, axes[i].stat, axes[i].param});
   }
-  return coalesce(result);
+  merge(result);
+  return result;
 }
 
 // The axes that satisfy a predicate, as a set of positions.
@@ -121,25 +111,23 @@ inline AxisSet rows_to_columns(const Axes& axes, Index short_run, Index few_rows
   return pays && together <= most_bins && stats_together(axes, bins, together) <= most_stats ? bins : kept;
 }
 
-// The axes with their narrow columns made wide: where the innermost axis is kept and at most `narrow` long, as many
+// Makes narrow columns wide: where the innermost axis is kept and at most `narrow` long, as many
 // neighbouring rows of the reduced axis outside as give `wide` elements at most become an axis of their own, marked in
 // `bins`, so that vectors are full and a row is worth its overhead. At least `few_rows` stay.
-inline Axes joined_columns(const Axes& axes, AxisSet& bins, Index narrow, Index wide, Index few_rows) {
+inline void join_columns(Axes& axes, AxisSet& bins, Index narrow, Index wide, Index few_rows) {
   const int inner = axes.size() - 1, outer = inner - 1;
-  if (outer < 0 || axes.size() == Axes::kCapacity) return axes;
-  if (!is_kept(axes[inner]) || axes[inner].extent > narrow) return axes;
-  if (contains(bins, outer) || is_affine(axes[outer]) || !is_one_run(axes, outer)) return axes;
+  if (outer < 0 || axes.size() == Axes::kCapacity) return;
+  if (!is_kept(axes[inner]) || axes[inner].extent > narrow) return;
+  if (contains(bins, outer) || is_affine(axes[outer]) || !is_one_run(axes, outer)) return;
   Index together = (std::min)(wide / axes[inner].extent, axes[outer].extent / few_rows);
   while (together > 1 && axes[outer].extent % together != 0) --together;
-  if (together <= 1) return axes;
-  Axes result = axes;
-  result[outer].extent = together;
-  result[inner] = result[outer];
-  result[outer].extent = axes[outer].extent / together;
-  for (Index Axis::*const stride : {&Axis::x, &Axis::y, &Axis::z}) result[outer].*stride *= together;
-  result.push_back(axes[inner]);
+  if (together <= 1) return;
+  axes.push_back(axes[inner]);
+  axes[inner] = axes[outer];
+  axes[inner].extent = together;
+  axes[outer].extent /= together;
+  for (Index Axis::*const stride : {&Axis::x, &Axis::y, &Axis::z}) axes[outer].*stride *= together;
   bins = (bins & axes_below(inner)) | axis(inner) | axis(inner + 1);
-  return result;
 }
 
 }  // namespace core

@@ -28,23 +28,23 @@ struct Binning {
   static constexpr Index kShortMapRun = 8;           // rows of map bins shorter than a vector: parameters apart instead
   static constexpr Index kNarrow = 63, kWide = 256;  // columns worth joining, and what they become at most
 
-  AxisSet bins;
   Axes axes;
-  AxisSet map_bins;
+  AxisSet bins, map_bins;
   bool params_apart;
 
-  Binning(const Axes& full_axes, const Uses& uses)
-      : Binning(uses.affine ? coalesce(full_axes) : without_param(full_axes)) {}
+  Binning(const Axes& full_axes, const Uses& uses) : axes(full_axes) {
+    if (!uses.affine) drop_param(axes);
+    merge(axes);
+    bins = rows_to_columns(axes, kShortRun, kFewRows, Partition::kBlockBins, Partition::kStatsTogether);
+    join_columns(axes, bins, kNarrow, kWide, kFewRows);
+    map_bins = bins | select(axes, is_affine);
+    params_apart = has_params_apart();
+  }
 
   // The axes with their statistics numbered in the order of x.
   Axes in_order() const { return numbered(axes, select(axes, is_kept)); }
 
  private:
-  explicit Binning(const Axes& coalesced)
-      : bins(rows_to_columns(coalesced, kShortRun, kFewRows, Partition::kBlockBins, Partition::kStatsTogether)),
-        axes(joined_columns(coalesced, bins, kNarrow, kWide, kFewRows)), map_bins(bins | select(axes, is_affine)),
-        params_apart(has_params_apart()) {}
-
   // Whether bins that know their parameter would be many, short or scattered. They are not if there are, from inside:
   // a run of one parameter that fills vectors, reduced axes with parameters, then bins alone.
   bool has_params_apart() const {
@@ -83,7 +83,7 @@ struct Plan {
         line_params(reduced_params(b)), walk(walked(b, b.bins, params_apart)), map_walk(walked(b, b.map_bins, false)),
         multiple(core::multiple(b.axes, b.bins)), multiple_stats(stats_together(b.axes, b.bins, multiple)),
         map_bins_per_bin(map_walk.bins() / walk.bins()), elements(b.axes.count()),
-        stat_size(elements / statistics.count()), params(kept_count(dual(b.axes))), samples(choose_samples()),
+        stat_size(elements / statistics.count()), params(param_count(b.axes)), samples(choose_samples()),
         partition(walk, multiple, uses.element_bytes, uses.frozen) {}
 
   Index bin_number(Index group, Index k) const { return group * walk.bins() + k; }
@@ -142,15 +142,17 @@ struct Plan {
       result.push_back({b.axes[i].extent, position, 0, b.axes[i].param});
       position *= b.axes[i].extent;
     }
-    return coalesce(result);
+    merge(result);
+    return result;
   }
 
   static Walk walked(const Binning& b, AxisSet set, bool with_bin_params) {
-    Axes axes = number_bins(b.axes, set);
-    for (int i = 0; with_bin_params && i < axes.size(); ++i) {
-      if (contains(set, i)) axes[i].param = b.axes[i].param;
+    Axes axes = numbered(b.axes, set);
+    for (int i = 0; i < axes.size(); ++i) {
+      if (!with_bin_params || !contains(set, i)) axes[i].param = 0;
     }
-    return Walk(coalesce(axes));
+    merge(axes);
+    return Walk(axes);
   }
 
   // Spread evenly, each point in the middle of its share of the line, with its neighbours in one run.

@@ -66,24 +66,18 @@ constexpr Index kLongTile = 64 << 10, kTileAhead = 4 << 10;
 class Walk {
  public:
   // @pre axes are coalesced and number the bins in their stat strides
-  explicit Walk(Axes axes) : columns_(!axes.empty() && is_kept(axes.back())) {
+  explicit Walk(const Axes& axes) : columns_(!axes.empty() && is_kept(axes.back())) {
     Axis inner{1, 1, 0, 0, 1, 1}, outer{1, 0, 0, 0};
-    if (!axes.empty()) {
-      inner = axes.back();
-      axes.pop_back();
-    }
-    if (!axes.empty() && is_kept(axes.back()) != columns_) {
-      outer = axes.back();
-      axes.pop_back();
-    }
+    int rest = axes.size();  // axes outside of those two
+    if (rest > 0) inner = axes[--rest];
+    if (rest > 0 && is_kept(axes[rest - 1]) != columns_) outer = axes[--rest];
     bins_ = columns_ ? inner : outer;
     run_ = columns_ ? outer : inner;
-    for (const Axis& a : axes) {
-      if (is_kept(a)) outer_.push_back(a);
-    }
-    groups_ = outer_.size();
-    for (const Axis& a : axes) {
-      if (!is_kept(a)) outer_.push_back(a);
+    for (const bool kept : {true, false}) {
+      for (int i = 0; i < rest; ++i) {
+        if (is_kept(axes[i]) == kept) outer_.push_back(axes[i]);
+      }
+      if (kept) groups_ = outer_.size();
     }
     for (int i = 0; i < outer_.size(); ++i) (i < groups_ ? group_count_ : sweep_count_) *= outer_[i].extent;
     const auto alike = [](const Axis& a) { return a.y == a.x && a.z == a.x; };
