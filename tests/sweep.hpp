@@ -143,6 +143,17 @@ struct HasBeta : std::false_type {};
 template <class Layer>
 struct HasBeta<Layer, std::void_t<decltype(std::declval<Layer&>().beta())>> : std::true_type {};
 
+/// Whether the mean is subtracted: as the options say, or where there is a mean.
+template <class Layer, class = void>
+struct SaysCentred : std::false_type {};
+template <class Layer>
+struct SaysCentred<Layer, std::void_t<decltype(std::declval<Layer&>().options().centred)>> : std::true_type {};
+template <class Layer>
+bool is_centred(const Layer& layer) {
+  if constexpr (SaysCentred<Layer>::value) return layer.options().centred;
+  return HasMean<Layer>::value;
+}
+
 template <class Layer>
 Values gamma_of(const Layer& layer) {
   return values_of(layer.gamma());
@@ -174,7 +185,7 @@ void expect_oracle_with(Layer& layer, const Extents& extents, const Sets& sets, 
   const std::string what = name + "<" + name_of<Scalar>() + "> " + text(extents) + " " + layout_name(Layout) +
                            " mean " + std::to_string(data.mean) + " misaligned by " + std::to_string(data.misalign);
   const double eps = layer.options().eps;
-  const Centred centred = HasMean<Layer>::value ? Centred::kYes : Centred::kNo;
+  const Centred centred = is_centred(layer) ? Centred::kYes : Centred::kNo;
   const Index step = data.misalign == 0 ? 0 : 1;
 
   Guarded<Scalar, Rank, Layout> x(extents, normal(count(extents), 11, data.mean, data.sigma), data.misalign);
@@ -262,7 +273,7 @@ void expect_oracle_of_repeats(Layer layer, const Extents& extents, Index repeats
     std::copy_n(dy_small.data(), small, dy.data() + std::size_t(r) * small);
   }
   const Values x_values = x_small.values(), dy_values = dy_small.values(), gamma = gamma_of(layer);
-  const Centred centred = HasMean<Layer>::value ? Centred::kYes : Centred::kNo;
+  const Centred centred = is_centred(layer) ? Centred::kYes : Centred::kNo;
   const Statistics stats = oracle_statistics(x_values, sets, layer.options().eps, centred);
   const Normalized want = oracle_forward(x_values, sets, stats, gamma, beta_of(layer));
   const Reals y_allowed = y_tolerance<float>(want, sets, gamma, beta_of(layer));

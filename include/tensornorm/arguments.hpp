@@ -27,7 +27,36 @@ AddTo<Y> add_to(const Y& tensor) {
   return {const_cast<Y&>(tensor)};  // what is const of it is not the memory
 }
 
+/// An input that is a sum, which is kept; made by add().
+template <class X, class R, class H>
+struct KeptSum {
+  const X& x;  ///< The one,
+  const R& r;  ///< and the other part.
+  H& h;        ///< Where their sum goes.
+};
+/// The input h = x + r, rounded once to the scalar and kept, of a layer that then normalizes it: a residual connection.
+/// `norm.forward(add(x, r, h), y)` reads x and r once. It refers to all three, which must outlive the call.
+///
+/// r has the extents of x. h is an output as y is; it may be x or r, and y may be x or r but not h. Where all lie alike
+/// nothing is copied.
+template <class X, class R, class H>
+KeptSum<X, R, H> add(const X& x, const R& r, H& h) {
+  return {x, r, h};
+}
+/// The same for a map, a block or a view that is made in the call.
+template <class X, class R, class H, class = std::enable_if_t<!core::kOwnsMemory<H>>>
+KeptSum<X, R, H> add(const X& x, const R& r, const H& h) {
+  return {x, r, const_cast<H&>(h)};  // what is const of it is not the memory
+}
+
 namespace core {
+
+template <class T>
+struct IsKeptSum : std::false_type {};
+template <class X, class R, class H>
+struct IsKeptSum<KeptSum<X, R, H>> : std::true_type {};
+template <class T>
+constexpr bool kIsKeptSum = IsKeptSum<std::remove_cv_t<std::remove_reference_t<T>>>::value;
 
 template <class T>
 constexpr bool kIsNone = std::is_same<std::remove_cv_t<std::remove_reference_t<T>>, None>::value;

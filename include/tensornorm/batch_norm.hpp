@@ -17,6 +17,7 @@ struct BatchNormOptions {
   bool track_running_stats = true;   ///< Whether there are running statistics. Without, every call uses those of x.
   Index channel_axis = 1;            ///< The axis of the channels; negative: from the end.
   bool unbiased_running_var = true;  ///< running_var divides by n - 1; false: by n, as the variance that normalizes.
+  bool allow_single_value = false;   ///< One value per channel gives y = beta and moves no running statistics.
 };
 
 /// Batch normalization: y = (x - mean) / sqrt(var + eps) * gamma + beta. Mean and biased variance are those of each
@@ -27,7 +28,7 @@ struct BatchNormOptions {
 ///
 /// Modes: train mode uses the statistics of x and moves the running statistics by the momentum. Eval mode and infer use
 /// the running statistics if there are any. Statistics of x need more than one value per channel: else
-/// std::invalid_argument.
+/// std::invalid_argument, unless options.allow_single_value.
 ///
 /// Edges: a constant channel gives y = beta; with eps = 0 its rstd and dx are 0. NaN and infinity stay in their channel
 /// and, in train mode, in its running statistics. A running variance beyond the range of Param is infinite, and then y
@@ -78,7 +79,7 @@ class BatchNorm : public Layer<BatchNorm<Scalar>, Scalar, true> {
   core::Axes axes(const core::Shape& x, bool batch) const {
     core::check_made(channels_);
     const core::AxisSet channel = core::axis(core::channel_axis(x, options_.channel_axis, channels_, 0));
-    if (batch && x.count() > 0) core::check_batch(x, channels_);
+    if (batch && x.count() > 0 && !options_.allow_single_value) core::check_batch(x, channels_);
     return core::make_axes(x, channel, channel);
   }
 

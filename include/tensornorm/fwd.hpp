@@ -4,6 +4,8 @@
 namespace tensornorm {
 
 template <class Scalar>
+class AnyNorm;
+template <class Scalar>
 class BatchNorm;
 template <class Scalar>
 class GroupNorm;
@@ -11,6 +13,8 @@ template <class Scalar>
 class InstanceNorm;
 template <class Scalar>
 class LayerNorm;
+template <class Scalar>
+class Normalization;
 template <class Scalar>
 class RMSNorm;
 template <class Scalar>
@@ -26,6 +30,7 @@ struct ClipGradNormOptions;
 struct GroupNormOptions;
 struct InstanceNormOptions;
 struct LayerNormOptions;
+struct NormalizationOptions;
 struct RMSNormOptions;
 struct WhiteningOptions;
 

@@ -16,6 +16,7 @@ struct InstanceNormOptions {
   Index channel_axis = 1;                ///< As GroupNormOptions::channel_axis.
   Index batch_axis = 0;                  ///< As GroupNormOptions::batch_axis.
   bool unbiased_running_var = true;      ///< As BatchNormOptions::unbiased_running_var.
+  bool allow_single_value = false;       ///< As BatchNormOptions::allow_single_value.
 };
 
 /// Instance normalization: y = (x - mean) / sqrt(var + eps) * gamma + beta. Mean and biased variance are those of each
@@ -27,7 +28,7 @@ struct InstanceNormOptions {
 ///
 /// Modes: as BatchNorm; by default there are no running statistics. A batch moves them towards the means over N of its
 /// samples' means and unbiased variances. Statistics of x need more than one spatial element, and hence rank 3 or more:
-/// else std::invalid_argument.
+/// else std::invalid_argument, unless options.allow_single_value.
 ///
 /// Edges and precision: as BatchNorm, of each channel of each sample.
 ///
@@ -77,7 +78,7 @@ class InstanceNorm : public Layer<InstanceNorm<Scalar>, Scalar, true> {
     const int n = core::batch_axis(x, options_.batch_axis, c);
     const core::AxisSet channel = core::axis(c);
     if (!batch) return core::make_axes(x, channel, channel);
-    if (x.count() > 0) core::check_instances(x, x.extent(n), channels_);
+    if (x.count() > 0 && !options_.allow_single_value) core::check_instances(x, x.extent(n), channels_);
     core::Axes result = core::make_axes(x, core::axis(n) | channel, channel);
     result[c].stat = 1;  // sample by sample, wherever the batch axis lies
     result[n].stat = channels_;

@@ -42,7 +42,7 @@ class Layer : public Protocol<Derived, core::Engine<Scalar, tracks>> {
   friend Base;
 
  public:
-  using Base::backward, Base::forward;
+  using Base::backward, Base::forward, Base::infer;
 
   /// Another eps. Throws std::invalid_argument when it is negative or not finite.
   void set_eps(double eps) {
@@ -63,8 +63,46 @@ class Layer : public Protocol<Derived, core::Engine<Scalar, tracks>> {
       const core::Input<X> in(x);
       core::Output<Y> out(y, "y");
       auto runner = core::runner_on(device, this->work(in.shape()));
-      Engine::run_forward(statement(), runner, in.data(), in.shape(), out, &core::PassAccess::state(pass));
+      static_cast<Derived&>(*this).run_forward(runner, in.data(), in.shape(), out, &core::PassAccess::state(pass));
     }
+  }
+  /// The same of a sum that is kept: of h = x + r for `forward(add(x, r, h), y)`. Backward takes h as its x, and
+  /// add_to(dh) adds dx to the gradient that h has from elsewhere. Where a call fails for want of memory, h may have
+  /// its new extents already.
+  template <class X, class R, class H, class Y>
+  void forward(const KeptSum<X, R, H>& sum, Y&& y) {
+    forward(core::CallingThread(), sum, y);
+  }
+  /// The same on a device.
+  template <class Device, class X, class R, class H, class Y, class = std::enable_if_t<!core::kIsPass<Y>>>
+  void forward(const Device& device, const KeptSum<X, R, H>& sum, Y&& y) {
+    run_sum(device, sum, y, [&](Runner& runner, const Shape& shape, Target& out, core::ResidualSum<Scalar>& all) {
+      static_cast<Derived&>(*this).run_forward(runner, nullptr, shape, out, nullptr, &all);
+    });
+  }
+  /// The same with a Pass.
+  template <class X, class R, class H, class Y>
+  void forward(const KeptSum<X, R, H>& sum, Y&& y, Pass<Scalar>& pass) {
+    forward(core::CallingThread(), sum, y, pass);
+  }
+  /// The same on a device, with a Pass.
+  template <class Device, class X, class R, class H, class Y>
+  void forward(const Device& device, const KeptSum<X, R, H>& sum, Y&& y, Pass<Scalar>& pass) {
+    run_sum(device, sum, y, [&](Runner& runner, const Shape& shape, Target& out, core::ResidualSum<Scalar>& all) {
+      static_cast<Derived&>(*this).run_forward(runner, nullptr, shape, out, &core::PassAccess::state(pass), &all);
+    });
+  }
+  /// infer of a sum that is kept, as forward has it.
+  template <class X, class R, class H, class Y>
+  void infer(const KeptSum<X, R, H>& sum, Y&& y) const {
+    infer(core::CallingThread(), sum, y);
+  }
+  /// The same on a device.
+  template <class Device, class X, class R, class H, class Y>
+  void infer(const Device& device, const KeptSum<X, R, H>& sum, Y&& y) const {
+    run_sum(device, sum, y, [&](Runner& runner, const Shape& shape, Target& out, core::ResidualSum<Scalar>& all) {
+      static_cast<const Derived&>(*this).run_infer(runner, nullptr, shape, out, &all);
+    });
   }
   /// The gradients of a forward with this pass.
   template <class X, class DY, class DX>
@@ -84,19 +122,41 @@ class Layer : public Protocol<Derived, core::Engine<Scalar, tracks>> {
  protected:
   using Base::Base;
 
+  void run_forward(Runner& runner, const Scalar* x, const Shape& shape, Target& y,
+                   core::PassState<Scalar>* pass = nullptr, core::ResidualSum<Scalar>* sum = nullptr) {
+    Engine::run_forward(statement(), runner, x, shape, y, pass, sum);
+  }
+  void run_infer(Runner& runner, const Scalar* x, const Shape& shape, Target& y,
+                 core::ResidualSum<Scalar>* sum = nullptr) const {
+    Engine::run_infer(statement(), runner, x, shape, y, sum);
+  }
+
  private:
   auto statement() const {
     return [this](const Shape& x, bool batch) { return static_cast<const Derived&>(*this).axes(x, batch); };
   }
 
+  // Calls run(runner, shape of h, y, sum) where the compiler sees nothing wrong.
+  template <class Device, class X, class R, class H, class Y, class Run>
+  void run_sum(const Device& device, const KeptSum<X, R, H>& sum, Y& y, const Run& run) const {
+    constexpr core::Fault fault =
+        core::first_of({core::fault_of_call<Scalar, Device, H, X, R>(), core::fault_of_wanted<Scalar, Y, X>()});
+    if constexpr (core::accepted<fault, Device, X, R, H, Y>()) {
+      const core::Input<X> x(sum.x);
+      const core::Input<R> r(sum.r);
+      core::Output<H> h(sum.h, "h");
+      core::Output<Y> out(y, "y");
+      core::check_that(core::same_extents(x.shape(), r.shape()), "a sum of tensors of extents ", x.shape(), " and ",
+                       r.shape());
+      auto runner = core::runner_on(device, this->work(x.shape()));
+      h.take_shape(x.shape());
+      core::ResidualSum<Scalar> all{x.data(), r.data(), x.shape(), r.shape(), h, &core::add_tile<Scalar>};
+      run(runner, h.shape(), out, all);
+    }
+  }
+
   void print(std::ostream& out) const { static_cast<const Derived&>(*this).describe(out); }
 
-  void run_forward(Runner& runner, const Scalar* x, const Shape& shape, Target& y) {
-    Engine::run_forward(statement(), runner, x, shape, y);
-  }
-  void run_infer(Runner& runner, const Scalar* x, const Shape& shape, Target& y) const {
-    Engine::run_infer(statement(), runner, x, shape, y);
-  }
   void run_backward(Runner& runner, const Scalar* x, const Shape& shape, const Scalar* dy, const Shape& dy_shape,
                     Target* dx) {
     Engine::run_backward(statement(), runner, x, shape, dy, dy_shape, dx);

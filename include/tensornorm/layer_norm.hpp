@@ -85,8 +85,9 @@ class LayerNorm : public Layer<LayerNorm<Scalar>, Scalar, false> {
 
  private:
   void describe(std::ostream& out) const {
-    out << "LayerNorm(" << axes_ << ", eps=" << options_.eps << ", affine=" << (options_.affine ? "True" : "False")
-        << ", bias=" << (options_.bias ? "True" : "False") << ')';
+    out << "LayerNorm(" << core::as_tuple(extents()) << ", eps=" << options_.eps
+        << ", affine=" << (options_.affine ? "True" : "False") << ", bias=" << (options_.bias ? "True" : "False")
+        << ')';
   }
 
   LayerNorm(core::TrailingAxes axes, const LayerNormOptions& options)

@@ -6,12 +6,15 @@
 #define TENSORNORM_NO_TENSOR
 #define TENSORNORM_NO_TENSOR_HERE
 #endif
+#include "tensornorm/any_norm.hpp"
 #include "tensornorm/batch_norm.hpp"
 #include "tensornorm/clip_grad.hpp"
+#include "tensornorm/conventions.hpp"
 #include "tensornorm/functional.hpp"
 #include "tensornorm/group_norm.hpp"
 #include "tensornorm/instance_norm.hpp"
 #include "tensornorm/layer_norm.hpp"
+#include "tensornorm/normalization.hpp"
 #include "tensornorm/rms_norm.hpp"
 #include "tensornorm/version.hpp"
 #include "tensornorm/whitening.hpp"

@@ -3,6 +3,7 @@
 
 #include <vector>
 
+#include "tensornorm/axis_list.hpp"
 #include "tensornorm/core/pass/function_axes.hpp"
 
 namespace tensornorm {
@@ -79,12 +80,7 @@ struct ListRule {
   template <class Gamma>
   NormRule operator()(const Shape& x, const Gamma&) const {
     NormRule rule;
-    for (const int a : over) {
-      const int d = a < 0 ? a + x.rank : a;
-      check_that(d >= 0 && d < x.rank, "axis ", a, " is none of x of extents ", x);
-      check_that(!contains(rule.affine, d), "axis ", a, " of x of extents ", x, " is named twice");
-      rule.affine |= axis(d);
-    }
+    rule.affine = axis_set(x, over);
     check_that(rule.affine != 0, "over ", over.size(), " axes of x of extents ", x, ": at least 1 is needed");
     rule.kept = axes_below(x.rank) & ~rule.affine;
     return rule;

@@ -14,6 +14,11 @@
 
 namespace tensornorm {
 
+namespace core {
+template <class Scalar, class Norm>
+class HeldNorm;
+}
+
 /// A parameter of a layer and its gradient, by reference.
 template <class Array>
 struct NamedParameter {
@@ -94,7 +99,8 @@ class Protocol : public Engine {
   /// The same on a device: an Eigen::DefaultDevice, or an Eigen::ThreadPoolDevice, whose threads then help the calling
   /// one if x is large. The bits are the same on any number of threads. Eigen::ThreadPoolDevice needs
   /// EIGEN_USE_THREADS, defined before the first include. Handing work to a pool may allocate.
-  template <class Device, class X, class Y, class = std::enable_if_t<!core::kIsPass<Y>>>
+  template <class Device, class X, class Y,
+            class = std::enable_if_t<!core::kIsPass<Y> && !core::kIsKeptSum<Device> && !core::kIsKeptSum<X>>>
   void forward(const Device& device, const X& x, Y&& y) {
     if constexpr (core::accepted<core::fault_of_call<Scalar, Device, Y, X>(), Device, X, Y>()) {
       const core::Input<X> in(x);
@@ -231,6 +237,24 @@ class Protocol : public Engine {
   }
 
  private:
+  template <class, class>
+  friend class core::HeldNorm;
+
+  // The calls with pointers and shapes, for a layer that is held by AnyNorm.
+  using Runner = core::Runner;
+  using Target = core::Target<Scalar>;
+  Index work_of(const Shape& shape) const { return this->work(shape); }
+  void forward_held(Runner& runner, const Scalar* x, const Shape& shape, Target& y) {
+    derived().run_forward(runner, x, shape, y);
+  }
+  void infer_held(Runner& runner, const Scalar* x, const Shape& shape, Target& y) const {
+    derived().run_infer(runner, x, shape, y);
+  }
+  void backward_held(Runner& runner, const Scalar* x, const Shape& shape, const Scalar* dy, const Shape& dy_shape,
+                     Target* dx) {
+    derived().run_backward(runner, x, shape, dy, dy_shape, dx);
+  }
+
   std::vector<Scalar> added_;  // a dx that is added to
 
   void write(std::ostream& out) const { derived().print(out); }

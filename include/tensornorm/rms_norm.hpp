@@ -79,8 +79,8 @@ class RMSNorm : public Layer<RMSNorm<Scalar>, Scalar, false> {
 
  private:
   void describe(std::ostream& out) const {
-    out << "RMSNorm(" << axes_ << ", eps=" << options_.eps << ", affine=" << (options_.affine ? "True" : "False")
-        << ')';
+    out << "RMSNorm(" << core::as_tuple(extents()) << ", eps=" << options_.eps
+        << ", affine=" << (options_.affine ? "True" : "False") << ')';
   }
 
   RMSNorm(core::TrailingAxes axes, const RMSNormOptions& options)

@@ -9,12 +9,15 @@
 
 #include <unsupported/Eigen/CXX11/Tensor>
 
+#include "tensornorm/any_norm.hpp"
 #include "tensornorm/batch_norm.hpp"
 #include "tensornorm/clip_grad.hpp"
+#include "tensornorm/conventions.hpp"
 #include "tensornorm/functional.hpp"
 #include "tensornorm/group_norm.hpp"
 #include "tensornorm/instance_norm.hpp"
 #include "tensornorm/layer_norm.hpp"
+#include "tensornorm/normalization.hpp"
 #include "tensornorm/rms_norm.hpp"
 #include "tensornorm/version.hpp"
 #include "tensornorm/whitening.hpp"

@@ -4,11 +4,10 @@
 #include <algorithm>
 #include <limits>
 #include <optional>
-#include <ostream>
 #include <utility>
 #include <vector>
 
-#include "tensornorm/core/check.hpp"
+#include "tensornorm/axis_list.hpp"
 
 namespace tensornorm {
 namespace core {
@@ -31,16 +30,6 @@ class TrailingAxes {
   }
 
   const std::vector<Index>& extents() const { return extents_; }
-
-  // As Python prints a tuple.
-  friend std::ostream& operator<<(std::ostream& out, const TrailingAxes& axes) {
-    const char* before = "(";
-    for (const Index extent : axes.extents_) {
-      out << before << extent;
-      before = ", ";
-    }
-    return out << (axes.extents_.size() == 1 ? ",)" : axes.extents_.empty() ? "()" : ")");
-  }
 
   Index count() const {
     Index n = 1;

@@ -70,7 +70,11 @@ class StagedTarget final : public Target<Scalar> {
   // @pre the tensor took its shape
   StagedTarget(Target<Scalar>& tensor, const Shape& layout)
       : Target<Scalar>(tensor.name()), tensor_(tensor), values_(static_cast<std::size_t>(layout.count())) {}
-  void finish() { copy_strided(values_.data(), this->shape_, to_, tensor_.shape()); }
+  // Returns where it wrote.
+  const Scalar* finish() {
+    copy_strided(values_.data(), this->shape_, to_, tensor_.shape());
+    return to_;
+  }
 
  private:
   void check_extents() override {

@@ -56,6 +56,14 @@ class Target {
     check_other(input, input_shape, input_name);
   }
 
+  // Refuses memory shared with another output.
+  // @pre take_shape was called for both
+  void check_apart(const Target& other) const {
+    check_that(data_ == nullptr || data_ != other.data_, name_, " and ", other.name_,
+               " are the same memory: give each memory of its own");
+    check_other(other.data_, other.shape_, other.name_);
+  }
+
   const char* name() const { return name_; }
   // @throws std::invalid_argument where it has other extents than wanted
   void check_fits() const {

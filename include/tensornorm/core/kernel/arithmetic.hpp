@@ -244,6 +244,35 @@ struct Normalize {
   }
 };
 
+// y = a + b.
+template <class S>
+struct Plus {
+  using Scalar = S;
+  Rows<S> a, b;
+
+  TENSORNORM_INLINE void prefetch(Index r, Index j) const {
+    a.prefetch(r, j);
+    b.prefetch(r, j);
+  }
+
+  template <class V>
+  struct Row {
+    RowOf<Rows<S>, V> a, b;
+  };
+  template <class Isa, class V>
+  TENSORNORM_INLINE void begin(Index r, Row<V>& row) const {
+    a.template begin<Isa>(r, row.a);
+    b.template begin<Isa>(r, row.b);
+  }
+  template <class V, class At>
+  TENSORNORM_INLINE void value(const Row<V>& row, const At& at, V& y) const {
+    V other;
+    row.a.get(at, y);
+    row.b.get(at, other);
+    y = y + other;
+  }
+};
+
 // dx = dy * gamma * scale + ((hi - x) * minus_rstd * slope + shift). Every coefficient is of the order of rstd, so none
 // overflows or underflows before dx does.
 template <class S, class Stat, class Param>

@@ -95,29 +95,31 @@ auto Engine<Scalar, tracks, settings>::parameters(bool batch) const -> core::Par
 template <class Scalar, bool tracks, unsigned settings>
 void Engine<Scalar, tracks, settings>::run_forward(const AxesOf& axes, Runner& runner, const Scalar* x,
                                                    const Shape& shape, Target<Scalar>& y,
-                                                   PassState<Scalar, settings>* pass) {
+                                                   PassState<Scalar, settings>* pass, ResidualSum<Scalar>* sum) {
   const bool batch = uses_batch(), updates = training_ && is_tracked();
   check_parameters();
   PassState<Scalar, settings>& state = pass == nullptr ? pass_ : *pass;
-  Passes::forward({axes, shape, batch, pass == nullptr}, parameters(batch), runner, x, y, state, training_, updates);
+  Passes::forward({axes, shape, batch, pass == nullptr}, parameters(batch), runner, x, y, state, training_, updates,
+                  sum);
   state.is_of_function = false;
   if constexpr (tracks) {
-    if (!updates || shape.count() == 0) return;
     const Index stats = state.mean.size();
+    if (!updates || shape.count() <= stats) return;  // no value, or one for each statistic: they have no variance
     running_.update({shape.count() / stats, stats, state.mean.data(), state.lo.data(), state.m2.data()});
   }
 }
 
 template <class Scalar, bool tracks, unsigned settings>
 void Engine<Scalar, tracks, settings>::run_infer(const AxesOf& axes, Runner& runner, const Scalar* x,
-                                                 const Shape& shape, Target<Scalar>& y) const {
+                                                 const Shape& shape, Target<Scalar>& y,
+                                                 ResidualSum<Scalar>* sum) const {
   const bool batch = !is_tracked();
   check_parameters();
   Parameters<Param> all = parameters(batch);
   if constexpr (tracks) {
     if (!batch) all.frozen_scale = prepared_scale();
   }
-  Passes::infer({axes, shape, batch, true}, all, runner, x, y, &infer_plans_, &infer_memory_);
+  Passes::infer({axes, shape, batch, true}, all, runner, x, y, &infer_plans_, &infer_memory_, sum);
 }
 
 template <class Scalar, bool tracks, unsigned settings>
@@ -127,12 +129,11 @@ void Engine<Scalar, tracks, settings>::run_backward(const AxesOf& axes, Runner& 
   check_parameters();
   PassState<Scalar, settings>& state = pass == nullptr ? pass_ : *pass;
   const bool batch = state.record.batch;
-  const auto gradients = [this] {
-    return ParameterGradients<Param>{gamma_size_ > 0 ? dgamma_.data() : nullptr,
-                                     beta_size_ > 0 ? dbeta_.data() : nullptr};
-  };
+  const ParameterGradients<Param> wanted = this->gradients_wanted();
+  const auto gradients = [&] { return wanted; };
   Passes::backward({axes, shape, batch, pass == nullptr}, parameters(batch), gradients, gamma_size_, runner, x, dy,
                    dy_shape, dx, state, training_);
+  this->finish_gradients();
 }
 
 }  // namespace core

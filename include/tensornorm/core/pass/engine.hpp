@@ -67,14 +67,14 @@ class Engine : public LayerState<Scalar, settings> {
 
   // As PassEngine has them; with the layer's own memory, or with a pass of the caller's.
   void run_forward(const AxesOf& axes, Runner& runner, const Scalar* x, const Shape& shape, Target<Scalar>& y,
-                   PassState<Scalar, settings>* pass = nullptr);
-  void run_infer(const AxesOf& axes, Runner& runner, const Scalar* x, const Shape& shape, Target<Scalar>& y) const;
+                   PassState<Scalar, settings>* pass = nullptr, ResidualSum<Scalar>* sum = nullptr);
+  void run_infer(const AxesOf& axes, Runner& runner, const Scalar* x, const Shape& shape, Target<Scalar>& y,
+                 ResidualSum<Scalar>* sum = nullptr) const;
   void run_backward(const AxesOf& axes, Runner& runner, const Scalar* x, const Shape& shape, const Scalar* dy,
                     const Shape& dy_shape, Target<Scalar>* dx, PassState<Scalar, settings>* pass = nullptr);
 
  private:
-  using State::beta_, State::beta_size_, State::dbeta_, State::dgamma_, State::eps_, State::gamma_, State::gamma_size_,
-      State::training_;
+  using State::beta_, State::beta_size_, State::eps_, State::gamma_, State::gamma_size_, State::training_;
   using Passes = PassEngine<Scalar, tracks, settings>;
 
   // What prepare makes, and of which gamma and variance.

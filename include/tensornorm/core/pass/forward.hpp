@@ -127,6 +127,7 @@ class Forward {
     const Index ahead = normalization_.ahead(partition_, b);
     each_portion(partition_.block(b), [&](const BinRange& range) {
       if (range.size() == 0) return;
+      a_.add_residual(plan_.walk, range, 0, plan_.walk.line());
       Block block(range, plan_, extents_.chunk, memory_of(worker, local));
       FindStatistics<Scalar> statistics(a_, plan_);
       statistics.run(block, extents_.chunk, ahead);
@@ -137,6 +138,7 @@ class Forward {
   // Too few blocks to share: their lines are divided into parts, whose sums are added in order.
   __attribute__((noinline)) void run_in_parts(const Runner& runner, Index b) const {
     LocalMemory local;
+    if (a_.residual != nullptr) add_residual_in_parts(runner, partition_.block(b));
     each_portion(partition_.block(b), [&](const BinRange& range) {
       Block block(range, plan_, extents_.chunk, memory_of(0, local));
       FindStatistics<Scalar> statistics(a_, plan_);
@@ -151,6 +153,13 @@ class Forward {
                   worker == 0 ? block.rest : memory_of(worker, local));
         if (normalization_.streams()) finish_streaming();
       });
+    });
+  }
+
+  __attribute__((noinline)) void add_residual_in_parts(const Runner& runner, const BinRange& block) const {
+    const Index line = plan_.walk.line(), parts = partition_.parts;
+    runner(parts, block.size() * line, [&](Index part, Index) {
+      a_.add_residual(plan_.walk, block, part_begin(line, part, parts), part_begin(line, part + 1, parts));
     });
   }
 

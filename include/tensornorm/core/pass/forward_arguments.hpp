@@ -3,6 +3,8 @@
 
 #include "tensornorm/core/kernel/packet.hpp"
 #include "tensornorm/core/pass/parameters.hpp"
+#include "tensornorm/core/pass/residual.hpp"
+#include "tensornorm/core/plan/walk.hpp"
 
 namespace tensornorm {
 namespace core {
@@ -19,6 +21,13 @@ struct ForwardArguments : Parameters<ParamOf<Scalar>> {
   const Scalar* x;
   Scalar* y;  // x itself, or disjoint from it
   SavedStatistics<ParamOf<Scalar>> saved;
+  const Residual<Scalar>* residual = nullptr;  // x is its h; null: there is no sum
+
+  // Makes the sum, if there is one, of positions [p0, p1) of the lines of some bins.
+  void add_residual(const Walk& walk, const BinRange& bins, Index p0, Index p1) const {
+    if (residual == nullptr || bins.size() == 0) return;
+    walk.visit(bins.group, bins.k0, bins.k1, p0, p1, [&](const Tile& tile) { residual->add(*residual, tile); });
+  }
 };
 
 }  // namespace core

@@ -68,8 +68,9 @@ class Frozen {
     const auto put_parts = [&](Index c0, Index c1, const Coefficients& c) {
       const Index positions = plan_.map_walk.line(), parts = partition_.map_parts;
       for (Index i = part; i < last_part; ++i) {
-        normalization_.put_map_bins(bins, c0, c1, part_begin(positions, i, parts), part_begin(positions, i + 1, parts),
-                                    c, ahead);
+        const Index p0 = part_begin(positions, i, parts), p1 = part_begin(positions, i + 1, parts);
+        a_.add_residual(plan_.map_walk, {bins.group, c0, c1}, p0, p1);
+        normalization_.put_map_bins(bins, c0, c1, p0, p1, c, ahead);
       }
     };
     if (is_plain()) {

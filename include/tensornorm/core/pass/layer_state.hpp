@@ -5,6 +5,7 @@
 
 #include "tensornorm/core/check.hpp"
 #include "tensornorm/core/compiled.hpp"
+#include "tensornorm/core/pass/parameters.hpp"
 #include "tensornorm/core/scalar.hpp"
 
 namespace tensornorm {
@@ -34,8 +35,26 @@ class LayerState {
   Array& dgamma() { return dgamma_; }
   const Array& dgamma() const { return dgamma_; }
 
+  /// Whether backward adds to dgamma() and dbeta(), for a step on several batches; by default it overwrites them.
+  void accumulate_gradients(bool accumulates) { accumulates_ = accumulates; }
+  /// Sets dgamma() and dbeta() to 0.
+  void zero_grad() {
+    dgamma_.setZero();
+    dbeta_.setZero();
+  }
+  /// Whether backward leaves dgamma() and dbeta() as they are, and spares their work: gamma and beta are not trained.
+  void freeze(bool is_frozen = true) { is_frozen_ = is_frozen; }
+
  protected:
   LayerState(double eps, Index gamma_size, Index beta_size);
+
+  // Another number of parameters. What was assigned before stays, and the next call says so if its size is wrong.
+  void set_parameter_count(Index gamma_size, Index beta_size);
+
+  // Where backward is to write dgamma and dbeta; null where they are not wanted.
+  ParameterGradients<Param> gradients_wanted();
+  // Afterwards: adds what was written to what was there, where that is wanted.
+  void finish_gradients();
 
   /// The learnable shift. Empty without affine. It can be assigned, as gamma().
   Array& beta() { return beta_; }
@@ -53,10 +72,12 @@ class LayerState {
   Array gamma_, dgamma_, beta_, dbeta_;
   Index gamma_size_, beta_size_;
   double eps_;
-  bool training_ = true;
+  bool training_ = true, accumulates_ = false, is_frozen_ = false;
 
  private:
   void set_training(bool training) { training_ = training; }
+
+  Array added_dgamma_, added_dbeta_;  // of one backward
 };
 
 }  // namespace core

@@ -113,6 +113,41 @@ struct PassEngine<Scalar, tracks, settings>::Steps {
     infer_on_stack(call, key, pass, runner, memory.memory);
   }
 
+  // ---- sums
+
+  // Whether the tensors of a sum lie as it does, and y can be walked beside.
+  static bool lie_beside(const ResidualSum<Scalar>& sum, const Shape& h, const Shape& y) {
+    return h == sum.a_shape && h == sum.b_shape && walks_beside(h, h) && walks_beside(h, y);
+  }
+  static void check_sum(const ResidualSum<Scalar>& sum, const Target<Scalar>& y) {
+    for (const Target<Scalar>* const target : {static_cast<const Target<Scalar>*>(&sum.h), &y}) {
+      target->check_overlap(sum.a, sum.a_shape, "x");
+      target->check_overlap(sum.b, sum.b_shape, "the tensor that is added to it");
+    }
+    y.check_apart(sum.h);
+  }
+  static void prepare_sum(const ResidualSum<Scalar>& sum, Residual<Scalar>& residual, ForwardArguments<Scalar>& pass) {
+    residual = {sum.a, sum.b, sum.h.prepare(), sum.add};
+    pass.residual = &residual;
+    pass.x = residual.h;
+  }
+
+  // Calls run(statement, y, sum) with tensors that lie alike. Returns where the sum is.
+  template <class Run>
+  __attribute__((cold, noinline)) static const Scalar* staged_sum(const Statement& call, ResidualSum<Scalar>& sum,
+                                                                  Target<Scalar>& y, const Run& run) {
+    check_sum(sum, y);
+    call.axes(call.shape, call.batch);  // what it refuses is not copied
+    const Shape layout = staged_layout(call.shape);
+    const StagedInput<Scalar> a(sum.a, sum.a_shape, layout), b(sum.b, sum.b_shape, layout);
+    StagedTarget<Scalar> h(sum.h, layout), output(y, layout);
+    h.take_shape(layout);
+    ResidualSum<Scalar> staged{a.data(), b.data(), layout, layout, h, sum.add};
+    run(Statement{call.axes, layout, call.batch, call.is_own}, output, staged);
+    output.finish();
+    return h.finish();
+  }
+
   // ---- tensors that no pass can walk side by side
 
   // Calls run(statement, x, y) with x and y in a layout of their own.
@@ -171,10 +206,17 @@ struct PassEngine<Scalar, tracks, settings>::Steps {
 template <class Scalar, bool tracks, unsigned settings>
 void PassEngine<Scalar, tracks, settings>::forward(const Statement& call, const Parameters<Param>& parameters,
                                                    Runner& runner, const Scalar* x, Target<Scalar>& y, State& state,
-                                                   bool training, bool keeps_m2) {
+                                                   bool training, bool keeps_m2, ResidualSum<Scalar>* sum) {
   y.take_shape(call.shape);
   const PlanKey key = Steps::forward_key(call, y.shape());
   const bool is_known = call.is_own && state.plan.is_of(key);
+  if (sum != nullptr && !Steps::lie_beside(*sum, call.shape, y.shape())) {
+    const auto run = [&](const Statement& other, Target<Scalar>& output, ResidualSum<Scalar>& staged) {
+      forward(other, parameters, runner, nullptr, output, state, training, keeps_m2, &staged);
+    };
+    const Scalar* const h = Steps::staged_sum(call, *sum, y, run);
+    return state.record.set(call.shape, core::fingerprint(h, call.shape), training, call.batch);
+  }
   if (!is_known && !walks_beside(call.shape, y.shape())) {
     const std::uint64_t fingerprint = core::fingerprint(x, call.shape);
     const auto run = [&](const Statement& other, const Scalar* input, Target<Scalar>& output) {
@@ -184,10 +226,10 @@ void PassEngine<Scalar, tracks, settings>::forward(const Statement& call, const 
     return state.record.set(call.shape, fingerprint, training, call.batch);
   }
   const bool has_data = is_known || Steps::keep_plan(call, key, parameters, state.plan);
-  y.check_overlap(x, call.shape, "x");
+  sum == nullptr ? y.check_overlap(x, call.shape, "x") : Steps::check_sum(*sum, y);
 
   // Everything that can fail comes before anything that changes, and y may be x.
-  const std::uint64_t fingerprint = core::fingerprint(x, call.shape);
+  const std::uint64_t fingerprint = sum == nullptr ? core::fingerprint(x, call.shape) : 0;
   const Index stats = has_data ? state.plan.plan().statistics.count() : 0;
   ForwardArguments<Scalar> pass{parameters, x, nullptr, {}};
   if (has_data) state.grow_workspace(Steps::workspace_size(pass, state.plan.plan(), runner.threads()));
@@ -197,6 +239,8 @@ void PassEngine<Scalar, tracks, settings>::forward(const Statement& call, const 
   if (resizes) {
     for (Array* const array : {&mean, &lo, &rstd}) array->resize(stats);
   }
+  Residual<Scalar> residual;
+  if (sum != nullptr) Steps::prepare_sum(*sum, residual, pass);
   Scalar* const y_data = y.prepare();
   if (resizes) {
     state.mean.swap(mean);
@@ -209,6 +253,7 @@ void PassEngine<Scalar, tracks, settings>::forward(const Statement& call, const 
   pass.y = y_data;
   pass.saved = {state.mean.data(), state.lo.data(), state.rstd.data(), keeps_m2 ? state.m2.data() : nullptr};
   Steps::run(pass, state.plan.plan(), runner, {state.workspace.data(), static_cast<Index>(state.workspace.size())});
+  if (sum != nullptr) state.record.fingerprint = core::fingerprint(pass.x, call.shape);
 }
 
 // A shape that the plans do not hold: its plan is made in their memory, and where other threads have all of that, on
@@ -216,8 +261,16 @@ void PassEngine<Scalar, tracks, settings>::forward(const Statement& call, const 
 template <class Scalar, bool tracks, unsigned settings>
 void PassEngine<Scalar, tracks, settings>::infer(const Statement& call, const Parameters<Param>& parameters,
                                                  Runner& runner, const Scalar* x, Target<Scalar>& y,
-                                                 const InferPlans* plans, const InferMemory* memory) {
+                                                 const InferPlans* plans, const InferMemory* memory,
+                                                 ResidualSum<Scalar>* sum) {
   y.take_shape(call.shape);
+  if (sum != nullptr && !Steps::lie_beside(*sum, call.shape, y.shape())) {
+    const auto run = [&](const Statement& other, Target<Scalar>& output, ResidualSum<Scalar>& staged) {
+      infer(other, parameters, runner, nullptr, output, plans, memory, &staged);
+    };
+    Steps::staged_sum(call, *sum, y, run);
+    return;
+  }
   const PlanKey key = Steps::forward_key(call, y.shape());
   const Plan* const known = plans == nullptr ? nullptr : plans->find(key);
   if (known == nullptr && !walks_beside(call.shape, y.shape())) {
@@ -226,10 +279,12 @@ void PassEngine<Scalar, tracks, settings>::infer(const Statement& call, const Pa
     });
   }
   if (known == nullptr && plans != nullptr) call.axes(call.shape, call.batch);  // those of functions are checked
-  y.check_overlap(x, call.shape, "x");
-  Scalar* const y_data = y.prepare();
+  sum == nullptr ? y.check_overlap(x, call.shape, "x") : Steps::check_sum(*sum, y);
+  ForwardArguments<Scalar> pass{parameters, x, nullptr, {}};
+  Residual<Scalar> residual;
+  if (sum != nullptr) Steps::prepare_sum(*sum, residual, pass);
+  pass.y = y.prepare();
   if (call.shape.count() == 0) return;
-  const ForwardArguments<Scalar> pass{parameters, x, y_data, {}};
   if (plans == nullptr) return Steps::infer_of_function(call, key, pass, runner);
   if (known != nullptr) return Steps::infer_by(*known, pass, runner, *memory);
   PlanSlot* const slot = plans->take();

@@ -6,6 +6,7 @@
 #include "tensornorm/core/memory.hpp"
 #include "tensornorm/core/pass/parameters.hpp"
 #include "tensornorm/core/pass/pass_state.hpp"
+#include "tensornorm/core/pass/residual.hpp"
 #include "tensornorm/core/target.hpp"
 #include "tensornorm/core/thread/runner.hpp"
 
@@ -42,13 +43,15 @@ class PassEngine {
   using State = PassState<Scalar, settings>;
   using Array = typename State::Array;
 
-  // `keeps_m2`: whether state.m2 is wanted.
+  // `keeps_m2`: whether state.m2 is wanted. With a sum, x is what it makes, whose shape is the call's.
   static void forward(const Statement& call, const Parameters<Param>& parameters, Runner& runner, const Scalar* x,
-                      Target<Scalar>& y, State& state, bool training, bool keeps_m2);
+                      Target<Scalar>& y, State& state, bool training, bool keeps_m2,
+                      ResidualSum<Scalar>* sum = nullptr);
 
   // With plans and memory that a layer keeps, or null and the program's.
   static void infer(const Statement& call, const Parameters<Param>& parameters, Runner& runner, const Scalar* x,
-                    Target<Scalar>& y, const InferPlans* plans, const InferMemory* memory);
+                    Target<Scalar>& y, const InferPlans* plans, const InferMemory* memory,
+                    ResidualSum<Scalar>* sum = nullptr);
 
   // A null dx is not wanted. `gradients` gives the memory of dgamma and dbeta, once nothing can be refused.
   using GradientsOf = FunctionRef<ParameterGradients<Param>()>;

@@ -164,20 +164,22 @@ void WhiteningEngine<Scalar, settings>::run_backward(const Runner& runner, const
     if (dx == nullptr || lies_alike(layout, dx->shape())) return run(dx);
     StagedTarget<Scalar> target(*dx, layout);
     run(&target);
-    return target.finish();
+    target.finish();
+    return;
   }
   if (shape.count() == 0) {
     if (dx != nullptr) dx->prepare();
-    dgamma_.setZero();
-    dbeta_.setZero();
+    if (!is_frozen_ && !accumulates_) this->zero_grad();
     return;
   }
   const WhiteningGradients found = gradients(runner, m, x, dy);
   double* const panels = room_for(dx == nullptr ? 0 : map_workspace_size(m, 2));
+  const ParameterGradients<Param> wanted = this->gradients_wanted();
   Scalar* const dx_data = dx == nullptr ? nullptr : dx->prepare();
-  if (options_.affine) {
-    dgamma_ = found.dgamma.template cast<Param>();
-    dbeta_ = found.dbeta.template cast<Param>();
+  if (wanted.dgamma != nullptr) {
+    Eigen::Map<Array>(wanted.dgamma, channels_) = found.dgamma.template cast<Param>();
+    Eigen::Map<Array>(wanted.dbeta, channels_) = found.dbeta.template cast<Param>();
+    this->finish_gradients();
   }
   if (dx != nullptr) input_gradient(runner, m, panels, x, dy, dx_data, last_.split_mean(), found);
 }

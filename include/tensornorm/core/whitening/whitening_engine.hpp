@@ -67,7 +67,7 @@ class WhiteningEngine : public LayerState<Scalar, settings> {
   void run_inverse(const Runner& runner, const Scalar* y, const Shape& shape, Target<Scalar>& x) const;
 
  private:
-  using State::beta_, State::dbeta_, State::dgamma_, State::gamma_, State::training_;
+  using State::accumulates_, State::beta_, State::gamma_, State::is_frozen_, State::training_;
   using Statistics = WhiteningStatistics;
 
   static Index checked(Index channels, const WhiteningOptions& options);

@@ -1,0 +1,38 @@
+// Residual: a sum that a pass makes block by block, before it reads the block as its x.
+#pragma once
+
+#include "tensornorm/core/plan/tile.hpp"
+#include "tensornorm/core/target.hpp"
+
+namespace tensornorm {
+namespace core {
+
+// h = a + b, rounded once. All lie alike; h may be a or b.
+template <class Scalar>
+struct Residual {
+  const Scalar *a, *b;
+  Scalar* h;
+  void (*add)(const Residual& residual, const Tile& tile);
+};
+
+// Adds a tile.
+template <class Scalar>
+void add_tile(const Residual<Scalar>& residual, const Tile& tile);
+
+// The sum as a call has it: what it adds, in any layouts, and where it goes. The pass's x is the sum, and y is none of
+// its memory but a or b themselves.
+// @pre the target took its shape
+template <class Scalar>
+struct ResidualSum {
+  const Scalar *a, *b;
+  const Shape &a_shape, &b_shape;
+  Target<Scalar>& h;
+  void (*add)(const Residual<Scalar>& residual, const Tile& tile);
+};
+
+}  // namespace core
+}  // namespace tensornorm
+
+#ifndef TENSORNORM_COMPILED
+#include "tensornorm/core/pass/residual-inl.hpp"
+#endif
