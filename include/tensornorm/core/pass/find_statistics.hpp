@@ -41,6 +41,18 @@ class FindStatistics {
     if (a_.saved.hi != nullptr) save(block);
   }
 
+  // The same of a small plan, all at once.
+  void run_small(Block& block) {
+    scale_ = Scale::kOne;
+    is_first_ = true;
+    sample(block);
+    copy_run(block.bin_estimate, block.stats, block.estimate);
+    for (double* const sums : {block.sum_d, block.sum_d2}) fill_run(sums, block.stats, 0.0);
+    reduce_tile(block.bin_estimate, plan_.tile, 0, block.sum_d, block.sum_d2, block.beside_sums);
+    while (!take_sums(block)) sum(block, block.size(), 0, nullptr);
+    if (a_.saved.hi != nullptr) save(block);
+  }
+
   // Adds the sums of the deviations of positions [p0, p1) of the lines of a range of the chunk's bins; where rows are
   // dense, the reads of x that come `ahead` elements later are prepared. `memory` is for a column reduction's panel.
   void reduce(const Block& block, const BinRange& range, Index p0, Index p1, Index ahead, double* sum_d, double* sum_d2,
@@ -48,15 +60,8 @@ class FindStatistics {
     if (range.size() == 0) return;
     const T* const estimate = block.bin_estimate + (range.k0 - block.chunk.k0);
     if (scale_ != Scale::kOne) return reduce_scaled(range, p0, p1, estimate, sum_d, sum_d2);
-    T* const panel = plan_.walk.columns() ? memory.take<T>(panel_size<T>(range.size())) : nullptr;
-    plan_.walk.visit(range.group, range.k0, range.k1, p0, p1, [&](const Tile& tile) {
-      const Rows<Scalar> x{a_.x + tile.offset, tile.stride};
-      if (plan_.walk.columns()) {
-        column_reduce(Deviations<Scalar, PerColumn<T>>{x, {estimate}}, tile, sum_d, sum_d2, panel);
-      } else {
-        row_reduce(Deviations<Scalar, PerRow<T>>{x, {estimate}}, tile, sum_d, sum_d2, ahead);
-      }
-    });
+    plan_.walk.visit(range.group, range.k0, range.k1, p0, p1,
+                     [&](const Tile& tile) { reduce_tile(estimate, tile, ahead, sum_d, sum_d2, memory); });
   }
 
  private:
@@ -81,6 +86,17 @@ class FindStatistics {
       }
     } else {
       for (Index k = block.k0; k < block.k1; k += run) for_each_chunk(k, k + run, most, take);
+    }
+  }
+
+  void reduce_tile(const T* estimate, const Tile& tile, Index ahead, double* sum_d, double* sum_d2,
+                   Arena memory) const {
+    const Rows<Scalar> x{a_.x + tile.offset, tile.stride};
+    if (plan_.walk.columns()) {
+      T* const panel = memory.take<T>(panel_size<T>(tile.cols));
+      column_reduce(Deviations<Scalar, PerColumn<T>>{x, {estimate}}, tile, sum_d, sum_d2, panel);
+    } else {
+      row_reduce(Deviations<Scalar, PerRow<T>>{x, {estimate}}, tile, sum_d, sum_d2, ahead);
     }
   }
 

@@ -135,6 +135,24 @@ class Forward {
     });
   }
 
+  // A small plan, whatever the threads: what leads to the kernels would take longer than they.
+  void run_small(const Workspace& workspace) const {
+    LocalMemory local;
+    const Index n = plan_.walk.bins();
+    Block block({0, 0, n}, plan_, n, plan_.worker_size == 0 ? Arena(local.bytes) : Arena(workspace.memory));
+    FindStatistics<Scalar>(a_, plan_).run_small(block);
+    if (plan_.params_apart) {
+      const T *const gamma = a_.gamma + plan_.tile.param,
+                    *const beta = a_.beta == nullptr ? nullptr : a_.beta + plan_.tile.param;
+      return normalization_.put_tile_apart({block.hi, block.scale, block.shift}, gamma, beta, plan_.tile, 0);
+    }
+    Arena memory = block.rest;
+    const CoefficientArrays c{memory.take<T>(n), memory.take<T>(n), memory.take<T>(n)};
+    for_each_bin_run(plan_.map_bins, 0, n,
+                     [&](const BinRun& run) { normalization_.fold(block.hi, block.lo, block.rstd, run, c); });
+    normalization_.put_map_tile(c, plan_.tile, 0);
+  }
+
   // Too few blocks to share: their lines are divided into parts, whose sums are added in order.
   __attribute__((noinline)) void run_in_parts(const Runner& runner, Index b) const {
     LocalMemory local;
@@ -251,6 +269,7 @@ class Forward {
 
 template <class Scalar>
 void Forward<Scalar>::run(const Runner& runner, const Workspace& workspace) {
+  if (plan_.is_small && workspace.doubles >= plan_.worker_size && a_.residual == nullptr) return run_small(workspace);
   const bool shares_parts = runner.threads() > 1 && partition_.parts > 1;
   const Index needed = workspace_size(plan_, runner.threads());
   if (workspace.doubles >= needed) {

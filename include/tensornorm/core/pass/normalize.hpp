@@ -49,15 +49,16 @@ class Normalization {
   // The map bins [c0, c1) of a group over the positions [p0, p1) of their lines.
   void put_map_bins(const BinRange& bins, Index c0, Index c1, Index p0, Index p1, const Coefficients& c,
                     Index ahead) const {
-    plan_.map_walk.visit(bins.group, c0, c1, p0, p1, [&](const Tile& tile) {
-      if (plan_.map_walk.columns()) {
-        put(PerColumn<T>{c.hi}, PerColumn<T>{c.scale}, PerColumn<T>{c.shift}, every_row(kOne<T>), every_row(kZero<T>),
-            tile, ahead);
-      } else {
-        put(PerRow<T>{c.hi}, PerRow<T>{c.scale}, PerRow<T>{c.shift}, every_column(kOne<T>), every_column(kZero<T>),
-            tile, ahead);
-      }
-    });
+    plan_.map_walk.visit(bins.group, c0, c1, p0, p1, [&](const Tile& tile) { put_map_tile(c, tile, ahead); });
+  }
+  void put_map_tile(const Coefficients& c, const Tile& tile, Index ahead) const {
+    if (plan_.map_walk.columns()) {
+      put(PerColumn<T>{c.hi}, PerColumn<T>{c.scale}, PerColumn<T>{c.shift}, every_row(kOne<T>), every_row(kZero<T>),
+          tile, ahead);
+    } else {
+      put(PerRow<T>{c.hi}, PerRow<T>{c.scale}, PerRow<T>{c.shift}, every_column(kOne<T>), every_column(kZero<T>), tile,
+          ahead);
+    }
   }
 
   // Where parameters are apart, part `part` of `parts` of the lines of some bins, by the coefficients of xhat. `most`
@@ -69,17 +70,20 @@ class Normalization {
     T* const beta_buffer = copies ? memory.take<T>(most) : nullptr;
     plan_.visit_params_apart(bins.group, bins.k0, bins.k1, part, parts, most,
                              [&](const Tile& tile, Index i, const LineParams& params) {
-                               const T *const hi = c.hi + i, *const scale = c.scale + i, *const shift = c.shift + i;
                                const T* const gamma = params.of(a_.gamma, gamma_buffer);
                                const T* const beta = a_.beta == nullptr ? nullptr : params.of(a_.beta, beta_buffer);
-                               if (plan_.walk.columns()) {
-                                 put(PerColumn<T>{hi}, PerColumn<T>{scale}, PerColumn<T>{shift}, PerRowOrAll<T>{gamma},
-                                     beta == nullptr ? every_row(kZero<T>) : PerRowOrAll<T>{beta}, tile, ahead);
-                               } else {
-                                 put(PerRow<T>{hi}, PerRow<T>{scale}, PerRow<T>{shift}, PerColumnOrAll<T>{gamma},
-                                     beta == nullptr ? every_column(kZero<T>) : PerColumnOrAll<T>{beta}, tile, ahead);
-                               }
+                               put_tile_apart({c.hi + i, c.scale + i, c.shift + i}, gamma, beta, tile, ahead);
                              });
+  }
+  // The parameters of a tile's line, beta or null.
+  void put_tile_apart(const Coefficients& c, const T* gamma, const T* beta, const Tile& tile, Index ahead) const {
+    if (plan_.walk.columns()) {
+      put(PerColumn<T>{c.hi}, PerColumn<T>{c.scale}, PerColumn<T>{c.shift}, PerRowOrAll<T>{gamma},
+          beta == nullptr ? every_row(kZero<T>) : PerRowOrAll<T>{beta}, tile, ahead);
+    } else {
+      put(PerRow<T>{c.hi}, PerRow<T>{c.scale}, PerRow<T>{c.shift}, PerColumnOrAll<T>{gamma},
+          beta == nullptr ? every_column(kZero<T>) : PerColumnOrAll<T>{beta}, tile, ahead);
+    }
   }
 
  private:

@@ -75,6 +75,8 @@ struct Plan {
   Index worker_size = 0, shared_worker_size = 0, copies_size = 0;
   SamplePoints samples;  // along a bin's line, where its mean is estimated
   Partition partition;   // of the forward pass
+  bool is_small;         // whether x is `tile`: one block, and each of its bins a statistic
+  Tile tile{};
 
   // Members in their order: each needs those above it.
   Plan(const Binning& b, const Uses& uses)
@@ -84,7 +86,9 @@ struct Plan {
         multiple(core::multiple(b.axes, b.bins)), multiple_stats(stats_together(b.axes, b.bins, multiple)),
         map_bins_per_bin(map_walk.bins() / walk.bins()), elements(b.axes.count()),
         stat_size(elements / statistics.count()), params(param_count(b.axes)), samples(choose_samples()),
-        partition(walk, multiple, uses.element_bytes, uses.frozen) {}
+        partition(walk, multiple, uses.element_bytes, uses.frozen), is_small(!uses.frozen && is_one_block()) {
+    if (is_small) walk.visit(0, 0, walk.bins(), 0, walk.line(), [&](const Tile& all) { tile = all; });
+  }
 
   Index bin_number(Index group, Index k) const { return group * walk.bins() + k; }
   Index map_bin_number(Index group, Index c) const { return group * map_walk.bins() + c; }
@@ -153,6 +157,15 @@ struct Plan {
     }
     merge(axes);
     return Walk(axes);
+  }
+
+  // Whether the map takes the tile too, and parameters lie as it reads them.
+  bool is_one_block() const {
+    constexpr Index kSmall = 16 << 10;  // elements: more take longer than what leads to them
+    if (!walk.is_one_tile() || multiple > 1 || partition.blocks != 1 || partition.parts != 1) return false;
+    if (elements > kSmall || elements == 0) return false;
+    if (params_apart) return walk.bin_param() == 0 && LineParams::contiguous_run(line_params) >= walk.line();
+    return map_walk.is_one_tile() && map_walk.columns() == walk.columns() && map_bins_per_bin == 1;
   }
 
   // Spread evenly, each point in the middle of its share of the line, with its neighbours in one run.

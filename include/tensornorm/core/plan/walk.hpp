@@ -96,6 +96,8 @@ class Walk {
   // Offsets from a bin's first element along its line, and of a bin.
   Index line_offset(Index position) const { return sweep_at(position / run()).x() + position % run() * run_.x; }
   Index bin_offset(Index group, Index k) const { return group_at(group).x() + k * bins_.x; }
+  // Whether all of x is one tile.
+  bool is_one_tile() const { return outer_.empty(); }
   // Whether a bin is one run of memory.
   bool is_dense() const { return !columns_ && groups_ == outer_.size(); }
 
