@@ -177,6 +177,17 @@ TEST(Refined, NeverDividesAStatisticBetweenGranules) {
 }
 
 // Rows of 24 channels in tens: 240 of the 256 elements asked for; where nothing divides them, as they are.
+// Short inner runs alone decide, however long the kept axis outside of them is.
+TEST(Refined, LooksAtTheInnermostRun) {
+  Axes plan;
+  plan.push_back({64, 24, 0, 0});
+  plan.push_back({6, 4, 1, 0});
+  plan.push_back({4, 1, 0, 0});
+  for (Axis& a : plan) a.y = a.z = a.x;
+  EXPECT_EQ(rows_to_columns(plan, 10, 16, 256, 256), axis(1) | axis(2));
+  EXPECT_EQ(rows_to_columns(plan, 4, 16, 256, 256), axis(1));
+}
+
 TEST(Widened, PutsNeighbouringRowsTogether) {
   const auto rows_of_channels = [](Index rows) {
     Axes plan;

@@ -7,6 +7,20 @@
 namespace tensornorm {
 namespace core {
 
+// Four neighbouring numbers, converted to those of V and back.
+template <class T, class V>
+void load_four(const T* from, V& to) {
+  Vec<T, 4> values;
+  std::memcpy(&values, from, sizeof values);
+  to = __builtin_convertvector(values, V);
+}
+template <class T, class V>
+void store_four(const V& from, T* to) {
+  using Values = Vec<T, 4>;
+  const Values values = __builtin_convertvector(from, Values);
+  std::memcpy(to, &values, sizeof values);
+}
+
 // A sum of numbers that come in pieces, all but the last one a multiple of four long: in four chains, since each add
 // waits for the one before.
 class ChainedSum {
@@ -36,7 +50,15 @@ class ChainedSum {
 // Adds n neighbours to the places `stride` apart from `to` on, or, without a stride, all to one.
 inline void add_run(const double* values, Index n, double* to, Index stride) {
   if (stride != 0) {
-    for (Index k = 0; k < n; ++k) to[k * stride] += values[k];
+    Index k = 0;
+    for (; stride == 1 && k + 4 <= n; k += 4) {
+      Vec<double, 4> sum, more;
+      std::memcpy(&sum, to + k, sizeof sum);
+      std::memcpy(&more, values + k, sizeof more);
+      sum += more;
+      std::memcpy(to + k, &sum, sizeof sum);
+    }
+    for (; k < n; ++k) to[k * stride] += values[k];
     return;
   }
   ChainedSum sum;

@@ -149,7 +149,18 @@ class Backward {
              *const shift = memory.take<T>(end - i), *const panel = memory.take<T>(panel_size<T>(end - i));
     for_each_bin_run(backward_plan_.map_bins, block.bin + i, end - i, [&](const BinRun& run) {
       const bool is_one = run.stat_stride == 0;
-      for (Index k = 0, stat = run.stat; k < (is_one ? 1 : run.n); ++k, stat += run.stat_stride) {
+      Index k = 0;
+      for (; run.stat_stride == 1 && k + 4 <= run.n; k += 4) {
+        Vec<T, 4> high, root, low;
+        load_four(a_.hi + run.stat + k, high);
+        load_four(a_.rstd + run.stat + k, root);
+        load_four(a_.lo + run.stat + k, low);
+        root = -root;
+        store_four(high, hi + run.first + k);
+        store_four(root, scale + run.first + k);
+        store_four(low * root, shift + run.first + k);
+      }
+      for (Index stat = run.stat + k * run.stat_stride; k < (is_one ? 1 : run.n); ++k, stat += run.stat_stride) {
         const Index at = run.first + k;
         hi[at] = a_.hi[stat];
         scale[at] = -a_.rstd[stat];
@@ -183,13 +194,28 @@ class Backward {
   // The totals of a block's statistics.
   void finish(const Block& block) const {
     for_each_bin_run(backward_plan_.shares, block.share, block.shares, [&](const BinRun& run) {
-      for (Index k = 0; k < run.n; ++k) {
+      Index k = 0;
+      for (; a_.gamma != nullptr && run.stat_stride == 1 && run.param_stride == 1 && k + 4 <= run.n; k += 4) {
+        Vec<double, 4> gamma;
+        load_four(a_.gamma + run.param + k, gamma);
+        add_four(gamma, share_g_ + block.share + run.first + k, stat_g_ + run.stat + k);
+        add_four(gamma, share_gx_ + block.share + run.first + k, stat_gx_ + run.stat + k);
+      }
+      for (; k < run.n; ++k) {
         const Index share = block.share + run.first + k, stat = run.stat + k * run.stat_stride;
         const double gamma = static_cast<double>(gamma_at(run.param + k * run.param_stride));
         stat_g_[stat] += gamma * share_g_[share];
         stat_gx_[stat] += gamma * share_gx_[share];
       }
     });
+  }
+
+  static void add_four(const Vec<double, 4>& gamma, const double* from, double* to) {
+    Vec<double, 4> sum, values;
+    std::memcpy(&sum, to, sizeof sum);
+    std::memcpy(&values, from, sizeof values);
+    sum += gamma * values;
+    std::memcpy(to, &sum, sizeof sum);
   }
 
   // dbeta and dgamma: the shares, over every axis along which parameters do not vary.
@@ -241,11 +267,37 @@ class Backward {
     });
   }
 
+  // Four at a time, where each bin has a statistic and a gamma of its own, side by side. Returns how many.
+  Index set_fours(const Coefficients& c, const BinRun& run, double n) const {
+    const bool fits = run.stat_stride == 1 && run.param_stride == 1 && a_.gamma != nullptr && a_.centred;
+    if (!fits || a_.is_frozen() || of_one_) return 0;
+    Index k = 0;
+    for (; k + 4 <= run.n; k += 4) {
+      const Index i = run.first + k, stat = run.stat + k;
+      Vec<T, 4> hi, root, gamma;
+      Vec<double, 4> r, lo, g, gx;
+      load_four(a_.hi + stat, hi);
+      load_four(a_.rstd + stat, root);
+      load_four(a_.gamma + run.param + k, gamma);
+      load_four(a_.rstd + stat, r);
+      load_four(a_.lo + stat, lo);
+      std::memcpy(&g, stat_g_ + stat, sizeof g);
+      std::memcpy(&gx, stat_gx_ + stat, sizeof gx);
+      const Vec<double, 4> slope = -r * (gx / n);
+      store_four(hi, c.hi + i);
+      store_four(-root, c.minus_rstd + i);
+      store_four(root * gamma, c.scale + i);
+      store_four(slope, c.slope + i);
+      store_four(-r * (g / n) - slope * r * lo, c.shift + i);
+    }
+    return k;
+  }
+
   void set(const Coefficients& c, const BinRun& run) const {
     const double n = static_cast<double>(plan_.stat_size);
     const bool is_one = run.stat_stride == 0 && run.param_stride == 0;
     InputCoefficients<T> of_stat;
-    for (Index k = 0; k < (is_one ? 1 : run.n); ++k) {
+    for (Index k = set_fours(c, run, n); k < (is_one ? 1 : run.n); ++k) {
       const Index i = run.first + k, stat = run.stat + k * run.stat_stride;
       const T scale = of_one_ ? T(0) : a_.rstd[stat] * gamma_at(run.param + k * run.param_stride);
       if (a_.is_frozen()) {

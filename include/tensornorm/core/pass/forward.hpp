@@ -142,8 +142,8 @@ class Forward {
     Block block({0, 0, n}, plan_, n, plan_.worker_size == 0 ? Arena(local.bytes) : Arena(workspace.memory));
     FindStatistics<Scalar>(a_, plan_).run_small(block);
     if (plan_.params_apart) {
-      const T *const gamma = a_.gamma + plan_.tile.param,
-                    *const beta = a_.beta == nullptr ? nullptr : a_.beta + plan_.tile.param;
+      const T *const gamma = a_.gamma + plan_.tile.param, *const beta =
+                                                              a_.beta == nullptr ? nullptr : a_.beta + plan_.tile.param;
       return normalization_.put_tile_apart({block.hi, block.scale, block.shift}, gamma, beta, plan_.tile, 0);
     }
     Arena memory = block.rest;

@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <optional>
 
-#include "tensornorm/core/plan/axis.hpp"
+#include "tensornorm/core/kernel/run_values.hpp"
 
 namespace tensornorm {
 namespace core {
@@ -19,6 +19,25 @@ struct BatchStatistics {
   const double* m2;
 };
 
+// Four channels at a time, of one statistic each. Returns how many. @pre weight > 0
+template <class Param>
+Index move_fours(const BatchStatistics<Param>& batch, double weight, double degrees, Param* mean, Param* var) {
+  Index c = 0;
+  for (; c + 4 <= batch.count; c += 4) {
+    Vec<double, 4> hi, lo, m2, kept_mean{}, kept_var{};
+    load_four(batch.hi + c, hi);
+    load_four(batch.lo + c, lo);
+    std::memcpy(&m2, batch.m2 + c, sizeof m2);
+    if (weight < 1) {
+      load_four(mean + c, kept_mean);
+      load_four(var + c, kept_var);
+    }
+    store_four((1 - weight) * kept_mean + weight * (hi + lo), mean + c);
+    store_four((1 - weight) * kept_var + weight * (m2 / degrees), var + c);
+  }
+  return c;
+}
+
 // running = (1 - weight) * running + weight * batch, where a batch of several statistics per channel gives their mean
 // (InstanceNorm over its instances). Weight 0 leaves a running value alone and 1 replaces it, NaN or not.
 template <class Param>
@@ -31,7 +50,7 @@ void move_running(const BatchStatistics<Param>& batch, Index channels, double we
   };
   const Index instances = batch.count / channels;
   const double all = static_cast<double>(instances), degrees = static_cast<double>(unbiased ? batch.n - 1 : batch.n);
-  for (Index c = 0; c < channels; ++c) {
+  for (Index c = instances == 1 ? move_fours(batch, weight, degrees, mean, var) : 0; c < channels; ++c) {
     double mean_sum = 0, var_sum = 0;
     for (Index i = c; i < batch.count; i += channels) {
       mean_sum += static_cast<double>(batch.hi[i]) + static_cast<double>(batch.lo[i]);

@@ -113,6 +113,9 @@ struct Plan {
   // copied.
   void visit_params_apart(Index group, Index k0, Index k1, Index part, Index parts, Index most,
                           FunctionRef<void(const Tile&, Index i, const LineParams&)> visit) const {
+    if (is_small && parts == 1 && k1 - k0 == walk.bins()) {
+      return visit(tile, 0, LineParams(line_params, tile.param, 0, tile.count));
+    }
     const Index p0 = part_begin(walk.line(), part, parts), p1 = part_begin(walk.line(), part + 1, parts);
     const Index run = LineParams::contiguous_run(line_params);
     const Index alike = walk.bin_param() == 0 ? k1 - k0 : 1;
