@@ -22,7 +22,7 @@ constexpr Index panel_size(Index cols) {
   return 2 * Arena::bytes<T>((std::min)(cols, kPanelCols)) / static_cast<Index>(sizeof(T));
 }
 
-// `panels`: whether there is memory for them; else the cache holds the tile.
+// `panels`: whether there may be memory for them; without, the cache holds the tile.
 template <class Functor, bool panels>
 struct ColumnReduce {
   using Scalar = typename Functor::Scalar;
@@ -34,7 +34,7 @@ struct ColumnReduce {
 
   // How far ahead it asks: so many rows and columns.
   static constexpr Index kAhead = kColumnsAhead / static_cast<Index>(sizeof(Scalar));
-  Index rows_ahead = panels ? kAhead / cols : 0, cols_ahead = panels ? kAhead % cols : 0;
+  Index rows_ahead = panel == nullptr ? 0 : kAhead / cols, cols_ahead = panel == nullptr ? 0 : kAhead % cols;
 
   template <class Isa>
   bool fills() const {
@@ -66,7 +66,7 @@ struct ColumnReduce {
       if (cols < lanes) return add_some<lanes>(r, stop, PartialVector<Isa>{0, static_cast<int>(cols)});
     }
     if constexpr (panels && Isa::unrolls) {
-      if (cols > (Isa::has_32_registers ? 4 : 3) * lanes) {
+      if (panel != nullptr && cols > (Isa::has_32_registers ? 4 : 3) * lanes) {
         for (Index c = 0; c < cols; c += kPanelCols) add_panel<Isa>(r, stop, c, (std::min)(c + kPanelCols, cols));
         return;
       }

@@ -93,7 +93,7 @@ class FindStatistics {
                    Arena memory) const {
     const Rows<Scalar> x{a_.x + tile.offset, tile.stride};
     if (plan_.walk.columns()) {
-      T* const panel = memory.take<T>(panel_size<T>(tile.cols));
+      T* const panel = plan_.is_small ? nullptr : memory.take<T>(panel_size<T>(tile.cols));
       column_reduce(Deviations<Scalar, PerColumn<T>>{x, {estimate}}, tile, sum_d, sum_d2, panel);
     } else {
       row_reduce(Deviations<Scalar, PerRow<T>>{x, {estimate}}, tile, sum_d, sum_d2, ahead);

@@ -24,6 +24,7 @@ class Frozen {
 
   // One thread makes the coefficients of a block once, several each for its parts of the lines.
   void run(const Runner& runner, const Workspace& workspace) {
+    if (plan_.is_small && a_.frozen_scale != nullptr && is_plain()) return run_small();
     workspace_ = {workspace.memory, workspace.doubles / runner.threads()};
     const Index parts = partition_.map_parts;
     const bool shares_parts = parts > 1 && runner.threads() > 1;
@@ -43,6 +44,13 @@ class Frozen {
   }
 
  private:
+  // Of a small plan whose scale is known: all at once, whatever the threads.
+  void run_small() const {
+    const Coefficients c = plain_coefficients(0, plan_.walk.bins(), nullptr, true);
+    a_.add_residual(plan_.map_walk, {0, 0, plan_.walk.bins()}, 0, plan_.map_walk.line());
+    normalization_.put_map_tile(c, plan_.tile, 0);
+  }
+
   using T = ParamOf<Scalar>;
   using Coefficients = typename Normalization<Scalar>::Coefficients;
   using CoefficientArrays = typename Normalization<Scalar>::CoefficientArrays;
@@ -50,9 +58,10 @@ class Frozen {
 
   static constexpr Index coefficient_bytes(Index bins) { return 3 * Arena::bytes<T>(bins); }
 
-  // The most bins, in whole cache lines, whose coefficients fit so many bytes.
-  static Index fitting(Index bytes) {
-    Index bins = kMostBins;
+  // The most bins of so many, in whole cache lines, whose coefficients fit so many bytes.
+  static Index fitting(Index bytes, Index all) {
+    constexpr Index kStep = Partition::kCacheLineBins;
+    Index bins = (std::min)(kMostBins, (std::max)(all / kStep + 1, Index{2}) * kStep);
     while (bins > Partition::kCacheLineBins && coefficient_bytes(bins) > bytes) bins -= Partition::kCacheLineBins;
     return bins;
   }
@@ -64,7 +73,7 @@ class Frozen {
     LocalMemory local;
     const bool is_local = workspace_.memory == nullptr;
     Arena memory = is_local ? Arena(local.bytes) : Arena(workspace_.memory + worker * workspace_.doubles);
-    const Index most = fitting(is_local ? kLocalBytes : Arena::held_bytes(workspace_.doubles));
+    const Index most = fitting(is_local ? kLocalBytes : Arena::held_bytes(workspace_.doubles), bins.size());
     const auto put_parts = [&](Index c0, Index c1, const Coefficients& c) {
       const Index positions = plan_.map_walk.line(), parts = partition_.map_parts;
       for (Index i = part; i < last_part; ++i) {

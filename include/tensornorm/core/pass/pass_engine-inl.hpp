@@ -65,7 +65,8 @@ struct PassEngine<Scalar, tracks, settings>::Steps {
   __attribute__((noinline)) static Plan& make_plan(const Statement& call, const PlanKey& key,
                                                    const Parameters<Param>& parameters, PlanSlot& slot) {
     const Uses uses = Steps::uses(call, parameters);
-    Plan& plan = slot.make(key, Binning(axes_of(call, key), uses), uses);
+    const auto axes = [&] { return axes_of(call, key); };
+    Plan& plan = slot.make(key, Binning(FunctionRef<Axes()>(axes), uses), uses);
     Forward::complete(plan);
     return plan;
   }

@@ -93,9 +93,10 @@ inline void merge(Axes& axes) {
   }
   axes.resize(merged);
 }
-inline Axes coalesce(Axes axes) {
-  merge(axes);
-  return axes;
+inline Axes coalesce(const Axes& axes) {
+  Axes result = axes;
+  merge(result);
+  return result;
 }
 
 // Where part i of n of [0, count) begins. Either end is known without a division.

@@ -28,9 +28,10 @@ inline void number(Axes& axes, AxisSet set) {
     if (axes[i].stat != 0) next *= axes[i].extent;
   }
 }
-inline Axes numbered(Axes axes, AxisSet set) {
-  number(axes, set);
-  return axes;
+inline Axes numbered(const Axes& axes, AxisSet set) {
+  Axes result = axes;
+  number(result, set);
+  return result;
 }
 
 // The bins themselves as a tensor: x is the bin's number, stat and param what the axes have there.

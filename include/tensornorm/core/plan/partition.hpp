@@ -54,8 +54,9 @@ struct Partition {
     if (walk.is_dense() && rows > 1 && walk.groups() * group_bins <= 2 * rows) bins = 2 * rows;
     bins = (std::min)({(std::max)(bins, Index{1}), kBlockBins, group_bins});
     // Sixteen floats make a cache line: blocks that are multiples of it begin and end with one, however long a bin is.
+    // What fits one block is not cut.
     const Index together = bins < kCacheLineBins * multiple ? multiple : kCacheLineBins * multiple;
-    block_bins = (std::max)(bins / together, Index{1}) * together;
+    block_bins = bins == group_bins ? bins : (std::max)(bins / together, Index{1}) * together;
     blocks_per_group = (group_bins + block_bins - 1) / block_bins;
     blocks = walk.groups() * blocks_per_group;
     const Index elements = block_bins * walk.line();

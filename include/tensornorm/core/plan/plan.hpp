@@ -27,24 +27,28 @@ struct Binning {
   static constexpr Index kFewRows = 16;              // rows that float sums may take: fewer do not pay for columns
   static constexpr Index kShortMapRun = 8;           // rows of map bins shorter than a vector: parameters apart instead
   static constexpr Index kNarrow = 63, kWide = 256;  // columns worth joining, and what they become at most
+  static constexpr Index kSmall = 16 << 10;          // elements of a tensor that goes straight to the kernels, at most
 
   Axes axes;
   AxisSet bins, map_bins;
   bool params_apart;
 
-  Binning(const Axes& full_axes, const Uses& uses) : axes(full_axes) {
-    if (!uses.affine) drop_param(axes);
-    merge(axes);
-    bins = rows_to_columns(axes, kShortRun, kFewRows, Partition::kBlockBins, Partition::kStatsTogether);
-    join_columns(axes, bins, kNarrow, kWide, kFewRows);
-    map_bins = bins | select(axes, is_affine);
-    params_apart = has_params_apart();
-  }
+  Binning(const Axes& full_axes, const Uses& uses) : axes(full_axes) { choose(uses); }
+  // With axes that are made where they stay.
+  Binning(FunctionRef<Axes()> full_axes, const Uses& uses) : axes(full_axes()) { choose(uses); }
 
   // The axes with their statistics numbered in the order of x.
   Axes in_order() const { return numbered(axes, select(axes, is_kept)); }
 
  private:
+  void choose(const Uses& uses) {
+    if (!uses.affine) drop_param(axes);
+    merge(axes);
+    bins = rows_to_columns(axes, kShortRun, kFewRows, Partition::kBlockBins, Partition::kStatsTogether);
+    if (axes.count() > kSmall) join_columns(axes, bins, kNarrow, kWide, kFewRows);
+    map_bins = bins | select(axes, is_affine);
+    params_apart = has_params_apart();
+  }
   // Whether bins that know their parameter would be many, short or scattered. They are not if there are, from inside:
   // a run of one parameter that fills vectors, reduced axes with parameters, then bins alone.
   bool has_params_apart() const {
@@ -86,7 +90,7 @@ struct Plan {
         multiple(core::multiple(b.axes, b.bins)), multiple_stats(stats_together(b.axes, b.bins, multiple)),
         map_bins_per_bin(map_walk.bins() / walk.bins()), elements(b.axes.count()),
         stat_size(elements / statistics.count()), params(param_count(b.axes)), samples(choose_samples()),
-        partition(walk, multiple, uses.element_bytes, uses.frozen), is_small(!uses.frozen && is_one_block()) {
+        partition(walk, multiple, uses.element_bytes, uses.frozen), is_small(is_one_block()) {
     if (is_small) walk.visit(0, 0, walk.bins(), 0, walk.line(), [&](const Tile& all) { tile = all; });
   }
 
@@ -164,9 +168,8 @@ struct Plan {
 
   // Whether the map takes the tile too, and parameters lie as it reads them.
   bool is_one_block() const {
-    constexpr Index kSmall = 16 << 10;  // elements: more take longer than what leads to them
     if (!walk.is_one_tile() || multiple > 1 || partition.blocks != 1 || partition.parts != 1) return false;
-    if (elements > kSmall || elements == 0) return false;
+    if (elements > Binning::kSmall || elements == 0) return false;
     if (params_apart) return walk.bin_param() == 0 && LineParams::contiguous_run(line_params) >= walk.line();
     return map_walk.is_one_tile() && map_walk.columns() == walk.columns() && map_bins_per_bin == 1;
   }
