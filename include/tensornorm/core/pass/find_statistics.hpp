@@ -48,7 +48,7 @@ class FindStatistics {
     sample(block);
     copy_run(block.bin_estimate, block.stats, block.estimate);
     for (double* const sums : {block.sum_d, block.sum_d2}) fill_run(sums, block.stats, 0.0);
-    reduce_tile(block.bin_estimate, plan_.tile, 0, block.sum_d, block.sum_d2, block.beside_sums);
+    reduce_tile(block.bin_estimate, plan_.only_tile, 0, block.sum_d, block.sum_d2, block.beside_sums);
     while (!take_sums(block)) sum(block, block.size(), 0, nullptr);
     if (a_.saved.hi != nullptr) save(block);
   }

@@ -142,15 +142,16 @@ class Forward {
     Block block({0, 0, n}, plan_, n, plan_.worker_size == 0 ? Arena(local.bytes) : Arena(workspace.memory));
     FindStatistics<Scalar>(a_, plan_).run_small(block);
     if (plan_.params_apart) {
-      const T *const gamma = a_.gamma + plan_.tile.param, *const beta =
-                                                              a_.beta == nullptr ? nullptr : a_.beta + plan_.tile.param;
-      return normalization_.put_tile_apart({block.hi, block.scale, block.shift}, gamma, beta, plan_.tile, 0);
+      const T *const gamma = a_.gamma + plan_.only_tile.param, *const beta = a_.beta == nullptr
+                                                                                 ? nullptr
+                                                                                 : a_.beta + plan_.only_tile.param;
+      return normalization_.put_tile_apart({block.hi, block.scale, block.shift}, gamma, beta, plan_.only_tile, 0);
     }
     Arena memory = block.rest;
     const CoefficientArrays c{memory.take<T>(n), memory.take<T>(n), memory.take<T>(n)};
     for_each_bin_run(plan_.map_bins, 0, n,
                      [&](const BinRun& run) { normalization_.fold(block.hi, block.lo, block.rstd, run, c); });
-    normalization_.put_map_tile(c, plan_.tile, 0);
+    normalization_.put_map_tile(c, plan_.only_tile, 0);
   }
 
   // Too few blocks to share: their lines are divided into parts, whose sums are added in order.

@@ -48,7 +48,7 @@ class Frozen {
   void run_small() const {
     const Coefficients c = plain_coefficients(0, plan_.walk.bins(), nullptr, true);
     a_.add_residual(plan_.map_walk, {0, 0, plan_.walk.bins()}, 0, plan_.map_walk.line());
-    normalization_.put_map_tile(c, plan_.tile, 0);
+    normalization_.put_map_tile(c, plan_.only_tile, 0);
   }
 
   using T = ParamOf<Scalar>;

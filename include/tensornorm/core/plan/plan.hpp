@@ -79,8 +79,8 @@ struct Plan {
   Index worker_size = 0, shared_worker_size = 0, copies_size = 0;
   SamplePoints samples;  // along a bin's line, where its mean is estimated
   Partition partition;   // of the forward pass
-  bool is_small;         // whether x is `tile`: one block, and each of its bins a statistic
-  Tile tile{};
+  bool is_small;         // whether x is `only_tile`: one block, and each of its bins a statistic
+  Tile only_tile{};
 
   // Members in their order: each needs those above it.
   Plan(const Binning& b, const Uses& uses)
@@ -91,7 +91,7 @@ struct Plan {
         map_bins_per_bin(map_walk.bins() / walk.bins()), elements(b.axes.count()),
         stat_size(elements / statistics.count()), params(param_count(b.axes)), samples(choose_samples()),
         partition(walk, multiple, uses.element_bytes, uses.frozen), is_small(is_one_block()) {
-    if (is_small) walk.visit(0, 0, walk.bins(), 0, walk.line(), [&](const Tile& all) { tile = all; });
+    if (is_small) walk.visit(0, 0, walk.bins(), 0, walk.line(), [&](const Tile& tile) { only_tile = tile; });
   }
 
   Index bin_number(Index group, Index k) const { return group * walk.bins() + k; }
@@ -118,7 +118,7 @@ struct Plan {
   void visit_params_apart(Index group, Index k0, Index k1, Index part, Index parts, Index most,
                           FunctionRef<void(const Tile&, Index i, const LineParams&)> visit) const {
     if (is_small && parts == 1 && k1 - k0 == walk.bins()) {
-      return visit(tile, 0, LineParams(line_params, tile.param, 0, tile.count));
+      return visit(only_tile, 0, LineParams(line_params, only_tile.param, 0, only_tile.count));
     }
     const Index p0 = part_begin(walk.line(), part, parts), p1 = part_begin(walk.line(), part + 1, parts);
     const Index run = LineParams::contiguous_run(line_params);
