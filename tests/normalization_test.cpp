@@ -2,6 +2,7 @@
 // of a layer's gradients; conventions of other libraries.
 #include <algorithm>
 #include <map>
+#include <random>
 #include <sstream>
 
 #define EIGEN_USE_THREADS
@@ -100,6 +101,91 @@ TEST(Normalization, Gradients) {
   }
 }
 
+// Any ranks, extents, axes, orders and gaps, x and y each their own, against the oracle.
+TEST(Normalization, OfTensorsWithGapsInAnyOrder) {
+  std::mt19937 random(7);
+  const auto below = [&](Index n) { return Index(std::uniform_int_distribution<long>(0, long(n) - 1)(random)); };
+  for (int trial = 0; trial < 1500; ++trial) {
+    const int rank = 1 + int(below(5));
+    Extents extents;
+    for (int d = 0; d < rank; ++d) extents.push_back(1 + below(below(4) == 0 ? 20 : 6));
+    const auto strides = [&] {
+      std::vector<std::size_t> order(static_cast<std::size_t>(rank));
+      for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
+      if (below(3) == 0) std::shuffle(order.begin(), order.end(), random);
+      Extents result(extents.size(), 0);
+      Index stride = 1;
+      for (std::size_t i = order.size(); i-- > 0;) {
+        result[order[i]] = stride;
+        stride *= extents[order[i]] + (below(3) == 0 ? below(4) : 0);
+      }
+      return result;
+    };
+    const unsigned sets = 1U << unsigned(rank), over = 1 + unsigned(below(Index(sets) - 1)),
+                   along = unsigned(below(sets));
+    const Extents of_x = strides(), of_y = below(2) == 0 ? of_x : strides();
+    const auto reach = [&](const Extents& s) {
+      Index last = 0;
+      for (std::size_t d = 0; d < s.size(); ++d) last += (extents[d] - 1) * s[d];
+      return std::size_t(last + 1);
+    };
+    const auto each = [&](const Extents& s, const auto& use) {
+      for (Index i = 0; i < count(extents); ++i) {
+        Index rest = i, at = 0;
+        for (std::size_t d = s.size(); d-- > 0; rest /= extents[d]) at += rest % extents[d] * s[d];
+        use(std::size_t(i), std::size_t(at));
+      }
+    };
+    const Values values = normal(count(extents), unsigned(trial), 0.5), gradient = normal(count(extents), 12, 0.1);
+    std::vector<double> x(reach(of_x)), dy(reach(of_y)), y(reach(of_y)), dx(reach(of_y));
+    each(of_x, [&](std::size_t i, std::size_t at) { x[at] = values[i]; });
+    each(of_y, [&](std::size_t i, std::size_t at) { dy[at] = gradient[i]; });
+    NormalizationOptions options;
+    options.eps = 0.1;  // of few elements: keeps rstd small
+    for (const int d : axes_in(along, rank)) options.extents.push_back(extents[std::size_t(d)]);
+    Normalization<double> layer(axes_in(over, rank), axes_in(along, rank), options);
+    draw_parameters(layer, 13);
+    layer.forward(view(x.data(), extents, of_x), view(y.data(), extents, of_y));
+    layer.backward(view(x.data(), extents, of_x), view(dy.data(), extents, of_y), view(dx.data(), extents, of_y));
+    const Sets all = sets_of(extents, over, along);
+    const Values gamma = gamma_of(layer), beta = beta_of(layer);
+    const Statistics stats = oracle_statistics(values, all, options.eps);
+    const Normalized want = oracle_forward(values, all, stats, gamma, beta);
+    const Gradients gradients = oracle_backward(values, gradient, all, stats, gamma);
+    Values got_y(values.size()), got_dx(values.size());
+    each(of_y, [&](std::size_t i, std::size_t at) { got_y[i] = y[at], got_dx[i] = dx[at]; });
+    std::ostringstream what;
+    what << layer << " of " << text(extents) << " with strides " << text(of_x) << " and " << text(of_y);
+    const Reals few(values.size(), 1e-12L);
+    expect_close(what.str() + " y", got_y, want.y, few);
+    expect_close(what.str() + " dx", got_dx, gradients.dx, few);
+    if (!gamma.empty())
+      expect_close(what.str() + " dgamma", values_of(layer.dgamma()), gradients.dgamma, Reals(gamma.size(), 1e-11L));
+  }
+}
+
+// Found by drawing: rows with a pitch whose groups the map's walk would merge; bins that stay together in no group.
+TEST(Normalization, OfRowsWithAPitchInGroups) {
+  for (const Index channels : {4, 8}) {
+    for (const Index pitch : {13, 16}) {
+      Eigen::Tensor<float, 3, kRow> dense(8, channels, 10), want;
+      dense.setRandom();
+      std::vector<float> x(std::size_t(8 * channels * pitch)), y(x.size());
+      for (Index r = 0; r < 8 * channels; ++r) std::copy_n(dense.data() + r * 10, 10, x.data() + r * pitch);
+      for (const Index groups : {1, 2}) {
+        GroupNorm<float> norm(groups, channels);
+        stir(norm);
+        norm.infer(dense, want);
+        norm.infer(view(x.data(), {8, channels, 10}, {channels * pitch, pitch, 1}),
+                   view(y.data(), {8, channels, 10}, {channels * pitch, pitch, 1}));
+        for (Index i = 0; i < want.size(); ++i) {
+          ASSERT_NEAR(y[std::size_t(i / 10 * pitch + i % 10)], want.data()[i], 2e-6F) << i;
+        }
+      }
+    }
+  }
+}
+
 // ---- the layers are this one with names
 
 template <class Scalar, int Rank, int Layout, class Layer>
@@ -185,12 +271,24 @@ TEST(Normalization, TakesParametersThatWereAssigned) {
   x.setRandom();
   Normalization<float> norm({0}, {1});
   norm.gamma() = Eigen::Array3f(2, 3, 4);
+  const float* const of_optimizer = norm.gamma().data();
   norm.infer(x, inferred);
   EXPECT_EQ(norm.gamma().size(), 3);
   EXPECT_EQ(norm.beta().size(), 0);
   norm.forward(x, y);
   EXPECT_EQ(bytes(y), bytes(inferred));
   EXPECT_EQ(norm.gamma()[2], 4);
+  EXPECT_EQ(norm.gamma().data(), of_optimizer);
+
+  Normalization<float> empty_first({0}, {1});
+  empty_first.gamma() = Eigen::Array3f(2, 3, 4);
+  const Eigen::Tensor<float, 2, Eigen::RowMajor> empty(0, 3);
+  empty_first.infer(empty, y);
+  empty_first.forward(empty, y);
+  EXPECT_EQ(y.dimension(0), 0);
+  EXPECT_EQ(empty_first.gamma().size(), 3);
+  empty_first.forward(x, y);
+  EXPECT_EQ(bytes(y), bytes(inferred));
 
   Normalization<float> wrong({0}, {1});
   wrong.gamma() = Eigen::Array2f(2, 3);
@@ -213,6 +311,8 @@ TEST(Normalization, RefusesWhatItCannotDo) {
   EXPECT_THROW(Normalization<float>({-3}).forward(x, y), std::invalid_argument);
   EXPECT_THROW(Normalization<float>({0, -2}).forward(x, y), std::invalid_argument);
   EXPECT_THROW(Normalization<float>({0}, {1, 1}).forward(x, y), std::invalid_argument);
+  const std::vector<int> twice(15, 0);  // as many parameters as no memory holds
+  EXPECT_THROW(Normalization<float>({0}, twice).forward(x, y), std::invalid_argument);
   EXPECT_THROW(Normalization<float>({0}, {2}).infer(x, y), std::invalid_argument);
   EXPECT_EQ(y.size(), 0);
   Eigen::Tensor<float, 2> empty(0, 3);

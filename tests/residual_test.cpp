@@ -198,6 +198,16 @@ TEST(Residual, RefusesWhatItCannotDo) {
   EXPECT_NE(message([&] { norm.infer(add(wide, wide, h), y); }).find("(6, 7)"), std::string::npos);
   Eigen::Map<Eigen::ArrayXXf> few(memory.data(), 3, 5);
   EXPECT_NE(message([&] { norm.infer(add(x, r, few), y); }).find("(3, 5)"), std::string::npos);
+  // A sum that takes other extents gives its old memory away: no output may lie there, others near it may.
+  Eigen::MatrixXf old(8, 100), rows = Eigen::MatrixXf::Random(5, 5);
+  Eigen::Map<Eigen::MatrixXf> inside(old.data() + 400, 5, 5);
+  EXPECT_NE(message([&] { norm.infer(add(rows, rows, old), inside); }).find("y and h overlap"), std::string::npos);
+  EXPECT_EQ(old.cols(), 100);
+  for (Index k = 0; k < 200; ++k) {
+    Eigen::MatrixXf grows(1 + k % 5, 5), beside(40, 5);
+    const Eigen::MatrixXf wanted = Eigen::MatrixXf::Random(40, 5);
+    norm.infer(add(wanted, wanted, grows), beside);
+  }
   EXPECT_TRUE((h == before).all());
   EXPECT_TRUE((y == before).all());
 }

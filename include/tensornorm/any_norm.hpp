@@ -151,7 +151,8 @@ struct IsLayerOf<Norm, Scalar, std::enable_if_t<std::is_same<typename Norm::Scal
 
 }  // namespace core
 
-/// A layer of any kind. Its calls are those of the layer: the same bits, errors and devices.
+/// A layer of any kind. forward, infer and backward of tensors are those of the layer: the same bits, errors and
+/// devices. target() gives the layer itself, for a Pass, a kept sum and what else it has.
 ///
 ///     std::vector<AnyNorm<float>> norms;
 ///     norms.push_back(BatchNorm<float>(64));

@@ -17,7 +17,7 @@ struct BatchNormOptions {
   bool track_running_stats = true;   ///< Whether there are running statistics. Without, every call uses those of x.
   Index channel_axis = 1;            ///< The axis of the channels; negative: from the end.
   bool unbiased_running_var = true;  ///< running_var divides by n - 1; false: by n, as the variance that normalizes.
-  bool allow_single_value = false;   ///< One value per channel gives y = beta and moves no running statistics.
+  bool allow_single_value = false;   ///< A single finite value per channel gives y = beta and moves nothing.
 };
 
 /// Batch normalization: y = (x - mean) / sqrt(var + eps) * gamma + beta. Mean and biased variance are those of each

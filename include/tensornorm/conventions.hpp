@@ -45,7 +45,8 @@ struct HasBeta<Norm, std::void_t<decltype(std::declval<Norm&>().beta())>> : std:
 
 /// Calls visit(name, array) for gamma, beta, the running mean and the running variance of a layer, as far as it has
 /// them, under the names of the convention: to save a model, or to load one. After loading, call eval() or prepare().
-/// num_batches_tracked() is no array and is not visited; only a momentum of std::nullopt uses it.
+/// Not visited: num_batches_tracked(), which only a momentum of std::nullopt uses; Whitening's statistics, which those
+/// libraries have not; parameters that a Normalization has yet to make, which NormalizationOptions::extents makes.
 ///
 ///     for_each_state(norm, Convention::kKeras, [&](const char* name, auto& values) { read(file[name], values); });
 ///

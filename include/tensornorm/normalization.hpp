@@ -88,9 +88,15 @@ class Normalization : public Layer<Normalization<Scalar>, Scalar, false> {
   }
 
   bool has_parameters() const { return options_.extents.size() == along_.size(); }
-  // The same layer with parameters for x.
+  // The same layer with parameters for x; of an empty x, without any.
   Normalization made_for(const Shape& x) const {
+    axes(x, true);  // what it refuses is not made
     Normalization made(*this);
+    if (x.count() == 0) {
+      made.gamma().resize(0);
+      made.beta().resize(0);
+      return made;
+    }
     for (const int a : along_) made.options_.extents.push_back(x.extent(core::axis_of(x, a)));
     const Index count = core::count_of_extents(along_, made.options_.extents);
     made.set_parameter_count(count, options_.bias ? count : 0);
@@ -100,15 +106,18 @@ class Normalization : public Layer<Normalization<Scalar>, Scalar, false> {
   // With a pass of the caller's, or null.
   void run_forward(Runner& runner, const Scalar* x, const Shape& shape, Target& y,
                    core::PassState<Scalar>* pass = nullptr, core::ResidualSum<Scalar>* sum = nullptr) {
-    if (has_parameters() || shape.count() == 0) return Base::run_forward(runner, x, shape, y, pass, sum);
+    if (has_parameters()) return Base::run_forward(runner, x, shape, y, pass, sum);
     Normalization made = made_for(shape);
-    made.run_forward(runner, x, shape, y, pass, sum);
+    made.Base::run_forward(runner, x, shape, y, pass, sum);
+    // What was assigned stays where it is: an optimizer may refer to it.
+    if (made.gamma().size() == this->gamma().size() || shape.count() == 0) made.gamma().swap(this->gamma());
+    if (made.beta().size() == beta().size() || shape.count() == 0) made.beta().swap(beta());
     *this = std::move(made);
   }
   void run_infer(Runner& runner, const Scalar* x, const Shape& shape, Target& y,
                  core::ResidualSum<Scalar>* sum = nullptr) const {
-    if (has_parameters() || shape.count() == 0) return Base::run_infer(runner, x, shape, y, sum);
-    made_for(shape).run_infer(runner, x, shape, y, sum);
+    if (has_parameters()) return Base::run_infer(runner, x, shape, y, sum);
+    made_for(shape).Base::run_infer(runner, x, shape, y, sum);
   }
 
   std::vector<int> over_, along_;

@@ -34,6 +34,8 @@ class NamedParameters {
       : all_{gamma, beta}, count_(count) {}
   NamedParameter<Array>* begin() { return all_; }
   NamedParameter<Array>* end() { return all_ + count_; }
+  const NamedParameter<Array>* begin() const { return all_; }
+  const NamedParameter<Array>* end() const { return all_ + count_; }
   int size() const { return count_; }
 
  private:

@@ -61,7 +61,7 @@ class Target {
   void check_apart(const Target& other) const {
     check_that(data_ == nullptr || data_ != other.data_, name_, " and ", other.name_,
                " are the same memory: give each memory of its own");
-    check_other(other.data_, other.shape_, other.name_);
+    check_memory(other.data_, other.span(), fits_ && other.fits_ && shape_ == other.shape_, other.name_);
   }
 
   const char* name() const { return name_; }
@@ -93,9 +93,14 @@ class Target {
 
   // Where strides differ, memory that overlaps is refused whether or not an element is shared.
   void check_other(const Scalar* input, const Shape& input_shape, const char* input_name) const {
-    constexpr Index size = sizeof(Scalar);
     const bool alike = fits_ && shape_ == input_shape;
-    const Index own = fits_ ? span_of(shape_) : span_, other = alike ? own : span_of(input_shape);
+    check_memory(input, alike ? span() : span_of(input_shape), alike, input_name);
+  }
+  // Elements from its first to its last, as it is before it takes other extents.
+  Index span() const { return fits_ ? span_of(shape_) : span_; }
+  void check_memory(const Scalar* input, Index other, bool alike, const char* input_name) const {
+    constexpr Index size = sizeof(Scalar);
+    const Index own = span();
     const auto a = reinterpret_cast<std::uintptr_t>(data_), b = reinterpret_cast<std::uintptr_t>(input);
     if (own == 0 || other == 0 || a >= b + static_cast<std::uintptr_t>(other * size) ||
         b >= a + static_cast<std::uintptr_t>(own * size))

@@ -44,8 +44,8 @@ class Engine : public LayerState<Scalar, settings> {
   /// The running variance. Empty without running statistics. It can be assigned, to load a model.
   Array& running_var() { return running_.var; }
   const Array& running_var() const { return running_.var; }
-  /// The number of batches in the running statistics: calls of forward in train mode, but for those with an empty x. It
-  /// can be assigned. Without running statistics it is 0.
+  /// The number of batches in the running statistics: calls of forward in train mode, but for those with an empty x or
+  /// with a single value for each statistic. It can be assigned. Without running statistics it is 0.
   std::int64_t& num_batches_tracked() { return running_.num_batches_tracked; }
   std::int64_t num_batches_tracked() const { return running_.num_batches_tracked; }
 

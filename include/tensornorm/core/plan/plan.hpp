@@ -45,9 +45,27 @@ struct Binning {
     if (!uses.affine) drop_param(axes);
     merge(axes);
     bins = rows_to_columns(axes, kShortRun, kFewRows, Partition::kBlockBins, Partition::kStatsTogether);
-    if (axes.count() > kSmall) join_columns(axes, bins, kNarrow, kWide, kFewRows);
+    choose_map();
+    // Bins that stay together lie in one group of the walk.
+    if (bins_of_group(axes, bins, params_apart) % multiple(axes, bins) != 0) {
+      bins = select(axes, is_kept);
+      choose_map();
+    }
+    // A parameter of each column that the walk keeps would part those that are joined.
+    if (axes.count() <= kSmall || (map_bins != bins && is_affine(axes.back()))) return;
+    join_columns(axes, bins, kNarrow, kWide, kFewRows);
+    choose_map();
+  }
+
+  // The map takes the bins of one group at a time: where its own walk has other groups, it reads parameters apart.
+  void choose_map() {
     map_bins = bins | select(axes, is_affine);
-    params_apart = has_params_apart();
+    params_apart = has_params_apart() || groups(bins) != groups(map_bins);
+  }
+  Index groups(AxisSet set) const {
+    Index all = 1;
+    for (int i = 0; i < axes.size(); ++i) all *= contains(set, i) ? axes[i].extent : 1;
+    return all / bins_of_group(axes, set, false);
   }
   // Whether bins that know their parameter would be many, short or scattered. They are not if there are, from inside:
   // a run of one parameter that fills vectors, reduced axes with parameters, then bins alone.
@@ -158,12 +176,7 @@ struct Plan {
   }
 
   static Walk walked(const Binning& b, AxisSet set, bool with_bin_params) {
-    Axes axes = numbered(b.axes, set);
-    for (int i = 0; i < axes.size(); ++i) {
-      if (!with_bin_params || !contains(set, i)) axes[i].param = 0;
-    }
-    merge(axes);
-    return Walk(axes);
+    return Walk(walk_axes(b.axes, set, with_bin_params));
   }
 
   // Whether the map takes the tile too, and parameters lie as it reads them.

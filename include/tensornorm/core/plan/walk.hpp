@@ -149,6 +149,25 @@ class Walk {
   bool one_layout_ = true;  // whether all tensors lie alike
 };
 
+// The axes with bins numbered along those of a set, as a walk takes them; of parameters, those along bins or none.
+inline Axes walk_axes(const Axes& full, AxisSet bins, bool with_bin_params) {
+  Axes axes = numbered(full, bins);
+  for (int i = 0; i < axes.size(); ++i) {
+    if (!with_bin_params || !contains(bins, i)) axes[i].param = 0;
+  }
+  merge(axes);
+  return axes;
+}
+
+// Bins in a group of that walk.
+inline Index bins_of_group(const Axes& full, AxisSet bins, bool with_bin_params) {
+  const Axes axes = walk_axes(full, bins, with_bin_params);
+  const int inner = axes.size() - 1;
+  if (inner < 0) return 1;
+  if (is_kept(axes[inner])) return axes[inner].extent;
+  return inner > 0 && is_kept(axes[inner - 1]) ? axes[inner - 1].extent : 1;
+}
+
 // Neighbouring bins of a group.
 struct BinRange {
   Index group, k0, k1;
