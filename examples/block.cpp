@@ -1,5 +1,6 @@
 // A pre-norm transformer block, forward and backward: residual sums, query-key norms and attention, by the fused calls
-// and by separate ones. Both give the same bits; the times are those of the normalizations and sums.
+// and by separate ones. Both give the same bits, but for the order of sums in gamma's gradients; the times are those of
+// the normalizations and sums.
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -17,7 +18,7 @@ namespace {
 
 constexpr Index kTokens = 512, kHeads = 8, kWidth = 64, kFeatures = kHeads * kWidth;
 
-// softmax(K^T Q / sqrt(width)) V of each head, and the gradients of q, k and v in the place of these.
+// softmax(K^T Q / sqrt(width)) V of each head.
 Matrix attend(const Matrix& qkv, std::vector<Matrix>& weights) {
   Matrix out(kFeatures, kTokens);
   for (Index h = 0; h < kHeads; ++h) {
@@ -29,6 +30,7 @@ Matrix attend(const Matrix& qkv, std::vector<Matrix>& weights) {
   }
   return out;
 }
+// The gradients of q, k and v, in the place of these.
 Matrix attend_backward(const Matrix& qkv, const std::vector<Matrix>& weights, const Matrix& dout) {
   Matrix d(3 * kFeatures, kTokens);
   for (Index h = 0; h < kHeads; ++h) {
@@ -69,7 +71,7 @@ struct Block {
     return view(m.data() + i * kFeatures, {kTokens, kHeads, kWidth}, {3 * kFeatures, kWidth, 1});
   }
 
-  // Returns the attention's output, the next residual; h is the stream.
+  // Returns the block's output, the next residual; h is the stream.
   Matrix forward(const Matrix& x, const Matrix& r, bool fused) {
     timed([&] {
       if (fused) return norm.forward(add(x, r, h), y);

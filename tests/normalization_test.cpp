@@ -522,7 +522,11 @@ TEST(Conventions, NameWhatALayerHas) {
   EXPECT_EQ(names(norm, Convention::kFlax), "scale 2 bias 2 mean 2 var 2 ");
   const RMSNorm<float> rms(3);
   EXPECT_EQ(names(rms, Convention::kPyTorch), "weight 3 ");
+  EXPECT_EQ(names(rms, Convention::kKeras), "scale 3 ");
   const LayerNorm<float> row(3);
+  EXPECT_EQ(names(row, Convention::kOnnx), "Scale 3 B 3 ");
+  const GroupNorm<float> grouped(1, 3);
+  EXPECT_EQ(names(grouped, Convention::kOnnx), "scale 3 bias 3 ");
   EXPECT_EQ(names(row, Convention::kKeras), "gamma 3 beta 3 ");
   const InstanceNorm<float> bare(3);
   EXPECT_EQ(names(bare, Convention::kPyTorch), "");

@@ -71,6 +71,7 @@ TEST(Walk, VisitsEveryElementOnceInItsOwnBin) {
     const std::vector<Index> bin = bin_of(axes, bins);
     std::vector<int> visits(bin.size(), 0);
     ASSERT_EQ(walk.groups() * walk.bins() * walk.line(), axes.count());
+    ASSERT_EQ(bins_of_group(axes, bins, false), walk.bins());
     for (Index group = 0; group < walk.groups(); ++group) {
       for (Index k = 0; k < walk.bins(); k += 2) {
         for (Index part = 0; part < 3; ++part) {

@@ -100,7 +100,7 @@ class AnyEngine {
   bool training() const { return held().training(); }
   /// gamma and beta with their gradients, as far as the layer has them.
   NamedParameters<Array> parameters() { return held().parameters(); }
-  /// As the layers' accumulate_gradients, zero_grad and freeze.
+  /// Whether backward adds to the gradients of parameters.
   void accumulate_gradients(bool accumulates) { held().accumulate_gradients(accumulates); }
   /// Sets the gradients of the parameters to 0.
   void zero_grad() { held().zero_grad(); }
@@ -175,8 +175,6 @@ class AnyNorm : public Protocol<AnyNorm<Scalar>, core::AnyEngine<Scalar>> {
       : Base(std::make_unique<core::HeldNorm<Scalar, Norm>>(std::move(norm))) {}
 
   using core::AnyEngine<Scalar>::parameters;
-  using core::AnyEngine<Scalar>::train;
-  using Base::train;
 
   /// The layer, if it is of this type; else null: `any.target<BatchNorm<float>>()`.
   template <class Norm>

@@ -1,4 +1,4 @@
-// What may stand for a tensor in a call: nothing, or one that is added to.
+// What may stand for a tensor in a call: nothing, one that is added to, or a sum that is kept.
 #pragma once
 
 #include "tensornorm/tensor_type.hpp"
@@ -30,15 +30,16 @@ AddTo<Y> add_to(const Y& tensor) {
 /// An input that is a sum, which is kept; made by add().
 template <class X, class R, class H>
 struct KeptSum {
-  const X& x;  ///< The one,
-  const R& r;  ///< and the other part.
+  const X& x;  ///< One part.
+  const R& r;  ///< The other part.
   H& h;        ///< Where their sum goes.
 };
 /// The input h = x + r, rounded once to the scalar and kept, of a layer that then normalizes it: a residual connection.
-/// `norm.forward(add(x, r, h), y)` reads x and r once. It refers to all three, which must outlive the call.
+/// `norm.forward(add(x, r, h), y)` and `norm.infer(add(x, r, h), y)`, of every layer but Whitening and AnyNorm, read x
+/// and r once. It refers to all three, which must outlive the call.
 ///
-/// r has the extents of x. h is an output as y is; it may be x or r, and y may be x or r but not h. Where all lie alike
-/// nothing is copied.
+/// r has the extents of x: else the call throws std::invalid_argument. h is an output as y is; it may be x or r, and y
+/// may be x or r but not h. Where all lie alike nothing is copied.
 template <class X, class R, class H>
 KeptSum<X, R, H> add(const X& x, const R& r, H& h) {
   return {x, r, h};

@@ -28,8 +28,9 @@ inline AxisSet axis_set(const Shape& x, const std::vector<int>& list) {
   return set;
 }
 
-// The product of the extents of the axes in `list`; 0 without either.
-// @throws std::invalid_argument when there are extents, but not one for each axis, or one below 1
+// The product of the extents of the axes in `list`; 0 without extents.
+// @throws std::invalid_argument when there are extents, but not one for each axis, one below 1, or too
+// large a product
 inline Index count_of_extents(const std::vector<int>& list, const std::vector<Index>& extents) {
   if (extents.empty()) return 0;
   check_that(extents.size() == list.size(), extents.size(), " extents for parameters along ", list.size(), " axes");

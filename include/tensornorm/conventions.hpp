@@ -7,6 +7,9 @@
 #include <utility>
 
 #include "tensornorm/batch_norm.hpp"
+#include "tensornorm/group_norm.hpp"
+#include "tensornorm/layer_norm.hpp"
+#include "tensornorm/rms_norm.hpp"
 
 namespace tensornorm {
 
@@ -32,6 +35,21 @@ inline StateNames state_names(Convention convention) {
   return {"weight", "bias", "running_mean", "running_var"};
 }
 
+// What a kind of layers is named otherwise there.
+inline void rename_state(const void*, Convention, StateNames&) {}
+template <class Scalar>
+void rename_state(const GroupNorm<Scalar>*, Convention convention, StateNames& names) {
+  if (convention == Convention::kOnnx) names.beta = "bias";
+}
+template <class Scalar>
+void rename_state(const LayerNorm<Scalar>*, Convention convention, StateNames& names) {
+  if (convention == Convention::kOnnx) names.gamma = "Scale";
+}
+template <class Scalar>
+void rename_state(const RMSNorm<Scalar>*, Convention convention, StateNames& names) {
+  if (convention == Convention::kKeras) names.gamma = "scale";
+}
+
 template <class Norm, class = void>
 struct HasRunning : std::false_type {};
 template <class Norm>
@@ -50,11 +68,12 @@ struct HasBeta<Norm, std::void_t<decltype(std::declval<Norm&>().beta())>> : std:
 ///
 ///     for_each_state(norm, Convention::kKeras, [&](const char* name, auto& values) { read(file[name], values); });
 ///
-/// A const layer is visited with const arrays. The values are the same in all conventions; how they move in training is
-/// not: see running_options.
+/// The layer is none of AnyNorm's: its target() is. A const layer is visited with const arrays. The values are the same
+/// in all conventions; how they move in training is not: see running_options.
 template <class Norm, class Visit>
 void for_each_state(Norm& norm, Convention convention, const Visit& visit) {
-  const core::StateNames names = core::state_names(convention);
+  core::StateNames names = core::state_names(convention);
+  core::rename_state(&norm, convention, names);
   if (norm.gamma().size() > 0) visit(names.gamma, norm.gamma());
   if constexpr (core::HasBeta<Norm>::value) {
     if (norm.beta().size() > 0) visit(names.beta, norm.beta());
@@ -70,8 +89,10 @@ void for_each_state(Norm& norm, Convention convention, const Visit& visit) {
 /// PyTorch's is the weight of the new batch and its running variance divides by n - 1; the others' is the weight of the
 /// old value, and their variance divides by n.
 ///
-///     auto options = running_options<BatchNormOptions>(Convention::kKeras, 0.99);  // Keras' defaults
-///     options.eps = 1e-3;
+/// Options are those of BatchNorm or InstanceNorm. eps stays as it is.
+///
+///     auto options = running_options<BatchNormOptions>(Convention::kKeras, 0.99);
+///     options.eps = 1e-3;  // Keras' default
 template <class Options>
 Options running_options(Convention convention, double momentum, Options options = {}) {
   const bool is_pytorch = convention == Convention::kPyTorch;
@@ -88,7 +109,8 @@ struct ScaleAndShift {
 };
 
 /// What BatchNorm computes in eval mode as y = x * scale + shift: to multiply into the weights of the layer before it.
-/// Computed in double, and rounded. Where running_var + eps is 0 the scale is 0. Throws std::invalid_argument without
+/// Computed in double, and rounded: where the mean is large beside the deviations, x * scale + shift loses digits that
+/// infer keeps. Where running_var + eps is 0 the scale is 0. Throws std::invalid_argument without
 /// running statistics, or when an array of the layer was assigned another size.
 template <class Scalar>
 ScaleAndShift<typename BatchNorm<Scalar>::Array> fold(const BatchNorm<Scalar>& norm) {

@@ -76,7 +76,7 @@ class Layer : public Protocol<Derived, core::Engine<Scalar, tracks>> {
   /// The same on a device.
   template <class Device, class X, class R, class H, class Y, class = std::enable_if_t<!core::kIsPass<Y>>>
   void forward(const Device& device, const KeptSum<X, R, H>& sum, Y&& y) {
-    run_sum(device, sum, y, [&](Runner& runner, const Shape& shape, Target& out, core::ResidualSum<Scalar>& all) {
+    run_sum(device, sum, y, [&](Runner& runner, const Shape& shape, Target& out, core::ResidualArguments<Scalar>& all) {
       static_cast<Derived&>(*this).run_forward(runner, nullptr, shape, out, nullptr, &all);
     });
   }
@@ -88,7 +88,7 @@ class Layer : public Protocol<Derived, core::Engine<Scalar, tracks>> {
   /// The same on a device, with a Pass.
   template <class Device, class X, class R, class H, class Y>
   void forward(const Device& device, const KeptSum<X, R, H>& sum, Y&& y, Pass<Scalar>& pass) {
-    run_sum(device, sum, y, [&](Runner& runner, const Shape& shape, Target& out, core::ResidualSum<Scalar>& all) {
+    run_sum(device, sum, y, [&](Runner& runner, const Shape& shape, Target& out, core::ResidualArguments<Scalar>& all) {
       static_cast<Derived&>(*this).run_forward(runner, nullptr, shape, out, &core::PassAccess::state(pass), &all);
     });
   }
@@ -100,7 +100,7 @@ class Layer : public Protocol<Derived, core::Engine<Scalar, tracks>> {
   /// The same on a device.
   template <class Device, class X, class R, class H, class Y>
   void infer(const Device& device, const KeptSum<X, R, H>& sum, Y&& y) const {
-    run_sum(device, sum, y, [&](Runner& runner, const Shape& shape, Target& out, core::ResidualSum<Scalar>& all) {
+    run_sum(device, sum, y, [&](Runner& runner, const Shape& shape, Target& out, core::ResidualArguments<Scalar>& all) {
       static_cast<const Derived&>(*this).run_infer(runner, nullptr, shape, out, &all);
     });
   }
@@ -123,11 +123,11 @@ class Layer : public Protocol<Derived, core::Engine<Scalar, tracks>> {
   using Base::Base;
 
   void run_forward(Runner& runner, const Scalar* x, const Shape& shape, Target& y,
-                   core::PassState<Scalar>* pass = nullptr, core::ResidualSum<Scalar>* sum = nullptr) {
+                   core::PassState<Scalar>* pass = nullptr, core::ResidualArguments<Scalar>* sum = nullptr) {
     Engine::run_forward(statement(), runner, x, shape, y, pass, sum);
   }
   void run_infer(Runner& runner, const Scalar* x, const Shape& shape, Target& y,
-                 core::ResidualSum<Scalar>* sum = nullptr) const {
+                 core::ResidualArguments<Scalar>* sum = nullptr) const {
     Engine::run_infer(statement(), runner, x, shape, y, sum);
   }
 
@@ -150,7 +150,7 @@ class Layer : public Protocol<Derived, core::Engine<Scalar, tracks>> {
                        r.shape());
       auto runner = core::runner_on(device, this->work(x.shape()));
       h.take_shape(x.shape());
-      core::ResidualSum<Scalar> all{x.data(), r.data(), x.shape(), r.shape(), h, &core::add_tile<Scalar>};
+      core::ResidualArguments<Scalar> all{x.data(), r.data(), x.shape(), r.shape(), h, &core::add_tile<Scalar>};
       run(runner, h.shape(), out, all);
     }
   }

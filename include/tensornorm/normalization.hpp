@@ -1,4 +1,5 @@
-// Normalization: statistics over any axes, parameters along any axes. The other layers are this one with names.
+// Normalization: statistics over any axes, parameters along any axes. LayerNorm, RMSNorm, and BatchNorm and
+// InstanceNorm without running statistics are this one with names.
 #pragma once
 
 #include "tensornorm/requirements.hpp"
@@ -26,17 +27,17 @@ struct NormalizationOptions {
 /// over the axes in `over`; parameters vary along the axes in `along`, or there are none. Negative axes count from the
 /// end.
 ///
-///     Normalization<float> keras({1, 2, 3}, {3});                    // LayerNormalization(axis=[1, 2, 3]), gamma of
-///     the last Normalization<float> mvn({0, 2, 3});                           // ONNX's MeanVarianceNormalization
-///     Normalization<float> flax({-2, -1}, {-1}, {.centred = false}); // RMSNorm(reduction_axes=(-2, -1)), in C++20
+///     Normalization<float> keras({1, 2, 3}, {1, 2, 3});   // LayerNormalization(axis=[1, 2, 3]); its eps is 1e-3
+///     Normalization<float> mvn({0, 2, 3});                // MeanVarianceNormalization, with eps = 0
+///     Normalization<float> flax({1, 2}, {2});             // LayerNorm(reduction_axes=(1, 2), feature_axes=2)
 ///
 /// Shapes: x has any rank that has these axes, in any layout. gamma and beta have a value for each element of the axes
 /// in `along`, row-major in the order that the axes have in x. mean and rstd have a value for each element of the axes
 /// that are not in `over`, row-major.
 ///
-/// Parameters: gamma is 1 and beta 0, of the extents in the options. Without these the first forward makes them from
-/// its x, or takes those that were assigned before. Until then infer works on a copy of the layer, which it makes from
-/// x.
+/// Parameters: gamma is 1 and beta 0, of the extents in the options. Without these the first forward of an x that is
+/// not empty makes them, or takes those that were assigned before; until then parameters() has none, and infer copies
+/// the layer, which allocates.
 ///
 /// Modes: train and eval mode compute the same; there are no running statistics.
 ///
@@ -51,8 +52,9 @@ class Normalization : public Layer<Normalization<Scalar>, Scalar, false> {
   friend Protocol<Normalization<Scalar>, core::Engine<Scalar, false>>;
 
  public:
-  /// Throws std::invalid_argument when `over` is empty, options.extents has another number of extents than `along` or
-  /// one below 1, or eps is negative or not finite. Axes that x does not have are found in a call.
+  /// Throws std::invalid_argument when `over` is empty, options.extents has another number of extents than `along`,
+  /// one below 1 or too large a product, or eps is negative or not finite. Axes that x does not have are found in a
+  /// call.
   explicit Normalization(std::vector<int> over, std::vector<int> along = {}, const NormalizationOptions& options = {})
       : Base(options.eps, options.centred, core::count_of_extents(along, options.extents), options.bias),
         over_(std::move(over)), along_(std::move(along)), options_(options) {
@@ -87,7 +89,7 @@ class Normalization : public Layer<Normalization<Scalar>, Scalar, false> {
     return core::make_axes(x, core::axes_below(x.rank) & ~core::axis_set(x, over_), core::axis_set(x, along_));
   }
 
-  bool has_parameters() const { return options_.extents.size() == along_.size(); }
+  bool is_made() const { return options_.extents.size() == along_.size(); }
   // The same layer with parameters for x; of an empty x, without any.
   Normalization made_for(const Shape& x) const {
     axes(x, true);  // what it refuses is not made
@@ -105,8 +107,8 @@ class Normalization : public Layer<Normalization<Scalar>, Scalar, false> {
 
   // With a pass of the caller's, or null.
   void run_forward(Runner& runner, const Scalar* x, const Shape& shape, Target& y,
-                   core::PassState<Scalar>* pass = nullptr, core::ResidualSum<Scalar>* sum = nullptr) {
-    if (has_parameters()) return Base::run_forward(runner, x, shape, y, pass, sum);
+                   core::PassState<Scalar>* pass = nullptr, core::ResidualArguments<Scalar>* sum = nullptr) {
+    if (is_made()) return Base::run_forward(runner, x, shape, y, pass, sum);
     Normalization made = made_for(shape);
     made.Base::run_forward(runner, x, shape, y, pass, sum);
     // What was assigned stays where it is: an optimizer may refer to it.
@@ -115,8 +117,8 @@ class Normalization : public Layer<Normalization<Scalar>, Scalar, false> {
     *this = std::move(made);
   }
   void run_infer(Runner& runner, const Scalar* x, const Shape& shape, Target& y,
-                 core::ResidualSum<Scalar>* sum = nullptr) const {
-    if (has_parameters()) return Base::run_infer(runner, x, shape, y, sum);
+                 core::ResidualArguments<Scalar>* sum = nullptr) const {
+    if (is_made()) return Base::run_infer(runner, x, shape, y, sum);
     made_for(shape).Base::run_infer(runner, x, shape, y, sum);
   }
 

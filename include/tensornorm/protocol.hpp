@@ -160,7 +160,8 @@ class Protocol : public Engine {
   }
 
   /// Computes the gradients of x, gamma and beta from the gradient dy of y: dx, dgamma() and dbeta(). They are
-  /// overwritten, not accumulated. Running statistics that the last forward used are constants.
+  /// overwritten; dgamma() and dbeta() are added to after accumulate_gradients(true), and left after freeze(). Running
+  /// statistics that the last forward used are constants.
   ///
   /// The last forward must have been in the same mode and with the same x. If it was in place, x is a copy made before
   /// it. x and dy are as x of forward, dx is as y of forward. dx may be x or dy. No other overlap is allowed. kNone in

@@ -14,9 +14,9 @@
   template void Engine<Scalar, tracks>::change_momentum(const std::optional<double>&);                          \
   template void Engine<Scalar, tracks>::set_training(bool);                                                     \
   template void Engine<Scalar, tracks>::run_forward(const AxesOf&, Runner&, const Scalar*, const Shape&,        \
-                                                    Target<Scalar>&, PassState<Scalar>*, ResidualSum<Scalar>*); \
+                                                    Target<Scalar>&, PassState<Scalar>*, ResidualArguments<Scalar>*); \
   template void Engine<Scalar, tracks>::run_infer(const AxesOf&, Runner&, const Scalar*, const Shape&,          \
-                                                  Target<Scalar>&, ResidualSum<Scalar>*) const;                 \
+                                                  Target<Scalar>&, ResidualArguments<Scalar>*) const;                 \
   template void Engine<Scalar, tracks>::run_backward(const AxesOf&, Runner&, const Scalar*, const Shape&,       \
                                                      const Scalar*, const Shape&, Target<Scalar>*, PassState<Scalar>*)
 
@@ -24,13 +24,13 @@
 #define TENSORNORM_INSTANTIATE_FUNCTIONS(Scalar)                                                                       \
   template void PassEngine<Scalar, false>::forward(const Statement&, const Parameters<ParamOf<Scalar>>&, Runner&,      \
                                                    const Scalar*, Target<Scalar>&, PassState<Scalar>&, bool, bool,     \
-                                                   ResidualSum<Scalar>*);                                              \
+                                                   ResidualArguments<Scalar>*);                                              \
   template void PassEngine<Scalar, false>::infer(const Statement&, const Parameters<ParamOf<Scalar>>&, Runner&,        \
                                                  const Scalar*, Target<Scalar>&, const InferPlans*,                    \
-                                                 const InferMemory*, ResidualSum<Scalar>*);                            \
+                                                 const InferMemory*, ResidualArguments<Scalar>*);                            \
   template void PassEngine<Scalar, true>::infer(const Statement&, const Parameters<ParamOf<Scalar>>&, Runner&,         \
                                                 const Scalar*, Target<Scalar>&, const InferPlans*, const InferMemory*, \
-                                                ResidualSum<Scalar>*);                                                 \
+                                                ResidualArguments<Scalar>*);                                                 \
   template void PassEngine<Scalar, false>::backward(                                                                   \
       const Statement&, const Parameters<ParamOf<Scalar>>&, const FunctionRef<ParameterGradients<ParamOf<Scalar>>()>&, \
       Index, Runner&, const Scalar*, const Scalar*, const Shape&, Target<Scalar>*, PassState<Scalar>&, bool)

@@ -95,7 +95,7 @@ auto Engine<Scalar, tracks, settings>::parameters(bool batch) const -> core::Par
 template <class Scalar, bool tracks, unsigned settings>
 void Engine<Scalar, tracks, settings>::run_forward(const AxesOf& axes, Runner& runner, const Scalar* x,
                                                    const Shape& shape, Target<Scalar>& y,
-                                                   PassState<Scalar, settings>* pass, ResidualSum<Scalar>* sum) {
+                                                   PassState<Scalar, settings>* pass, ResidualArguments<Scalar>* sum) {
   const bool batch = uses_batch(), updates = training_ && is_tracked();
   check_parameters();
   PassState<Scalar, settings>& state = pass == nullptr ? pass_ : *pass;
@@ -112,7 +112,7 @@ void Engine<Scalar, tracks, settings>::run_forward(const AxesOf& axes, Runner& r
 template <class Scalar, bool tracks, unsigned settings>
 void Engine<Scalar, tracks, settings>::run_infer(const AxesOf& axes, Runner& runner, const Scalar* x,
                                                  const Shape& shape, Target<Scalar>& y,
-                                                 ResidualSum<Scalar>* sum) const {
+                                                 ResidualArguments<Scalar>* sum) const {
   const bool batch = !is_tracked();
   check_parameters();
   Parameters<Param> all = parameters(batch);

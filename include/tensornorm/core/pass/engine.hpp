@@ -67,9 +67,9 @@ class Engine : public LayerState<Scalar, settings> {
 
   // As PassEngine has them; with the layer's own memory, or with a pass of the caller's.
   void run_forward(const AxesOf& axes, Runner& runner, const Scalar* x, const Shape& shape, Target<Scalar>& y,
-                   PassState<Scalar, settings>* pass = nullptr, ResidualSum<Scalar>* sum = nullptr);
+                   PassState<Scalar, settings>* pass = nullptr, ResidualArguments<Scalar>* sum = nullptr);
   void run_infer(const AxesOf& axes, Runner& runner, const Scalar* x, const Shape& shape, Target<Scalar>& y,
-                 ResidualSum<Scalar>* sum = nullptr) const;
+                 ResidualArguments<Scalar>* sum = nullptr) const;
   void run_backward(const AxesOf& axes, Runner& runner, const Scalar* x, const Shape& shape, const Scalar* dy,
                     const Shape& dy_shape, Target<Scalar>* dx, PassState<Scalar, settings>* pass = nullptr);
 

@@ -13,7 +13,7 @@ template <class Scalar>
 class Forward {
  public:
   Forward(const ForwardArguments<Scalar>& arguments, const Plan& plan)
-      : a_(arguments), plan_(plan), partition_(plan_.partition), normalization_(a_, plan_) {}
+      : a_(arguments), plan_(plan), partition_(plan_.partition), normalizer_(a_, plan_) {}
 
   Forward(const Forward&) = delete;
   Forward& operator=(const Forward&) = delete;
@@ -25,7 +25,7 @@ class Forward {
     const Index size = pass.bytes(pass.whole());
     plan.shared_worker_size = Arena::doubles(size);
     plan.worker_size = size > kLocalBytes ? plan.shared_worker_size : 0;
-    plan.copies_size = pass.copies_size();
+    plan.copies_size = plan.is_small ? 0 : pass.copies_size();
   }
 
   // Doubles with which so many threads take blocks whole. One thread can do with fewer, or with none and the stack.
@@ -41,7 +41,7 @@ class Forward {
  private:
   using T = ParamOf<Scalar>;
   using Block = StatisticsBlock<T>;
-  using CoefficientArrays = typename Normalization<Scalar>::CoefficientArrays;
+  using CoefficientArrays = typename Normalizer<Scalar>::CoefficientArrays;
 
   // What a worker takes at a time: of a block, of map bins and of parameters that must be copied.
   struct Extents : BlockExtents {
@@ -119,12 +119,12 @@ class Forward {
   void run_blocks(const Runner& runner) const {
     const Index units = (std::min)(partition_.blocks, Partition::kUnits);
     const auto run = [&](Index b, Index, Index worker) { run_block(b, worker); };
-    for_each_block(runner, partition_, units, plan_.elements, normalization_.streams(), run, /*is_last=*/true);
+    for_each_block(runner, partition_, units, plan_.elements, normalizer_.streams(), run, /*is_last=*/true);
   }
 
   void run_block(Index b, Index worker) const {
     LocalMemory local;
-    const Index ahead = normalization_.ahead(partition_, b);
+    const Index ahead = normalizer_.ahead(partition_, b);
     each_portion(partition_.block(b), [&](const BinRange& range) {
       if (range.size() == 0) return;
       a_.add_residual(plan_.walk, range, 0, plan_.walk.line());
@@ -140,18 +140,19 @@ class Forward {
     LocalMemory local;
     const Index n = plan_.walk.bins();
     Block block({0, 0, n}, plan_, n, plan_.worker_size == 0 ? Arena(local.bytes) : Arena(workspace.memory));
+    a_.add_residual(plan_.walk, block, 0, plan_.walk.line());
     FindStatistics<Scalar>(a_, plan_).run_small(block);
     if (plan_.params_apart) {
       const T *const gamma = a_.gamma + plan_.only_tile.param, *const beta = a_.beta == nullptr
                                                                                  ? nullptr
                                                                                  : a_.beta + plan_.only_tile.param;
-      return normalization_.put_tile_apart({block.hi, block.scale, block.shift}, gamma, beta, plan_.only_tile, 0);
+      return normalizer_.put_tile_apart({block.hi, block.scale, block.shift}, gamma, beta, plan_.only_tile, 0);
     }
     Arena memory = block.rest;
     const CoefficientArrays c{memory.take<T>(n), memory.take<T>(n), memory.take<T>(n)};
     for_each_bin_run(plan_.map_bins, 0, n,
-                     [&](const BinRun& run) { normalization_.fold(block.hi, block.lo, block.rstd, run, c); });
-    normalization_.put_map_tile(c, plan_.only_tile, 0);
+                     [&](const BinRun& run) { normalizer_.fold(block.hi, block.lo, block.rstd, run, c); });
+    normalizer_.put_map_tile(c, plan_.only_tile, 0);
   }
 
   // Too few blocks to share: their lines are divided into parts, whose sums are added in order.
@@ -168,9 +169,9 @@ class Forward {
       const typename FindStatistics<Scalar>::Reduce reduce(in_parts);
       statistics.run(block, extents_.chunk, 0, &reduce);
       runner.backwards(partition_.map_parts, block.size() * plan_.walk.line(), [&](Index part, Index worker) {
-        normalize(block, part, partition_.map_parts, normalization_.ahead(partition_, b),
+        normalize(block, part, partition_.map_parts, normalizer_.ahead(partition_, b),
                   worker == 0 ? block.rest : memory_of(worker, local));
-        if (normalization_.streams()) finish_streaming();
+        if (normalizer_.streams()) finish_streaming();
       });
     });
   }
@@ -233,16 +234,16 @@ class Forward {
       for_each_bin_run(plan_.map_bins, plan_.map_bin_number(block.group, c0), c1 - c0, [&](const BinRun& run) {
         BinRun rest = run;
         rest.stat -= block.stat;
-        normalization_.fold(block.hi, block.lo, block.rstd, rest, c);
+        normalizer_.fold(block.hi, block.lo, block.rstd, rest, c);
       });
-      normalization_.put_map_bins(block, c0, c1, p0, p1, c, ahead);
+      normalizer_.put_map_bins(block, c0, c1, p0, p1, c, ahead);
     });
   }
 
   void normalize_params_apart(const Block& block, Index part, Index parts, Index ahead, Arena memory) const {
     if (plan_.multiple == 1) {
-      return normalization_.put_params_apart(block, {block.hi, block.scale, block.shift}, part, parts, ahead,
-                                             extents_.params, memory);
+      return normalizer_.put_params_apart(block, {block.hi, block.scale, block.shift}, part, parts, ahead,
+                                          extents_.params, memory);
     }
     const Index most = extents_.chunk;
     const CoefficientArrays c{memory.take<T>(most), memory.take<T>(most), memory.take<T>(most)};
@@ -255,14 +256,14 @@ class Forward {
           c.shift[i] = block.shift[s];
         }
       });
-      normalization_.put_params_apart({block.group, k0, k1}, c, part, parts, ahead, extents_.params, memory);
+      normalizer_.put_params_apart({block.group, k0, k1}, c, part, parts, ahead, extents_.params, memory);
     });
   }
 
   ForwardArguments<Scalar> a_;
   const Plan& plan_;
   Partition partition_;
-  Normalization<Scalar> normalization_;
+  Normalizer<Scalar> normalizer_;
   Extents extents_{};
   Index worker_size_ = 0;  // doubles
   double *workers_ = nullptr, *sums_ = nullptr;
@@ -270,7 +271,7 @@ class Forward {
 
 template <class Scalar>
 void Forward<Scalar>::run(const Runner& runner, const Workspace& workspace) {
-  if (plan_.is_small && workspace.doubles >= plan_.worker_size && a_.residual == nullptr) return run_small(workspace);
+  if (plan_.is_small && workspace.doubles >= plan_.worker_size) return run_small(workspace);
   const bool shares_parts = runner.threads() > 1 && partition_.parts > 1;
   const Index needed = workspace_size(plan_, runner.threads());
   if (workspace.doubles >= needed) {

@@ -25,7 +25,9 @@ struct ForwardArguments : Parameters<ParamOf<Scalar>> {
 
   // Makes the sum, if there is one, of positions [p0, p1) of the lines of some bins.
   void add_residual(const Walk& walk, const BinRange& bins, Index p0, Index p1) const {
-    if (residual == nullptr || bins.size() == 0) return;
+    if (residual != nullptr && bins.size() > 0) make_residual(walk, bins, p0, p1);
+  }
+  __attribute__((noinline)) void make_residual(const Walk& walk, const BinRange& bins, Index p0, Index p1) const {
     walk.visit(bins.group, bins.k0, bins.k1, p0, p1, [&](const Tile& tile) { residual->add(*residual, tile); });
   }
 };

@@ -14,7 +14,7 @@ class Frozen {
  public:
   // Both outlive this.
   Frozen(const ForwardArguments<Scalar>& arguments, const Plan& plan)
-      : a_(arguments), plan_(plan), partition_(plan.partition), normalization_(arguments, plan) {}
+      : a_(arguments), plan_(plan), partition_(plan.partition), normalizer_(arguments, plan) {}
 
   // Doubles with which so many threads take as many bins as there are. With fewer they take fewer at a time.
   Index workspace_size(Index threads) const {
@@ -31,14 +31,14 @@ class Frozen {
     if (!shares_parts) {
       const Index units = (std::min)(partition_.blocks, Partition::kUnits);
       const auto run = [&](Index b, Index, Index worker) {
-        normalize(partition_.block(b), 0, parts, normalization_.ahead(partition_, b), worker);
+        normalize(partition_.block(b), 0, parts, normalizer_.ahead(partition_, b), worker);
       };
-      return for_each_block(runner, partition_, units, plan_.elements, normalization_.streams(), run);
+      return for_each_block(runner, partition_, units, plan_.elements, normalizer_.streams(), run);
     }
     for (Index b = 0; b < partition_.blocks; ++b) {
       runner(parts, plan_.elements / partition_.blocks, [&](Index part, Index worker) {
-        normalize(partition_.block(b), part, part + 1, normalization_.ahead(partition_, b), worker);
-        if (normalization_.streams()) finish_streaming();
+        normalize(partition_.block(b), part, part + 1, normalizer_.ahead(partition_, b), worker);
+        if (normalizer_.streams()) finish_streaming();
       });
     }
   }
@@ -46,14 +46,14 @@ class Frozen {
  private:
   // Of a small plan whose scale is known: all at once, whatever the threads.
   void run_small() const {
-    const Coefficients c = plain_coefficients(0, plan_.walk.bins(), nullptr, true);
+    const Coefficients c{a_.frozen_mean, a_.frozen_scale, a_.beta};
     a_.add_residual(plan_.map_walk, {0, 0, plan_.walk.bins()}, 0, plan_.map_walk.line());
-    normalization_.put_map_tile(c, plan_.only_tile, 0);
+    normalizer_.put_map_tile(c, plan_.only_tile, 0);
   }
 
   using T = ParamOf<Scalar>;
-  using Coefficients = typename Normalization<Scalar>::Coefficients;
-  using CoefficientArrays = typename Normalization<Scalar>::CoefficientArrays;
+  using Coefficients = typename Normalizer<Scalar>::Coefficients;
+  using CoefficientArrays = typename Normalizer<Scalar>::CoefficientArrays;
   static constexpr Index kMostBins = Partition::kBlockBins;
 
   static constexpr Index coefficient_bytes(Index bins) { return 3 * Arena::bytes<T>(bins); }
@@ -79,7 +79,7 @@ class Frozen {
       for (Index i = part; i < last_part; ++i) {
         const Index p0 = part_begin(positions, i, parts), p1 = part_begin(positions, i + 1, parts);
         a_.add_residual(plan_.map_walk, {bins.group, c0, c1}, p0, p1);
-        normalization_.put_map_bins(bins, c0, c1, p0, p1, c, ahead);
+        normalizer_.put_map_bins(bins, c0, c1, p0, p1, c, ahead);
       }
     };
     if (is_plain()) {
@@ -96,7 +96,7 @@ class Frozen {
         if (a_.frozen_scale != nullptr) return load_prepared(run, c);
         load_frozen(run, c, part == 0);
         BinRun rest{run.first, run.n, run.first, run.stat_stride == 0 ? 0 : 1, run.param, run.param_stride};
-        normalization_.fold(c.hi, nullptr, c.scale, rest, c);
+        normalizer_.fold(c.hi, nullptr, c.scale, rest, c);
       });
       put_parts(c0, c1, c);
     });
@@ -148,7 +148,7 @@ class Frozen {
   const ForwardArguments<Scalar>& a_;
   const Plan& plan_;
   const Partition& partition_;
-  Normalization<Scalar> normalization_;
+  Normalizer<Scalar> normalizer_;
   Workspace workspace_;  // one worker's size
 };
 

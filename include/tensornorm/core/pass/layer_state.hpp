@@ -42,7 +42,8 @@ class LayerState {
     dgamma_.setZero();
     dbeta_.setZero();
   }
-  /// Whether backward leaves dgamma() and dbeta() as they are, and spares their work: gamma and beta are not trained.
+  /// Whether backward computes no dgamma() and dbeta(): they keep their values, which zero_grad() sets to 0.
+  /// freeze(false) is the opposite. Statistics move as before; eval() is what stops them.
   void freeze(bool is_frozen = true) { is_frozen_ = is_frozen; }
 
  protected:

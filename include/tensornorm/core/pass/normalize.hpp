@@ -1,4 +1,4 @@
-// Normalization: y from x and the coefficients of its bins, y = (hi - x) * scale + shift.
+// Normalizer: y from x and the coefficients of its bins, y = (hi - x) * scale + shift.
 #pragma once
 
 #include "tensornorm/core/kernel/arithmetic.hpp"
@@ -11,7 +11,7 @@ namespace tensornorm {
 namespace core {
 
 template <class Scalar>
-class Normalization {
+class Normalizer {
  public:
   using T = ParamOf<Scalar>;
 
@@ -26,7 +26,7 @@ class Normalization {
   };
 
   // Both outlive this.
-  Normalization(const ForwardArguments<Scalar>& arguments, const Plan& plan)
+  Normalizer(const ForwardArguments<Scalar>& arguments, const Plan& plan)
       : a_(arguments), plan_(plan),
         streams_(a_.x != a_.y && outgrows_cache(2 * plan_.elements * static_cast<Index>(sizeof(Scalar)))) {}
 

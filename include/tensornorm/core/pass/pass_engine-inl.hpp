@@ -116,18 +116,19 @@ struct PassEngine<Scalar, tracks, settings>::Steps {
 
   // ---- sums
 
-  // Whether the tensors of a sum lie as it does, and y can be walked beside.
-  static bool lie_beside(const ResidualSum<Scalar>& sum, const Shape& h, const Shape& y) {
+  // Whether a, b and h lie alike, and a pass can walk h and y side by side.
+  static bool lie_beside(const ResidualArguments<Scalar>& sum, const Shape& h, const Shape& y) {
     return h == sum.a_shape && h == sum.b_shape && walks_beside(h, h) && walks_beside(h, y);
   }
-  static void check_sum(const ResidualSum<Scalar>& sum, const Target<Scalar>& y) {
+  static void check_sum(const ResidualArguments<Scalar>& sum, const Target<Scalar>& y) {
     for (const Target<Scalar>* const target : {static_cast<const Target<Scalar>*>(&sum.h), &y}) {
       target->check_overlap(sum.a, sum.a_shape, "x");
-      target->check_overlap(sum.b, sum.b_shape, "the tensor that is added to it");
+      target->check_overlap(sum.b, sum.b_shape, "r");
     }
     y.check_apart(sum.h);
   }
-  static void prepare_sum(const ResidualSum<Scalar>& sum, Residual<Scalar>& residual, ForwardArguments<Scalar>& pass) {
+  static void prepare_sum(const ResidualArguments<Scalar>& sum, Residual<Scalar>& residual,
+                          ForwardArguments<Scalar>& pass) {
     residual = {sum.a, sum.b, sum.h.prepare(), sum.add};
     pass.residual = &residual;
     pass.x = residual.h;
@@ -135,7 +136,7 @@ struct PassEngine<Scalar, tracks, settings>::Steps {
 
   // Calls run(statement, y, sum) with tensors that lie alike. Returns where the sum is.
   template <class Run>
-  __attribute__((cold, noinline)) static const Scalar* staged_sum(const Statement& call, ResidualSum<Scalar>& sum,
+  __attribute__((cold, noinline)) static const Scalar* staged_sum(const Statement& call, ResidualArguments<Scalar>& sum,
                                                                   Target<Scalar>& y, const Run& run) {
     check_sum(sum, y);
     call.axes(call.shape, call.batch);  // what it refuses is not copied
@@ -143,7 +144,7 @@ struct PassEngine<Scalar, tracks, settings>::Steps {
     const StagedInput<Scalar> a(sum.a, sum.a_shape, layout), b(sum.b, sum.b_shape, layout);
     StagedTarget<Scalar> h(sum.h, layout), output(y, layout);
     h.take_shape(layout);
-    ResidualSum<Scalar> staged{a.data(), b.data(), layout, layout, h, sum.add};
+    ResidualArguments<Scalar> staged{a.data(), b.data(), layout, layout, h, sum.add};
     run(Statement{call.axes, layout, call.batch, call.is_own}, output, staged);
     output.finish();
     return h.finish();
@@ -207,12 +208,12 @@ struct PassEngine<Scalar, tracks, settings>::Steps {
 template <class Scalar, bool tracks, unsigned settings>
 void PassEngine<Scalar, tracks, settings>::forward(const Statement& call, const Parameters<Param>& parameters,
                                                    Runner& runner, const Scalar* x, Target<Scalar>& y, State& state,
-                                                   bool training, bool keeps_m2, ResidualSum<Scalar>* sum) {
+                                                   bool training, bool keeps_m2, ResidualArguments<Scalar>* sum) {
   y.take_shape(call.shape);
   const PlanKey key = Steps::forward_key(call, y.shape());
   const bool is_known = call.is_own && state.plan.is_of(key);
   if (sum != nullptr && !Steps::lie_beside(*sum, call.shape, y.shape())) {
-    const auto run = [&](const Statement& other, Target<Scalar>& output, ResidualSum<Scalar>& staged) {
+    const auto run = [&](const Statement& other, Target<Scalar>& output, ResidualArguments<Scalar>& staged) {
       forward(other, parameters, runner, nullptr, output, state, training, keeps_m2, &staged);
     };
     const Scalar* const h = Steps::staged_sum(call, *sum, y, run);
@@ -263,10 +264,10 @@ template <class Scalar, bool tracks, unsigned settings>
 void PassEngine<Scalar, tracks, settings>::infer(const Statement& call, const Parameters<Param>& parameters,
                                                  Runner& runner, const Scalar* x, Target<Scalar>& y,
                                                  const InferPlans* plans, const InferMemory* memory,
-                                                 ResidualSum<Scalar>* sum) {
+                                                 ResidualArguments<Scalar>* sum) {
   y.take_shape(call.shape);
   if (sum != nullptr && !Steps::lie_beside(*sum, call.shape, y.shape())) {
-    const auto run = [&](const Statement& other, Target<Scalar>& output, ResidualSum<Scalar>& staged) {
+    const auto run = [&](const Statement& other, Target<Scalar>& output, ResidualArguments<Scalar>& staged) {
       infer(other, parameters, runner, nullptr, output, plans, memory, &staged);
     };
     Steps::staged_sum(call, *sum, y, run);

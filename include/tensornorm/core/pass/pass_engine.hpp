@@ -43,15 +43,16 @@ class PassEngine {
   using State = PassState<Scalar, settings>;
   using Array = typename State::Array;
 
-  // `keeps_m2`: whether state.m2 is wanted. With a sum, x is what it makes, whose shape is the call's.
+  // `keeps_m2`: whether state.m2 is wanted. With a residual, x is null: the pass reads the sum,
+  // which has the call's shape.
   static void forward(const Statement& call, const Parameters<Param>& parameters, Runner& runner, const Scalar* x,
                       Target<Scalar>& y, State& state, bool training, bool keeps_m2,
-                      ResidualSum<Scalar>* sum = nullptr);
+                      ResidualArguments<Scalar>* sum = nullptr);
 
   // With plans and memory that a layer keeps, or null and the program's.
   static void infer(const Statement& call, const Parameters<Param>& parameters, Runner& runner, const Scalar* x,
                     Target<Scalar>& y, const InferPlans* plans, const InferMemory* memory,
-                    ResidualSum<Scalar>* sum = nullptr);
+                    ResidualArguments<Scalar>* sum = nullptr);
 
   // A null dx is not wanted. `gradients` gives the memory of dgamma and dbeta, once nothing can be refused.
   using GradientsOf = FunctionRef<ParameterGradients<Param>()>;

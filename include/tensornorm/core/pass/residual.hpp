@@ -19,11 +19,11 @@ struct Residual {
 template <class Scalar>
 void add_tile(const Residual<Scalar>& residual, const Tile& tile);
 
-// The sum as a call has it: what it adds, in any layouts, and where it goes. The pass's x is the sum, and y is none of
-// its memory but a or b themselves.
+// The sum as a call has it: what it adds, in any layouts, and where it goes. y may be a or b; it shares no other memory
+// with a, b or h.
 // @pre the target took its shape
 template <class Scalar>
-struct ResidualSum {
+struct ResidualArguments {
   const Scalar *a, *b;
   const Shape &a_shape, &b_shape;
   Target<Scalar>& h;

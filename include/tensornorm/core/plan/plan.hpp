@@ -19,7 +19,7 @@ inline bool operator==(const Uses& a, const Uses& b) {
 }
 
 // The bins of a layer's axes. Sums are kept for bins: the statistics, or finer where `rows_to_columns` and
-// `joined_columns` say so. Coefficients are laid out for map bins, which know their parameter too. Where parameters
+// `join_columns` say so. Coefficients are laid out for map bins, which know their parameter too. Where parameters
 // vary along nearly every element of a statistic (LayerNorm) that would be a copy of x: the map then reads statistics
 // and parameters apart.
 struct Binning {
@@ -46,7 +46,7 @@ struct Binning {
     merge(axes);
     bins = rows_to_columns(axes, kShortRun, kFewRows, Partition::kBlockBins, Partition::kStatsTogether);
     choose_map();
-    // Bins that stay together lie in one group of the walk.
+    // Bins that stay together must lie in one group of the walk. Otherwise each statistic is a bin.
     if (bins_of_group(axes, bins, params_apart) % multiple(axes, bins) != 0) {
       bins = select(axes, is_kept);
       choose_map();

@@ -149,7 +149,7 @@ class Walk {
   bool one_layout_ = true;  // whether all tensors lie alike
 };
 
-// The axes with bins numbered along those of a set, as a walk takes them; of parameters, those along bins or none.
+// The axes of a Walk with bins along `bins`. Parameters along bins stay if `with_bin_params`; all others are dropped.
 inline Axes walk_axes(const Axes& full, AxisSet bins, bool with_bin_params) {
   Axes axes = numbered(full, bins);
   for (int i = 0; i < axes.size(); ++i) {
@@ -159,7 +159,7 @@ inline Axes walk_axes(const Axes& full, AxisSet bins, bool with_bin_params) {
   return axes;
 }
 
-// Bins in a group of that walk.
+// The bins() of that walk.
 inline Index bins_of_group(const Axes& full, AxisSet bins, bool with_bin_params) {
   const Axes axes = walk_axes(full, bins, with_bin_params);
   const int inner = axes.size() - 1;
