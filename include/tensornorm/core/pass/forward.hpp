@@ -83,8 +83,18 @@ class Forward {
     return Block::lasting_bytes(e.stats) + (std::max)(sums, coefficients);
   }
 
-  Arena memory_of(Index worker, LocalMemory& local) const {
-    return worker_size_ == 0 ? Arena(local.bytes) : Arena(workers_ + worker * worker_size_);
+  // @pre worker_size_ is not 0
+  Arena memory_of(Index worker) const { return Arena(workers_ + worker * worker_size_); }
+
+  // Calls use(memory) with a worker's memory, or with that of a frame which is there for it alone.
+  template <class Use>
+  void with_memory(Index worker, const Use& use) const {
+    worker_size_ == 0 ? with_local_memory(use) : use(memory_of(worker));
+  }
+  template <class Use>
+  __attribute__((noinline)) static void with_local_memory(const Use& use) {
+    LocalMemory local;
+    use(Arena(local.bytes));
   }
 
   // Where many rows read parameters, they read copies that begin with a line: a vector that lies in two lines is two
@@ -116,19 +126,20 @@ class Forward {
     for (Index i = 0; i < n; ++i) use(Partition::portion(block, plan_.multiple, i, n));
   }
 
-  void run_blocks(const Runner& runner) const {
+  __attribute__((noinline)) void run_blocks(const Runner& runner) const {
     const Index units = (std::min)(partition_.blocks, Partition::kUnits);
-    const auto run = [&](Index b, Index, Index worker) { run_block(b, worker); };
+    const auto run = [&](Index b, Index, Index worker) {
+      with_memory(worker, [&](const Arena& memory) { run_block(b, memory); });
+    };
     for_each_block(runner, partition_, units, plan_.elements, normalizer_.streams(), run, /*is_last=*/true);
   }
 
-  void run_block(Index b, Index worker) const {
-    LocalMemory local;
+  __attribute__((noinline)) void run_block(Index b, const Arena& memory) const {
     const Index ahead = normalizer_.ahead(partition_, b);
     each_portion(partition_.block(b), [&](const BinRange& range) {
       if (range.size() == 0) return;
       a_.add_residual(plan_.walk, range, 0, plan_.walk.line());
-      Block block(range, plan_, extents_.chunk, memory_of(worker, local));
+      Block block(range, plan_, extents_.chunk, memory);
       FindStatistics<Scalar> statistics(a_, plan_);
       statistics.run(block, extents_.chunk, ahead);
       normalize(block, 0, 1, ahead, block.rest);
@@ -137,9 +148,12 @@ class Forward {
 
   // A small plan, whatever the threads: what leads to the kernels would take longer than they.
   void run_small(const Workspace& workspace) const {
-    LocalMemory local;
+    const auto run = [&](const Arena& memory) { run_small_in(memory); };
+    plan_.worker_size == 0 ? with_local_memory(run) : run(Arena(workspace.memory));
+  }
+  void run_small_in(const Arena& memory) const {
     const Index n = plan_.walk.bins();
-    Block block({0, 0, n}, plan_, n, plan_.worker_size == 0 ? Arena(local.bytes) : Arena(workspace.memory));
+    Block block({0, 0, n}, plan_, n, memory);
     a_.add_residual(plan_.walk, block, 0, plan_.walk.line());
     FindStatistics<Scalar>(a_, plan_).run_small(block);
     if (plan_.params_apart) {
@@ -148,19 +162,40 @@ class Forward {
                                                                                  : a_.beta + plan_.only_tile.param;
       return normalizer_.put_tile_apart({block.hi, block.scale, block.shift}, gamma, beta, plan_.only_tile, 0);
     }
-    Arena memory = block.rest;
-    const CoefficientArrays c{memory.take<T>(n), memory.take<T>(n), memory.take<T>(n)};
+    Arena rest = block.rest;
+    const CoefficientArrays c{rest.take<T>(n), rest.take<T>(n), rest.take<T>(n)};
     for_each_bin_run(plan_.map_bins, 0, n,
                      [&](const BinRun& run) { normalizer_.fold(block.hi, block.lo, block.rstd, run, c); });
     normalizer_.put_map_tile(c, plan_.only_tile, 0);
   }
 
+  // The least portion of some plans is more than a frame usually keeps: of columns whose number is no multiple of
+  // sixteen, 31; of bins that stay together, up to 64 statistics of float or 32 of double. This is the most.
+  static constexpr Index kMostLocalBytes = 3904;
+  __attribute__((noinline)) void run_on_stack(const Runner& runner) {
+    double memory[static_cast<std::size_t>(Arena::doubles(kMostLocalBytes))];
+    extents_ = fitting(kMostLocalBytes);
+    workers_ = memory;
+    worker_size_ = Arena::doubles(kMostLocalBytes);
+    run_all(runner);
+  }
+
+  void run_all(const Runner& runner) {
+    partition_.share_among(plan_.walk, plan_.multiple, runner.threads());
+    if (partition_.parts > 1) {
+      for (Index b = 0; b < partition_.blocks; ++b) {
+        with_memory(0, [&](const Arena& memory) { run_in_parts(runner, b, memory); });
+      }
+    } else {
+      run_blocks(runner);
+    }
+  }
+
   // Too few blocks to share: their lines are divided into parts, whose sums are added in order.
-  __attribute__((noinline)) void run_in_parts(const Runner& runner, Index b) const {
-    LocalMemory local;
+  __attribute__((noinline)) void run_in_parts(const Runner& runner, Index b, const Arena& memory) const {
     if (a_.residual != nullptr) add_residual_in_parts(runner, partition_.block(b));
     each_portion(partition_.block(b), [&](const BinRange& range) {
-      Block block(range, plan_, extents_.chunk, memory_of(0, local));
+      Block block(range, plan_, extents_.chunk, memory);
       FindStatistics<Scalar> statistics(a_, plan_);
       const auto in_parts = [&](const BinRange& chunk, double* sum_d, double* sum_d2) {
         if (sums_ == nullptr) return add_parts(statistics, block, chunk, sum_d, sum_d2);
@@ -170,7 +205,7 @@ class Forward {
       statistics.run(block, extents_.chunk, 0, &reduce);
       runner.backwards(partition_.map_parts, block.size() * plan_.walk.line(), [&](Index part, Index worker) {
         normalize(block, part, partition_.map_parts, normalizer_.ahead(partition_, b),
-                  worker == 0 ? block.rest : memory_of(worker, local));
+                  worker == 0 ? block.rest : memory_of(worker));
         if (normalizer_.streams()) finish_streaming();
       });
     });
@@ -282,17 +317,13 @@ void Forward<Scalar>::run(const Runner& runner, const Workspace& workspace) {
     if (plan_.copies_size > 0) copy_parameters(Arena(workers_ + runner.threads() * worker_size_));
   } else if (workspace.memory == nullptr) {
     extents_ = plan_.worker_size == 0 ? whole() : fitting(kLocalBytes);
+    if (bytes(extents_) > kLocalBytes) return run_on_stack(runner);
   } else {
-    extents_ = fitting(InferMemory::kBytes);
+    extents_ = fitting(Arena::held_bytes(workspace.doubles));
     workers_ = workspace.memory;
     worker_size_ = workspace.doubles;
   }
-  partition_.share_among(plan_.walk, plan_.multiple, runner.threads());
-  if (partition_.parts > 1) {
-    for (Index b = 0; b < partition_.blocks; ++b) run_in_parts(runner, b);
-  } else {
-    run_blocks(runner);
-  }
+  run_all(runner);
 }
 
 }  // namespace core

@@ -44,7 +44,8 @@ struct Binning {
   void choose(const Uses& uses) {
     if (!uses.affine) drop_param(axes);
     merge(axes);
-    bins = rows_to_columns(axes, kShortRun, kFewRows, Partition::kBlockBins, Partition::kStatsTogether);
+    const Index of_bytes = uses.element_bytes > static_cast<Index>(sizeof(float)) ? 2 : 1;  // half as many doubles
+    bins = rows_to_columns(axes, kShortRun, kFewRows, Partition::kBlockBins, Partition::kStatsTogether / of_bytes);
     choose_map();
     // Bins that stay together must lie in one group of the walk. Otherwise each statistic is a bin.
     if (bins_of_group(axes, bins, params_apart) % multiple(axes, bins) != 0) {
@@ -53,7 +54,7 @@ struct Binning {
     }
     // A parameter of each column that the walk keeps would part those that are joined.
     if (axes.count() <= kSmall || (map_bins != bins && is_affine(axes.back()))) return;
-    join_columns(axes, bins, kNarrow, kWide, kFewRows);
+    join_columns(axes, bins, kNarrow / of_bytes, kWide, kFewRows);
     choose_map();
   }
 
