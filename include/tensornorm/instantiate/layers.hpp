@@ -8,29 +8,29 @@
 #include "tensornorm/core/pass/residual-inl.hpp"
 
 // The members that a program's files call; what those call follows.
-#define TENSORNORM_INSTANTIATE_ENGINE(Scalar, tracks)                                                           \
-  template Engine<Scalar, tracks>::Engine(double, bool, Index, bool);                                           \
-  template void Engine<Scalar, tracks>::change_eps(double);                                                     \
-  template void Engine<Scalar, tracks>::change_momentum(const std::optional<double>&);                          \
-  template void Engine<Scalar, tracks>::set_training(bool);                                                     \
-  template void Engine<Scalar, tracks>::run_forward(const AxesOf&, Runner&, const Scalar*, const Shape&,        \
+#define TENSORNORM_INSTANTIATE_ENGINE(Scalar, tracks)                                                                 \
+  template Engine<Scalar, tracks>::Engine(double, bool, Index, bool);                                                 \
+  template void Engine<Scalar, tracks>::change_eps(double);                                                           \
+  template void Engine<Scalar, tracks>::change_momentum(const std::optional<double>&);                                \
+  template void Engine<Scalar, tracks>::set_training(bool);                                                           \
+  template void Engine<Scalar, tracks>::run_forward(const AxesOf&, Runner&, const Scalar*, const Shape&,              \
                                                     Target<Scalar>&, PassState<Scalar>*, ResidualArguments<Scalar>*); \
-  template void Engine<Scalar, tracks>::run_infer(const AxesOf&, Runner&, const Scalar*, const Shape&,          \
+  template void Engine<Scalar, tracks>::run_infer(const AxesOf&, Runner&, const Scalar*, const Shape&,                \
                                                   Target<Scalar>&, ResidualArguments<Scalar>*) const;                 \
-  template void Engine<Scalar, tracks>::run_backward(const AxesOf&, Runner&, const Scalar*, const Shape&,       \
+  template void Engine<Scalar, tracks>::run_backward(const AxesOf&, Runner&, const Scalar*, const Shape&,             \
                                                      const Scalar*, const Shape&, Target<Scalar>*, PassState<Scalar>*)
 
 // NOLINTBEGIN(bugprone-macro-parentheses): types
 #define TENSORNORM_INSTANTIATE_FUNCTIONS(Scalar)                                                                       \
   template void PassEngine<Scalar, false>::forward(const Statement&, const Parameters<ParamOf<Scalar>>&, Runner&,      \
                                                    const Scalar*, Target<Scalar>&, PassState<Scalar>&, bool, bool,     \
-                                                   ResidualArguments<Scalar>*);                                              \
+                                                   ResidualArguments<Scalar>*);                                        \
   template void PassEngine<Scalar, false>::infer(const Statement&, const Parameters<ParamOf<Scalar>>&, Runner&,        \
                                                  const Scalar*, Target<Scalar>&, const InferPlans*,                    \
-                                                 const InferMemory*, ResidualArguments<Scalar>*);                            \
+                                                 const InferMemory*, ResidualArguments<Scalar>*);                      \
   template void PassEngine<Scalar, true>::infer(const Statement&, const Parameters<ParamOf<Scalar>>&, Runner&,         \
                                                 const Scalar*, Target<Scalar>&, const InferPlans*, const InferMemory*, \
-                                                ResidualArguments<Scalar>*);                                                 \
+                                                ResidualArguments<Scalar>*);                                           \
   template void PassEngine<Scalar, false>::backward(                                                                   \
       const Statement&, const Parameters<ParamOf<Scalar>>&, const FunctionRef<ParameterGradients<ParamOf<Scalar>>()>&, \
       Index, Runner&, const Scalar*, const Scalar*, const Shape&, Target<Scalar>*, PassState<Scalar>&, bool)
