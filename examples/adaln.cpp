@@ -7,8 +7,8 @@
 
 #include <tensornorm/functional.hpp>
 
-using tensornorm::kNone, tensornorm::layer_norm, tensornorm::layer_norm_backward, tensornorm::Pass,
-    tensornorm::plus_one, tensornorm::view, tensornorm::Index;
+using tensornorm::layer_norm, tensornorm::layer_norm_backward, tensornorm::Pass, tensornorm::plus_one, tensornorm::view,
+    tensornorm::Index;
 
 int main() {
   constexpr Index kSamples = 4, kTokens = 16, kFeatures = 64;

@@ -107,12 +107,13 @@ class AnyEngine {
   /// Whether backward leaves the gradients of parameters as they are.
   void freeze(bool is_frozen = true) { held().freeze(is_frozen); }
 
+  AnyEngine& operator=(const AnyEngine&) = delete;
+
  protected:
   AnyEngine() = default;
   explicit AnyEngine(std::unique_ptr<Held> held) : held_(std::move(held)) {}
   AnyEngine(const AnyEngine& other) : held_(other.held_ == nullptr ? nullptr : other.held_->copy()) {}
   AnyEngine(AnyEngine&&) noexcept = default;
-  AnyEngine& operator=(const AnyEngine&) = delete;
   AnyEngine& operator=(AnyEngine&&) noexcept = default;
   ~AnyEngine() = default;
 
