@@ -148,7 +148,7 @@ template <class Norm, class Scalar, class = void>
 struct IsLayerOf : std::false_type {};
 template <class Norm, class Scalar>
 struct IsLayerOf<Norm, Scalar, std::enable_if_t<std::is_same<typename Norm::Scalar, Scalar>::value>>
-    : decltype(core::is_layer(std::declval<const Norm*>())) {};
+    : std::integral_constant<bool, decltype(core::is_layer(std::declval<const Norm*>()))::value> {};
 
 }  // namespace core
 
@@ -172,8 +172,7 @@ class AnyNorm : public Protocol<AnyNorm<Scalar>, core::AnyEngine<Scalar>> {
   AnyNorm() = default;
   /// Holds the layer. Throws std::bad_alloc.
   template <class Norm, class = std::enable_if_t<core::IsLayerOf<Norm, Scalar>::value>>
-  AnyNorm(Norm norm)  // NOLINT(google-explicit-constructor): any layer is one
-      : Base(std::make_unique<core::HeldNorm<Scalar, Norm>>(std::move(norm))) {}
+  AnyNorm(Norm norm) : Base(held_norm(std::move(norm))) {}  // NOLINT(google-explicit-constructor): any layer is one
 
   using core::AnyEngine<Scalar>::parameters;
 
@@ -182,12 +181,18 @@ class AnyNorm : public Protocol<AnyNorm<Scalar>, core::AnyEngine<Scalar>> {
   Norm* target() {
     return this->is_empty() ? nullptr : static_cast<Norm*>(this->held().layer_of(&core::NormMark<Norm>::kMark));
   }
+  /// The same of a const one.
   template <class Norm>
   const Norm* target() const {
     return const_cast<AnyNorm*>(this)->template target<Norm>();
   }
 
  private:
+  template <class Norm>
+  static std::unique_ptr<core::AnyHeldNorm<Scalar>> held_norm(Norm norm) {
+    return std::make_unique<core::HeldNorm<Scalar, Norm>>(std::move(norm));
+  }
+
   void print(std::ostream& out) const { this->is_empty() ? void(out << "AnyNorm()") : this->held().write(out); }
 };
 

@@ -15,9 +15,15 @@
 namespace tensornorm {
 
 namespace core {
+
 template <class Scalar, class Norm>
 class HeldNorm;
-}
+
+// Whether a call with these arguments has a device first, and neither a pass nor a kept sum.
+template <class Device, class X, class Y>
+constexpr bool kIsPlainCall = !kIsPass<Y> && !kIsKeptSum<Device> && !kIsKeptSum<X>;
+
+}  // namespace core
 
 /// A parameter of a layer and its gradient, by reference.
 template <class Array>
@@ -101,8 +107,7 @@ class Protocol : public Engine {
   /// The same on a device: an Eigen::DefaultDevice, or an Eigen::ThreadPoolDevice, whose threads then help the calling
   /// one if x is large. The bits are the same on any number of threads. Eigen::ThreadPoolDevice needs
   /// EIGEN_USE_THREADS, defined before the first include. Handing work to a pool may allocate.
-  template <class Device, class X, class Y,
-            class = std::enable_if_t<!core::kIsPass<Y> && !core::kIsKeptSum<Device> && !core::kIsKeptSum<X>>>
+  template <class Device, class X, class Y, class = std::enable_if_t<core::kIsPlainCall<Device, X, Y>>>
   void forward(const Device& device, const X& x, Y&& y) {
     if constexpr (core::accepted<core::fault_of_call<Scalar, Device, Y, X>(), Device, X, Y>()) {
       const core::Input<X> in(x);
