@@ -1,7 +1,11 @@
 #!/bin/sh
 # same_bits.sh PROGRAM PROGRAM: both print the same, and something.
 set -eu
-first=$("$1")
-second=$("$2")
-[ "$first" ] || { echo "$1 printed nothing" && exit 1; }
-[ "$first" = "$second" ] || { printf '%s\n' "$1:" "$first" "$2:" "$second" && exit 1; }
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+"$1" >"$folder/first" &
+first=$!
+"$2" >"$folder/second"
+wait $first
+[ -s "$folder/first" ] || { echo "$1 printed nothing" && exit 1; }
+diff "$folder/first" "$folder/second" || { echo "$1 and $2 print other bits" && exit 1; }
