@@ -113,6 +113,8 @@ TEST(Stack, OfCallsOfManyThreads) {
   tensornorm::GroupNormOptions last;
   last.channel_axis = -1;
   expect_crowd(tensornorm::GroupNorm<double>(54, 216, last), drawn(Eigen::Tensor<double, 3, kRow>(2, 900, 216)));
+  expect_crowd(tensornorm::GroupNorm<double>(4, 520, last), drawn(Eigen::Tensor<double, 3, kRow>(4, 341, 520)));
+  expect_crowd(tensornorm::InstanceNorm<double>(18), drawn(Eigen::Tensor<double, 3, kRow>(117, 18, 9)));
 }
 
 }  // namespace

@@ -62,12 +62,13 @@ class Forward {
   }
   // Less of everything, so that it fits so many bytes: a portion of a block, and of that a chunk.
   Extents fitting(Index most_bytes) const {
-    constexpr Index kLeast = 16, kStep = Partition::kCacheLineBins;
-    constexpr Index kLeastPerBin = 48;  // bytes of the arrays by bin, or less
+    constexpr Index kLeast = 32, kStep = Partition::kCacheLineBins;  // what Chunks can divide
+    constexpr Index kLeastPerBin = 48;                               // bytes of the arrays by bin, or less
     const Index most = most_bytes / kLeastPerBin / kStep * kStep;
     for (Index chunk = most;; chunk -= kStep) {
       const Index bins = (std::min)(partition_.block_bins, (std::max)(chunk, Partition::least_portion(plan_.multiple)));
-      const Extents e = extents(bins, (std::min)(bins, chunk), chunk, chunk);
+      // Where every bin is a statistic, the sums of a portion are taken together.
+      const Extents e = extents(bins, plan_.multiple == 1 ? bins : (std::min)(bins, chunk), chunk, chunk);
       if (chunk == kLeast || bytes(e) <= most_bytes) return e;
     }
   }
@@ -171,7 +172,7 @@ class Forward {
 
   // The least portion of some plans is more than a frame usually keeps: of columns whose number is no multiple of
   // sixteen, 31; of bins that stay together, up to 64 statistics of float or 32 of double. This is the most.
-  static constexpr Index kMostLocalBytes = 3904;
+  static constexpr Index kMostLocalBytes = 4608;
   __attribute__((noinline)) void run_on_stack(const Runner& runner) {
     double memory[static_cast<std::size_t>(Arena::doubles(kMostLocalBytes))];
     extents_ = fitting(kMostLocalBytes);

@@ -71,6 +71,16 @@ struct PassEngine<Scalar, tracks, settings>::Steps {
     return plan;
   }
 
+  // The same where its caller keeps it.
+  __attribute__((noinline)) static Plan make_plan(const Statement& call, const PlanKey& key,
+                                                  const Parameters<Param>& parameters) {
+    const Uses uses = Steps::uses(call, parameters);
+    const auto axes = [&] { return axes_of(call, key); };
+    Plan plan(Binning(FunctionRef<Axes()>(axes), uses), uses);
+    Forward::complete(plan);
+    return plan;
+  }
+
   static void run(const ForwardArguments<Scalar>& pass, const Plan& plan, const Runner& runner,
                   const Workspace& workspace) {
     if constexpr (tracks) {
@@ -101,8 +111,7 @@ struct PassEngine<Scalar, tracks, settings>::Steps {
   __attribute__((noinline)) static void infer_on_stack(const Statement& call, const PlanKey& key,
                                                        const ForwardArguments<Scalar>& pass, Runner& runner,
                                                        const InferMemory& memory) {
-    PlanSlot slot;
-    infer_by(make_plan(call, key, pass, slot), pass, runner, memory);
+    infer_by(make_plan(call, key, pass), pass, runner, memory);
   }
 
   static void infer_of_function(const Statement& call, const PlanKey& key, const ForwardArguments<Scalar>& pass,
