@@ -17,7 +17,7 @@ static_assert(sizeof(tensornorm::BatchNorm<float>) < 1024 && sizeof(tensornorm::
                   sizeof(tensornorm::Whitening<float>) < 1024,
               "a layer is small");
 
-constexpr std::size_t kInfer = 8 << 10, kCrowdedInfer = 16 << 10, kOthers = 16 << 10;
+constexpr std::size_t kInfer = 8 << 10, kCrowdedInfer = 20 << 10, kOthers = 16 << 10;
 
 template <class Scalar, int Layout, int Rank>
 void measure(const Index (&extents_of)[Rank], int channel_axis) {

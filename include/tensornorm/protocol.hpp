@@ -138,7 +138,7 @@ class Protocol : public Engine {
   ///
   /// Memory: nothing is allocated and no lock is taken, from the first call on, but to evaluate an expression, to copy
   /// tensors that no axis has neighbours in, to resize y, and for Whitening in place with more than 512 channels in a
-  /// group. With optimization a call takes less than 8 KB of the stack; less than 16 KB if several threads call infer
+  /// group. With optimization a call takes less than 8 KB of the stack; less than 20 KB if several threads call infer
   /// on one layer at once.
   template <class X, class Y>
   void infer(const X& x, Y&& y) const {

@@ -171,8 +171,8 @@ class Forward {
   }
 
   // The least portion of some plans is more than a frame usually keeps: of columns whose number is no multiple of
-  // sixteen, 31; of bins that stay together, up to 64 statistics of float or 32 of double. This is the most.
-  static constexpr Index kMostLocalBytes = 4608;
+  // sixteen, 31; of bins that stay together, up to 64 statistics. This is the most.
+  static constexpr Index kMostLocalBytes = std::is_same<T, double>::value ? 6528 : 4608;
   __attribute__((noinline)) void run_on_stack(const Runner& runner) {
     double memory[static_cast<std::size_t>(Arena::doubles(kMostLocalBytes))];
     extents_ = fitting(kMostLocalBytes);

@@ -45,8 +45,7 @@ struct Binning {
   void choose(const Uses& uses) {
     if (!uses.affine) drop_param(axes);
     merge(axes);
-    const Index of_bytes = uses.element_bytes > static_cast<Index>(sizeof(float)) ? 2 : 1;  // half as many doubles
-    bins = rows_to_columns(axes, kShortRun, kFewRows, Partition::kBlockBins, Partition::kStatsTogether / of_bytes);
+    bins = rows_to_columns(axes, kShortRun, kFewRows, Partition::kBlockBins, Partition::kStatsTogether);
     choose_map();
     // Bins that stay together must lie in one group of the walk. Otherwise each statistic is a bin.
     if (bins_of_group(axes, bins, params_apart) % multiple(axes, bins) != 0) {
@@ -59,7 +58,7 @@ struct Binning {
     // rows of 16 and of 64 take 0.6 and 0.5 of the time apart, 2000 rows of 7 twice as long).
     const Index inner = axes.back().extent, rows = axes.count() / inner;
     if (inner >= Partition::kCacheLineBins && rows <= kApartRows) return;
-    join_columns(axes, bins, kNarrow / of_bytes, kWide, kFewRows);
+    join_columns(axes, bins, kNarrow, kWide, kFewRows);
     choose_map();
   }
 
