@@ -7,7 +7,8 @@
 namespace tensornorm {
 namespace core {
 
-// h = a + b, rounded once. All lie alike; h may be a or b.
+// h = a + b, rounded once. All lie alike; h may be a or b. `add` is add_tile: a pass calls it by its address, so that a
+// program without sums does not compile their kernel.
 template <class Scalar>
 struct Residual {
   const Scalar *a, *b;

@@ -54,8 +54,9 @@ struct Binning {
     }
     // A parameter of each column that the walk keeps would part those that are joined.
     if (axes.empty() || (map_bins != bins && is_affine(axes.back()))) return;
-    // Few rows of whole vectors take less time than folding what joined ones make (measured with AVX-512, forward: 32
-    // rows of 16 and of 64 take 0.6 and 0.5 of the time apart, 2000 rows of 7 twice as long).
+    // Few rows of whole vectors take less time apart, as a small plan, than folding what joined ones make (measured
+    // with AVX-512, forward: 32 rows of 16 and of 64 take 0.6 and 0.5 of the time; 2000 rows of 7 would take twice as
+    // long).
     const Index inner = axes.back().extent, rows = axes.count() / inner;
     if (inner >= Partition::kCacheLineBins && rows <= kApartRows) return;
     join_columns(axes, bins, kNarrow, kWide, kFewRows);
