@@ -34,6 +34,8 @@ const Pattern kPatterns[] = {
     {"outlier first", [](Index i, Index) { return i == 0 ? 1e6 : std::sin(double(i)); }},
     {"huge outlier first", [](Index i, Index) { return i == 0 ? 1e30 : std::sin(double(i)); }},
     {"outlier last", [](Index i, Index n) { return i == n - 1 ? -1e6 : std::sin(double(i)); }},
+    {"largest outlier last", [](Index i, Index n) { return i == n - 1 ? 3e38 : 1e-3 * std::sin(double(i)); }},
+    {"1e25 and 1e-25", [](Index i, Index) { return (i % 2 == 0 ? 1e25 : 1e-25) * std::sin(double(i + 1)); }},
     {"sorted", [](Index i, Index n) { return -50 + 100.0 * double(i) / double(n); }},
     {"sorted steeply", [](Index i, Index n) { return std::exp(30.0 * double(i) / double(n)); }},
     {"alternating", [](Index i, Index) { return i % 2 == 0 ? 60000.0 : -60000.0; }},

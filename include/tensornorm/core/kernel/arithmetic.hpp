@@ -42,20 +42,20 @@ struct Deviations {
   }
 };
 
-// The same, scaled by powers of two that keep squares within T: down before the difference is taken, which then does
-// not overflow, or up after it.
-template <class S, class Estimate>
+// The same of doubles, scaled by powers of two that keep squares within double: down before the difference is taken,
+// which then does not overflow, or up after it.
+template <class Estimate>
 struct ScaledDeviations {
-  using Scalar = S;
-  Deviations<S, Estimate> plain;
-  PerRowOrAll<ParamOf<S>> down, up;
+  using Scalar = double;
+  Deviations<double, Estimate> plain;
+  PerRowOrAll<double> down, up;
 
   TENSORNORM_INLINE void prefetch(Index r, Index j) const { plain.prefetch(r, j); }
 
   template <class V>
   struct Row {
-    RowOf<Deviations<S, Estimate>, V> plain;
-    RowOf<PerRowOrAll<ParamOf<S>>, V> down, up;
+    RowOf<Deviations<double, Estimate>, V> plain;
+    RowOf<PerRowOrAll<double>, V> down, up;
   };
   template <class Isa, class V>
   TENSORNORM_INLINE void begin(Index r, Row<V>& row) const {

@@ -26,7 +26,7 @@ constexpr Index panel_size(Index cols) {
 template <class Functor, bool panels>
 struct ColumnReduce {
   using Scalar = typename Functor::Scalar;
-  using T = ParamOf<Scalar>;
+  using T = LaneOf<Scalar>;
   Functor functor;
   Index rows, cols;
   double *sum_p, *sum_pq;

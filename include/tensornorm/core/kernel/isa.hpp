@@ -76,6 +76,13 @@ struct Avx512 {
   static constexpr bool is_baseline = false, has_f16c = true, has_32_registers = true, unrolls = true;
 };
 
+// Vectors of half the size.
+template <class Isa>
+struct HalfOf {
+  static constexpr int bytes = Isa::bytes / 2;
+  static constexpr bool has_f16c = Isa::has_f16c;
+};
+
 template <unsigned flags, class Kernel>
 void run_baseline(const Kernel& kernel) {
   kernel.template run<Baseline>();

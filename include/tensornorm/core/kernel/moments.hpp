@@ -28,8 +28,11 @@ inline Moments moments_about(double estimate, Index n, double share, double sum_
   return {n, estimate, correction, m2 < 0 ? 0.0 : m2};
 }
 
-// True when the estimate lies more than a standard deviation from the mean, so that m2 lost digits to cancellation.
-inline bool is_far(const Moments& m) { return static_cast<double>(m.n) * m.correction * m.correction > m.m2; }
+// True when m2 lost digits to cancellation: the square of the mean's distance from the estimate is more than so many
+// variances, by more than a tolerance (of n such squares).
+inline bool is_far(const Moments& m, double variances = 1, double tolerance = 0) {
+  return static_cast<double>(m.n) * m.correction * m.correction - variances * m.m2 > tolerance;
+}
 
 // The union of two disjoint sets (Chan, Golub and LeVeque 1979, formula 2.1); associative up to rounding.
 inline Moments merge(const Moments& a, const Moments& b) {

@@ -25,7 +25,8 @@ struct PerRow {
   };
   template <class Isa, class V>
   TENSORNORM_INLINE void begin(Index r, Row<V>& row) const {
-    VectorOps<Isa>::broadcast(p[r], row.value);
+    const LaneOf<T> value = p[r];
+    VectorOps<Isa>::broadcast(value, row.value);
   }
 };
 

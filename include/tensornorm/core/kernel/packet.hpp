@@ -16,7 +16,31 @@ namespace tensornorm {
 
 namespace core {
 
-// How a Scalar in memory becomes lanes of ParamOf<Scalar> and back, `Packed` as they lie in memory: float and double
+// An element of a float or 16-bit tensor that is read as a double.
+template <class Scalar>
+struct Widened {
+  Scalar value;
+  operator double() const { return static_cast<double>(value); }
+};
+
+template <class Scalar>
+const Widened<Scalar>* widened(const Scalar* p) {
+  return reinterpret_cast<const Widened<Scalar>*>(p);
+}
+
+// The type of the lanes that elements are read into.
+template <class Scalar>
+struct Lane {
+  using type = ParamOf<Scalar>;
+};
+template <class Scalar>
+struct Lane<Widened<Scalar>> {
+  using type = double;
+};
+template <class Scalar>
+using LaneOf = typename Lane<Scalar>::type;
+
+// How a Scalar in memory becomes lanes of LaneOf<Scalar> and back, `Packed` as they lie in memory: float and double
 // are what they are.
 template <class Isa, class Scalar>
 struct Conversion {
@@ -73,6 +97,16 @@ struct Conversion<Isa, Eigen::half> {
   }
 };
 
+template <class Isa, class Scalar>
+struct Conversion<Isa, Widened<Scalar>> {
+  template <class V>
+  static TENSORNORM_INLINE void load(const Widened<Scalar>* p, V& v) {
+    Vec<float, kLanes<Isa, double>> floats;
+    Conversion<HalfOf<Isa>, Scalar>::load(&p->value, floats);
+    VectorOps<Isa>::widen(floats, v);
+  }
+};
+
 // Whether so many columns fill a vector of Isa.
 template <class Isa, class T>
 constexpr bool fill_vectors(Index cols) {
@@ -94,20 +128,20 @@ struct FullVector {
 
   template <class Scalar, class V>
   TENSORNORM_INLINE void load(const Scalar* row, V& v, Index mask = kEach) const {
-    Conversion<Isa, Scalar>::load(row + (j & mask) + k * kLanes<Isa, ParamOf<Scalar>>, v);
+    Conversion<Isa, Scalar>::load(row + (j & mask) + k * kLanes<Isa, LaneOf<Scalar>>, v);
   }
   template <class Scalar, class V>
   TENSORNORM_INLINE void store(Scalar* row, const V& v) const {
     typename Conversion<Isa, Scalar>::Packed packed;
     Conversion<Isa, Scalar>::pack(v, packed);
-    std::memcpy(static_cast<void*>(row + j + k * kLanes<Isa, ParamOf<Scalar>>), &packed, sizeof packed);
+    std::memcpy(static_cast<void*>(row + j + k * kLanes<Isa, LaneOf<Scalar>>), &packed, sizeof packed);
   }
   // Past the cache; the place is on a boundary of the packed vector's size.
   template <class Scalar, class V>
   TENSORNORM_INLINE void stream(Scalar* row, const V& v) const {
     typename Conversion<Isa, Scalar>::Packed packed;
     Conversion<Isa, Scalar>::pack(v, packed);
-    store_past_cache<Isa>(row + j + k * kLanes<Isa, ParamOf<Scalar>>, packed);
+    store_past_cache<Isa>(row + j + k * kLanes<Isa, LaneOf<Scalar>>, packed);
   }
 };
 
@@ -121,7 +155,7 @@ struct PartialVector {
 
   template <class Scalar, class V>
   TENSORNORM_INLINE void load(const Scalar* row, V& v, Index mask = kEach) const {
-    alignas(64) Scalar lanes[kLanes<Isa, ParamOf<Scalar>>] = {};
+    alignas(64) Scalar lanes[kLanes<Isa, LaneOf<Scalar>>] = {};
     std::memcpy(static_cast<void*>(lanes), row + (j & mask), static_cast<std::size_t>(n) * sizeof(Scalar));
     Conversion<Isa, Scalar>::load(lanes, v);
   }

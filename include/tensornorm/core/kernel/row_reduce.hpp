@@ -8,7 +8,7 @@ namespace core {
 
 template <class Functor>
 struct RowReduce {
-  using T = ParamOf<typename Functor::Scalar>;
+  using T = LaneOf<typename Functor::Scalar>;
   Functor functor;
   Index rows, cols, next;
   double *sum_p, *sum_pq;

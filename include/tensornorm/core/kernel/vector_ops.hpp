@@ -65,6 +65,11 @@ struct VectorOps {
   static TENSORNORM_INLINE void broadcast(const T& value, V& v) {
     v = value - V{};
   }
+  // 16-bit to 32-bit lanes, or half a vector of float to one of double.
+  template <class Narrow, class Wide>
+  static TENSORNORM_INLINE void widen(const Narrow& narrow, Wide& wide) {
+    wide = __builtin_convertvector(narrow, Wide);
+  }
   // The halves of a vector of float as vectors of double.
   template <class V, class Doubles>
   static TENSORNORM_INLINE void widen(const V& v, Doubles& low, Doubles& high) {
@@ -86,11 +91,7 @@ struct VectorOps {
     const Part parts[2] = {__builtin_convertvector(low, Part), __builtin_convertvector(high, Part)};
     copy_bits(parts, v);
   }
-  // 16-bit to 32-bit lanes and back; the values fit.
-  template <class Narrow, class Wide>
-  static TENSORNORM_INLINE void widen(const Narrow& narrow, Wide& wide) {
-    wide = __builtin_convertvector(narrow, Wide);
-  }
+  // 32-bit to 16-bit lanes; the values fit.
   template <class Wide, class Narrow>
   static TENSORNORM_INLINE void narrow(const Wide& wide, Narrow& narrow) {
     narrow = __builtin_convertvector(wide, Narrow);
@@ -137,6 +138,11 @@ struct VectorOps<Baseline> {
   template <class T, class V>
   static TENSORNORM_INLINE void broadcast(const T& value, V& v) {
     v = value - V{};
+  }
+  static TENSORNORM_INLINE void widen(const Vec<float, 2>& half, Doubles& v) {
+    float32x2_t floats;
+    copy_bits(half, floats);
+    copy_bits(vcvt_f64_f32(floats), v);
   }
   static TENSORNORM_INLINE void widen(const Floats& v, Doubles& low, Doubles& high) {
     float32x4_t floats;
@@ -187,6 +193,9 @@ struct VectorOps<Avx2> {
   static TENSORNORM_INLINE void broadcast(const double& value, Doubles& v) {
     asm("vbroadcastsd {%1, %0|%0, %1}" : "=x"(v) : "m"(value));
   }
+  static TENSORNORM_INLINE void widen(const Vec<float, 4>& half, Doubles& v) {
+    asm("vcvtps2pd {%1, %0|%0, %1}" : "=x"(v) : "xm"(half));
+  }
   static TENSORNORM_INLINE void widen(const Floats& v, Doubles& low, Doubles& high) {
     asm("vcvtps2pd {%x1, %0|%0, %x1}" : "=x"(low) : "x"(v));
     asm("vextractf128 {$1, %1, %x0|%x0, %1, 1}\n\tvcvtps2pd {%x0, %0|%0, %x0}" : "=x"(high) : "x"(v));
@@ -227,6 +236,9 @@ struct VectorOps<Avx512> {
   }
   static TENSORNORM_INLINE void broadcast(const double& value, Doubles& v) {
     asm("vbroadcastsd {%1, %0|%0, %1}" : "=v"(v) : "m"(value));
+  }
+  static TENSORNORM_INLINE void widen(const Vec<float, 8>& half, Doubles& v) {
+    asm("vcvtps2pd {%1, %0|%0, %1}" : "=v"(v) : "vm"(half));
   }
   static TENSORNORM_INLINE void widen(const Floats& v, Doubles& low, Doubles& high) {
     asm("vcvtps2pd {%t1, %0|%0, %t1}" : "=v"(low) : "v"(v));

@@ -178,21 +178,24 @@ class FindStatistics {
     });
   }
 
-  // By the baseline's kernels, as these sums are rare.
+  // In double; floats need no scale then.
   __attribute__((cold, noinline)) void reduce_scaled(const BinRange& range, Index p0, Index p1, const T* estimate,
                                                      double* sum_d, double* sum_d2) const {
-    const T down = static_cast<T>((std::min)(factor<T>(scale_), 1.0)),
-            up = static_cast<T>((std::max)(factor<T>(scale_), 1.0));
+    const double down = (std::min)(factor(scale_), 1.0), up = (std::max)(factor(scale_), 1.0);
     plan_.walk.visit(range.group, range.k0, range.k1, p0, p1, [&](const Tile& tile) {
-      const Rows<Scalar> x{a_.x + tile.offset, tile.stride};
-      if (plan_.walk.columns()) {
-        using Functor = ScaledDeviations<Scalar, PerColumn<T>>;
-        run_baseline<kFlags>(ColumnReduce<Functor, false>{
-            {{x, {estimate}}, {&down, kNone}, {&up, kNone}}, tile.rows, tile.cols, sum_d, sum_d2});
+      const auto add = [&](const auto& column, const auto& row) {
+        if (plan_.walk.columns()) return cached_column_reduce(column, tile, sum_d, sum_d2);
+        row_reduce(row, tile, sum_d, sum_d2);
+      };
+      if constexpr (is_double) {
+        const Rows<double> x{a_.x + tile.offset, tile.stride};
+        const PerRowOrAll<double> before{&down, kNone}, after{&up, kNone};
+        add(ScaledDeviations<PerColumn<double>>{{x, {estimate}}, before, after},
+            ScaledDeviations<PerRow<double>>{{x, {estimate}}, before, after});
       } else {
-        using Functor = ScaledDeviations<Scalar, PerRow<T>>;
-        run_baseline<kFlags>(RowReduce<Functor>{
-            {{x, {estimate}}, {&down, kNone}, {&up, kNone}}, tile.rows, tile.cols, 0, sum_d, sum_d2});
+        const Rows<Widened<Scalar>> x{widened(a_.x + tile.offset), tile.stride};
+        add(Deviations<Widened<Scalar>, PerColumn<Widened<T>>>{x, {widened(estimate)}},
+            Deviations<Widened<Scalar>, PerRow<Widened<T>>>{x, {widened(estimate)}});
       }
     });
   }
@@ -238,7 +241,7 @@ class FindStatistics {
   // same in any block.
   bool take_each(Block& block, double n, Index first) {
     if (is_first_) std::fill_n(block.pending, block.stats, Pending());
-    const double f = factor<T>(scale_), share = 1 / n, eps = a_.eps;
+    const double f = factor(scale_), share = 1 / n, eps = a_.eps;
     const bool in_lanes = !is_double && scale_ == Scale::kOne;
     const Trust<T> trust(scale_, eps);
     bool is_any_pending = false;
@@ -251,7 +254,7 @@ class FindStatistics {
       if (in_lanes) m.m2 = block.m2[s] < 0 ? 0 : block.m2[s];
       const double var = m.m2 * share;
       const bool trusted = trust.of(m, var, n);
-      if (!trusted && must_sum_again(block, s, m)) {
+      if (!trusted && must_sum_again(block, s, m, trust)) {
         is_any_pending = true;
         continue;
       }
@@ -271,7 +274,7 @@ class FindStatistics {
 
   // Takes the next scale by which some statistic is to be summed again; false where none is.
   bool choose_scale(const Block& block) {
-    for (const Scale scale : {Scale::kOne, Scale::kDown, Scale::kUp}) {
+    for (const Scale scale : {Scale::kOne, Scale::kWide, Scale::kDown, Scale::kUp}) {
       const auto is_due = [scale](const Pending& pending) { return pending.is_due(scale); };
       if (!std::any_of(block.pending, block.pending + block.stats, is_due)) continue;
       scale_ = scale;
@@ -285,24 +288,24 @@ class FindStatistics {
     block.set(s, finish<T>(m, m.var(), a_.eps));
   }
 
-  // Whether to sum again moments that are not trusted: notes how, and about which estimate. A scale is left for kDown
-  // or kUp once, and kDown for kUp.
-  __attribute__((cold, noinline)) bool must_sum_again(Block& block, Index s, const Moments& m) const {
+  // Whether to sum again moments that are not trusted: notes how, and about which estimate. A scale is left for another
+  // once: kOne for kWide, kDown or kUp, and kDown for kUp.
+  __attribute__((cold, noinline)) bool must_sum_again(Block& block, Index s, const Moments& m,
+                                                      const Trust<T>& trust) const {
     constexpr int kTries = 3;
     const int tries = is_first_ ? 1 : block.pending[s].tries + 1;
-    const double mean = (m.estimate + m.correction) / factor<T>(scale_);
-    const double least = Trust<T>(scale_, a_.eps).least;
+    const double mean = (m.estimate + m.correction) / factor(scale_), least = trust.least;
     const bool overflowed = !(m.m2 < kInfinity), underflowed = m.var() < least && m.correction * m.correction < least;
-    if (is_far(m) && !underflowed && std::isfinite(mean)) {
+    if (is_far(m, trust.distance) && !underflowed && std::isfinite(mean)) {
       if (tries == kTries) return false;
       block.estimate[s] = static_cast<T>(mean);
       block.pending[s] = Pending(scale_, tries);
       return true;
     }
-    if (scale_ == Scale::kUp || (overflowed && scale_ == Scale::kDown)) return false;
+    if (scale_ == Scale::kWide || scale_ == Scale::kUp || (overflowed && scale_ == Scale::kDown)) return false;
     if (!overflowed) block.estimate[s] = static_cast<T>(mean);
     if (!std::isfinite(block.estimate[s])) block.estimate[s] = 0;
-    block.pending[s] = Pending(overflowed ? Scale::kDown : Scale::kUp, 0);
+    block.pending[s] = Pending(!is_double ? Scale::kWide : overflowed ? Scale::kDown : Scale::kUp, 0);
     return true;
   }
 

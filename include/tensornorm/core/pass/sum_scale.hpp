@@ -7,9 +7,9 @@
 namespace tensornorm {
 namespace core {
 
-// Deviations whose squares overflow or underflow are summed again, scaled so that no square of a T does. (Sums of
-// double hold deviations of doubles from 1e-150 to 1e150.)
-enum class Scale : unsigned char { kOne, kDown, kUp };
+// Deviations whose squares overflow or underflow are summed again: those of floats in double, which holds the squares
+// of them all (kWide), and those of doubles scaled so that no square of a double does (kDown, kUp).
+enum class Scale : unsigned char { kOne, kWide, kDown, kUp };
 
 // A statistic that is to be summed again: by which scale, and how often it was by that one; or one that is known.
 struct Pending {
@@ -24,25 +24,24 @@ struct Pending {
 };
 
 // What deviations are multiplied by before they are squared.
-template <class T>
-double factor(Scale scale) {
-  constexpr bool is_double = std::is_same<T, double>::value;
-  if (scale == Scale::kOne) return 1;
-  return scale == Scale::kDown ? (is_double ? 0x1p-516 : 0x1p-68) : (is_double ? 0x1p950 : 0x1p90);
+inline double factor(Scale scale) {
+  if (scale == Scale::kDown) return 0x1p-516;
+  return scale == Scale::kUp ? 0x1p950 : 1;
 }
 
 // Whether the estimate was near, and the squares neither overflowed nor underflowed; of moments as they are scaled.
 template <class T>
 struct Trust {
   double hidden, least;
+  double distance;  // as is_far has it: in double, 20 of the 53 digits may go
 
   Trust(Scale scale, double eps)
       : hidden(scale == Scale::kOne ? hidden_by(eps, 1) : 0),
-        least(scale == Scale::kUp ? 0 : least_trusted_var<T>(scale == Scale::kOne ? eps : 0)) {}
+        least(scale == Scale::kUp || scale == Scale::kWide ? 0 : least_trusted_var<T>(scale == Scale::kOne ? eps : 0)),
+        distance(scale == Scale::kWide ? 0x1p20 : 1) {}
 
   bool of(const Moments& m, double var, double n) const {
-    const bool is_near = n * m.correction * m.correction - m.m2 <= hidden * n;
-    return is_near && var < kInfinity && var + hidden >= least;
+    return !is_far(m, distance, hidden * n) && var < kInfinity && var + hidden >= least;
   }
 };
 
