@@ -143,6 +143,7 @@ struct Gradients {
 template <class S, class Operand>
 struct WithOperand {
   using Scalar = S;
+  static constexpr bool has_many_values = false;
   Rows<S> x;
   Operand operand;
 
@@ -218,6 +219,7 @@ struct Clamped : WithOperand<S, Limit> {
 template <class S, class Stat, class Param>
 struct Normalize {
   using Scalar = S;
+  static constexpr bool has_many_values = false;
   Xhat<S, Stat> xhat;
   Param gamma, beta;
 
@@ -248,6 +250,7 @@ struct Normalize {
 template <class S>
 struct Plus {
   using Scalar = S;
+  static constexpr bool has_many_values = false;
   Rows<S> a, b;
 
   TENSORNORM_INLINE void prefetch(Index r, Index j) const {
@@ -278,6 +281,7 @@ struct Plus {
 template <class S, class Stat, class Param>
 struct InputGradient {
   using Scalar = S;
+  static constexpr bool has_many_values = Stat::is_per_row;  // those of four rows take more than 16 registers
   Rows<S> x, dy;
   Stat hi, minus_rstd, scale, slope, shift;
   Param gamma;

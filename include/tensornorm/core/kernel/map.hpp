@@ -81,7 +81,13 @@ struct Map {
   TENSORNORM_INLINE void put_rows() const {
     constexpr int lanes = kLanes<Isa, T>;
     Seam seam;
-    for (Index r = 0; r < rows; ++r) {
+    Index r = 0;
+    if constexpr (Isa::unrolls && (Isa::has_32_registers || !Functor::has_many_values)) {
+      if (cols <= kFewVectors * lanes && !to.past_cache && to.ahead == 0) {
+        for (; r + 4 <= rows; r += 4) put_four_rows<Isa>(r);
+      }
+    }
+    for (; r < rows; ++r) {
       typename Functor::template Row<Vec<T, lanes>> row{};
       functor.template begin<Isa>(r, row);
       Scalar* const out = y + r * stride;
@@ -93,6 +99,47 @@ struct Map {
       }
       put_row<Isa>(r, row, out, seam);
     }
+  }
+
+  // Rows of so few vectors are taken four at a time.
+  static constexpr Index kFewVectors = 16;
+
+  // What starting a row takes, and the values of columns, are shared by four.
+  template <class Isa>
+  TENSORNORM_INLINE void put_four_rows(Index r) const {
+    constexpr int lanes = kLanes<Isa, T>;
+    typename Functor::template Row<Vec<T, lanes>> r0{}, r1{}, r2{}, r3{};
+    functor.template begin<Isa>(r, r0);
+    functor.template begin<Isa>(r + 1, r1);
+    functor.template begin<Isa>(r + 2, r2);
+    functor.template begin<Isa>(r + 3, r3);
+    Scalar *const out = y + r * stride, *const out1 = out + stride, *const out2 = out1 + stride,
+                  *const out3 = out2 + stride;
+    const FullVector<Isa> end{cols - lanes};
+    Vec<T, lanes> l0{}, l1{}, l2{}, l3{};
+    const bool has_last = cols % lanes != 0;
+    if (has_last) {
+      functor.value(r0, end, l0);
+      functor.value(r1, end, l1);
+      functor.value(r2, end, l2);
+      functor.value(r3, end, l3);
+    }
+    for (FullVector<Isa> at{0}; at.j + lanes <= cols; at.j += lanes) {
+      Vec<T, lanes> y0, y1, y2, y3;
+      functor.value(r0, at, y0);
+      functor.value(r1, at, y1);
+      functor.value(r2, at, y2);
+      functor.value(r3, at, y3);
+      at.store(out, y0);
+      at.store(out1, y1);
+      at.store(out2, y2);
+      at.store(out3, y3);
+    }
+    if (!has_last) return;
+    end.store(out, l0);
+    end.store(out1, l1);
+    end.store(out2, l2);
+    end.store(out3, l3);
   }
 
   // A line that two rows share, put together before it is stored, with room on both sides for what vectors have there.

@@ -13,6 +13,7 @@ constexpr int kMostLanes = 4 * 64 / static_cast<int>(sizeof(float));
 // A value for each row of a tile.
 template <class T>
 struct PerRow {
+  static constexpr bool is_per_row = true;
   const T* p;
 
   template <class V>
@@ -48,6 +49,7 @@ struct PerRowOrAll {
 // A value for each column, the same in every row.
 template <class T>
 struct PerColumn {
+  static constexpr bool is_per_row = false;
   const T* p;
 
   template <class V>
