@@ -83,7 +83,7 @@ struct Map {
     Seam seam;
     Index r = 0;
     if constexpr (Isa::unrolls && (Isa::has_32_registers || !Functor::has_many_values)) {
-      if (cols <= kFewVectors * lanes && !to.past_cache && to.ahead == 0) {
+      if (cols <= kFewVectors * lanes && !to.past_cache && to.ahead == 0 && (!to.in_place || cols % lanes == 0)) {
         for (; r + 4 <= rows; r += 4) put_four_rows<Isa>(r);
       }
     }
@@ -115,16 +115,8 @@ struct Map {
     functor.template begin<Isa>(r + 3, r3);
     Scalar *const out = y + r * stride, *const out1 = out + stride, *const out2 = out1 + stride,
                   *const out3 = out2 + stride;
-    const FullVector<Isa> end{cols - lanes};
-    Vec<T, lanes> l0{}, l1{}, l2{}, l3{};
-    const bool has_last = cols % lanes != 0;
-    if (has_last) {
-      functor.value(r0, end, l0);
-      functor.value(r1, end, l1);
-      functor.value(r2, end, l2);
-      functor.value(r3, end, l3);
-    }
-    for (FullVector<Isa> at{0}; at.j + lanes <= cols; at.j += lanes) {
+    for (Index j = 0; j < cols; j += lanes) {
+      const FullVector<Isa> at{(std::min)(j, cols - lanes)};
       Vec<T, lanes> y0, y1, y2, y3;
       functor.value(r0, at, y0);
       functor.value(r1, at, y1);
@@ -135,11 +127,6 @@ struct Map {
       at.store(out2, y2);
       at.store(out3, y3);
     }
-    if (!has_last) return;
-    end.store(out, l0);
-    end.store(out1, l1);
-    end.store(out2, l2);
-    end.store(out3, l3);
   }
 
   // A line that two rows share, put together before it is stored, with room on both sides for what vectors have there.

@@ -26,8 +26,7 @@ struct PerRow {
   };
   template <class Isa, class V>
   TENSORNORM_INLINE void begin(Index r, Row<V>& row) const {
-    const LaneOf<T> value = p[r];
-    VectorOps<Isa>::broadcast(value, row.value);
+    VectorOps<Isa>::broadcast(static_cast<const LaneOf<T>&>(p[r]), row.value);
   }
 };
 

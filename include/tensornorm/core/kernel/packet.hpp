@@ -180,27 +180,6 @@ struct LaneMasks {
   static constexpr Table kTable{};
 };
 
-// The halves of a vector.
-template <class V, class Half>
-TENSORNORM_INLINE void split(const V& v, Half& low, Half& high) {
-  static_assert(2 * sizeof(Half) == sizeof(V), "tensornorm: a half is half as wide");
-  std::memcpy(&low, &v, sizeof low);
-  std::memcpy(&high, reinterpret_cast<const char*>(&v) + sizeof low, sizeof high);
-}
-
-// The sum of a vector's lanes, halves first.
-template <class T, int lanes>
-TENSORNORM_INLINE T sum_lanes(const Vec<T, lanes>& v) {
-  if constexpr (lanes == 2) {
-    return v[0] + v[1];
-  } else {
-    Vec<T, lanes / 2> low, high;
-    split(v, low, high);
-    low += high;
-    return sum_lanes<T, lanes / 2>(low);
-  }
-}
-
 // The lanes [first, last) of a vector; one of the two is the vector's own end.
 template <class T, int lanes>
 class LaneMask {
@@ -257,6 +236,7 @@ struct WideSum<Isa, double> {
     total += sum;
     std::memcpy(out, &total, sizeof total);
   }
+  TENSORNORM_INLINE void fold(V& v) const { v = sum + lost; }
   TENSORNORM_INLINE double total() const { return sum_lanes<double, kLanes<Isa, double>>(sum + lost); }
 };
 
@@ -276,6 +256,7 @@ struct WideSum<Isa, float> {
     WideSum<Isa, double>(low).add_to(out);
     WideSum<Isa, double>(high).add_to(out + kLanes<Isa, double>);
   }
+  TENSORNORM_INLINE void fold(Half& v) const { v = low + high; }
   TENSORNORM_INLINE double total() const { return sum_lanes<double, kLanes<Isa, double>>(low + high); }
 };
 

@@ -26,6 +26,11 @@ struct RowReduce {
       if (k.cols < lanes) return k.add_narrow_rows<Isa>();
     }
     const LaneMask<T, lanes> rest(lanes - static_cast<int>(k.cols % lanes), lanes);
+    if constexpr (Isa::unrolls) {
+      if (k.cols <= kFewVectors * lanes) {
+        return k.add_short_rows<Isa>(rest);
+      }
+    }
     for (Index r = 0; r < k.rows; ++r) {
       typename Functor::template Row<Vec<T, lanes>> row{};
       k.functor.template begin<Isa>(r, row);
@@ -44,6 +49,59 @@ struct RowReduce {
   }
 
  private:
+  static constexpr Index kFewVectors = 16;
+
+  // Rows of few vectors, four at a time: what comes before and after a row takes longer than the row.
+  template <class Isa>
+  TENSORNORM_INLINE void add_short_rows(const LaneMask<T, kLanes<Isa, T>>& rest) const {
+    using Wide = Vec<double, kLanes<Isa, double>>;
+    Index r = 0;
+    for (; r + 4 <= rows; r += 4) {
+      Wide p0, p1, p2, p3, pq0, pq1, pq2, pq3;
+      sum_short_row<Isa>(r, rest, p0, pq0);
+      sum_short_row<Isa>(r + 1, rest, p1, pq1);
+      sum_short_row<Isa>(r + 2, rest, p2, pq2);
+      sum_short_row<Isa>(r + 3, rest, p3, pq3);
+      VectorOps<Isa>::add_sums_of_lanes(p0, p1, p2, p3, sum_p + r);
+      VectorOps<Isa>::add_sums_of_lanes(pq0, pq1, pq2, pq3, sum_pq + r);
+    }
+    for (; r < rows; ++r) {
+      Wide p, pq;
+      sum_short_row<Isa>(r, rest, p, pq);
+      sum_p[r] += sum_lanes<double, kLanes<Isa, double>>(p);
+      sum_pq[r] += sum_lanes<double, kLanes<Isa, double>>(pq);
+    }
+  }
+
+  // In two sums of float each.
+  template <class Isa, class Wide>
+  TENSORNORM_INLINE void sum_short_row(Index r, const LaneMask<T, kLanes<Isa, T>>& rest, Wide& wide_p,
+                                       Wide& wide_pq) const {
+    constexpr int lanes = kLanes<Isa, T>;
+    typename Functor::template Row<Vec<T, lanes>> row{};
+    functor.template begin<Isa>(r, row);
+    if (next != 0) prefetch_lines<typename Functor::Scalar>(functor, r, next, cols);
+    Sums<Vec<T, lanes>> sums, odd;
+    Index j = 0;
+    for (; j + 2 * lanes <= cols; j += 2 * lanes) {
+      step(row, FullVector<Isa>{j}, sums);
+      step(row, FullVector<Isa>{j, 1}, odd);
+    }
+    if (j + lanes <= cols) {
+      step(row, FullVector<Isa>{j}, sums);
+      j += lanes;
+    }
+    sums.add(odd);
+    if (j < cols) {
+      Vec<T, lanes> p, q;
+      functor.factors(row, FullVector<Isa>{cols - lanes}, p, q);
+      rest.keep(p);
+      sums.add(p, q);
+    }
+    WideSum<Isa, T>(sums.p).fold(wide_p);
+    WideSum<Isa, T>(sums.pq).fold(wide_pq);
+  }
+
   // Sums the columns from j on, as many as float sums may take, and returns where it stopped.
   template <class Isa, class Row, class V>
   TENSORNORM_INLINE Index add_stretch(Index r, const Row& row, Index j, const LaneMask<T, kLanes<Isa, T>>& rest,

@@ -37,6 +37,27 @@ TENSORNORM_INLINE void copy_bits(const From& from, To& to) {
   std::memcpy(&to, &from, sizeof to);
 }
 
+// The halves of a vector.
+template <class V, class Half>
+TENSORNORM_INLINE void split(const V& v, Half& low, Half& high) {
+  static_assert(2 * sizeof(Half) == sizeof(V), "tensornorm: a half is half as wide");
+  std::memcpy(&low, &v, sizeof low);
+  std::memcpy(&high, reinterpret_cast<const char*>(&v) + sizeof low, sizeof high);
+}
+
+// The sum of a vector's lanes, halves first.
+template <class T, int lanes>
+TENSORNORM_INLINE T sum_lanes(const Vec<T, lanes>& v) {
+  if constexpr (lanes == 2) {
+    return v[0] + v[1];
+  } else {
+    Vec<T, lanes / 2> low, high;
+    split(v, low, high);
+    low += high;
+    return sum_lanes<T, lanes / 2>(low);
+  }
+}
+
 // Stores a vector past the cache; p is on a boundary of the vector's size.
 template <class Isa, class V>
 TENSORNORM_INLINE void store_past_cache(void* p, const V& v) {
@@ -69,6 +90,31 @@ struct VectorOps {
   template <class Narrow, class Wide>
   static TENSORNORM_INLINE void widen(const Narrow& narrow, Wide& wide) {
     wide = __builtin_convertvector(narrow, Wide);
+  }
+  // to[i] += the sum of the lanes of vector i of four, halves first.
+  template <class Doubles>
+  static TENSORNORM_INLINE void add_sums_of_lanes(const Doubles& a, const Doubles& b, const Doubles& c,
+                                                  const Doubles& d, double* to) {
+    constexpr int kDoubles = kLanes<Isa, double>;
+    if constexpr (kDoubles == 4) {
+      const Doubles ac = __builtin_shufflevector(a, c, 0, 1, 4, 5) + __builtin_shufflevector(a, c, 2, 3, 6, 7);
+      const Doubles bd = __builtin_shufflevector(b, d, 0, 1, 4, 5) + __builtin_shufflevector(b, d, 2, 3, 6, 7);
+      Doubles sums;
+      std::memcpy(&sums, to, sizeof sums);
+      sums += __builtin_shufflevector(ac, bd, 0, 4, 2, 6) + __builtin_shufflevector(ac, bd, 1, 5, 3, 7);
+      std::memcpy(to, &sums, sizeof sums);
+    } else if constexpr (kDoubles == 8) {
+      Vec<double, 4> halves[8];
+      split(a, halves[0], halves[4]);
+      split(b, halves[1], halves[5]);
+      split(c, halves[2], halves[6]);
+      split(d, halves[3], halves[7]);
+      for (int i = 0; i < 4; ++i) halves[i] += halves[i + 4];
+      VectorOps<HalfOf<Isa>>::add_sums_of_lanes(halves[0], halves[1], halves[2], halves[3], to);
+    } else {
+      const Doubles* const vectors[4] = {&a, &b, &c, &d};
+      for (int i = 0; i < 4; ++i) to[i] += sum_lanes<double, kDoubles>(*vectors[i]);
+    }
   }
   // The halves of a vector of float as vectors of double.
   template <class V, class Doubles>
@@ -135,6 +181,14 @@ struct VectorOps<Baseline> {
   using Words = Vec<std::uint32_t, 4>;
   using Shorts = Vec<std::uint16_t, 4>;
 
+  static TENSORNORM_INLINE void add_sums_of_lanes(const Doubles& a, const Doubles& b, const Doubles& c,
+                                                  const Doubles& d, double* to) {
+    to[0] += a[0] + a[1];
+    to[1] += b[0] + b[1];
+    to[2] += c[0] + c[1];
+    to[3] += d[0] + d[1];
+  }
+
   template <class T, class V>
   static TENSORNORM_INLINE void broadcast(const T& value, V& v) {
     v = value - V{};
@@ -187,6 +241,21 @@ struct VectorOps<Avx2> {
   using Words = Vec<std::uint32_t, 8>;
   using Shorts = Vec<std::uint16_t, 8>;
 
+  static TENSORNORM_INLINE void add_sums_of_lanes(const Doubles& a, const Doubles& b, const Doubles& c,
+                                                  const Doubles& d, double* to) {
+    Doubles low, high, ac, bd, sums;
+    asm("vperm2f128 {$0x20, %2, %1, %0|%0, %1, %2, 0x20}" : "=x"(low) : "x"(a), "x"(c));
+    asm("vperm2f128 {$0x31, %2, %1, %0|%0, %1, %2, 0x31}" : "=x"(high) : "x"(a), "x"(c));
+    ac = low + high;
+    asm("vperm2f128 {$0x20, %2, %1, %0|%0, %1, %2, 0x20}" : "=x"(low) : "x"(b), "x"(d));
+    asm("vperm2f128 {$0x31, %2, %1, %0|%0, %1, %2, 0x31}" : "=x"(high) : "x"(b), "x"(d));
+    bd = low + high;
+    asm("vunpcklpd {%2, %1, %0|%0, %1, %2}" : "=x"(low) : "x"(ac), "x"(bd));
+    asm("vunpckhpd {%2, %1, %0|%0, %1, %2}" : "=x"(high) : "x"(ac), "x"(bd));
+    std::memcpy(&sums, to, sizeof sums);
+    sums += low + high;
+    std::memcpy(to, &sums, sizeof sums);
+  }
   static TENSORNORM_INLINE void broadcast(const float& value, Floats& v) {
     asm("vbroadcastss {%1, %0|%0, %1}" : "=x"(v) : "m"(value));
   }
@@ -231,6 +300,21 @@ struct VectorOps<Avx512> {
   using Words = Vec<std::uint32_t, 16>;
   using Shorts = Vec<std::uint16_t, 16>;
 
+  static TENSORNORM_INLINE void add_sums_of_lanes(const Doubles& a, const Doubles& b, const Doubles& c,
+                                                  const Doubles& d, double* to) {
+    Vec<double, 4> sums[4];
+    fold(a, sums[0]);
+    fold(b, sums[1]);
+    fold(c, sums[2]);
+    fold(d, sums[3]);
+    VectorOps<Avx2>::add_sums_of_lanes(sums[0], sums[1], sums[2], sums[3], to);
+  }
+  static TENSORNORM_INLINE void fold(const Doubles& v, Vec<double, 4>& sum) {
+    Vec<double, 4> high;
+    asm("vextractf64x4 {$1, %1, %t0|%t0, %1, 1}" : "=v"(high) : "v"(v));
+    std::memcpy(&sum, &v, sizeof sum);
+    sum += high;
+  }
   static TENSORNORM_INLINE void broadcast(const float& value, Floats& v) {
     asm("vbroadcastss {%1, %0|%0, %1}" : "=v"(v) : "m"(value));
   }
