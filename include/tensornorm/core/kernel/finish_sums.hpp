@@ -137,10 +137,10 @@ struct FinishSums {
       std::memcpy(&e, estimate + j, sizeof e);
       VectorOps<Isa>::widen(e, wide[0], wide[1]);
       for (int i = 0; i < 2; ++i) {
-        V squares;
-        std::memcpy(&correction[i], sum_d + j + i * lanes, sizeof squares);
+        V sum, squares;  // not elements of arrays: GCC would copy these in halves, which loads then wait for
+        std::memcpy(&sum, sum_d + j + i * lanes, sizeof sum);
         std::memcpy(&squares, sum_d2 + j + i * lanes, sizeof squares);
-        correction[i] *= a.minus_share;
+        correction[i] = sum * a.minus_share;
         a.take(correction[i], squares, root[i]);
         std::memcpy(m2 + j + i * lanes, &squares, sizeof squares);
         mean[i] = wide[i] + correction[i];
