@@ -77,12 +77,12 @@ TYPED_TEST(Kernels, ReduceLikePlainLoops) {
       row_reduce(by_rows, tile, by_row.data(), by_row.data() + rows);
       row_reduce(by_rows, tile, ahead.data(), ahead.data() + rows, /*ahead=*/3 * stride);
       ASSERT_EQ(by_row, ahead) << "the same bits, whatever is asked for";
-      auto without_panel = by_column;
-      std::vector<T> panel(static_cast<std::size_t>(panel_size<T>(cols)));
+      auto prefetched = by_column;
       const Deviations<S, PerColumn<T>> by_columns{operand, {e.data()}};
-      column_reduce(by_columns, tile, by_column.data(), by_column.data() + cols, panel.data());
-      cached_column_reduce(by_columns, tile, without_panel.data(), without_panel.data() + cols);
-      ASSERT_EQ(by_column, without_panel) << "the same bits, in whatever order the tile is walked";
+      column_reduce(by_columns, tile, by_column.data(), by_column.data() + cols);
+      dispatch(ColumnReduce<Deviations<S, PerColumn<T>>>{by_columns, rows, cols, prefetched.data(),
+                                                         prefetched.data() + cols, /*prefetches=*/true});
+      ASSERT_EQ(by_column, prefetched) << "the same bits, whatever is asked for";
       for (std::size_t i = 0; i < by_row.size(); ++i) {
         ASSERT_NEAR(by_row[i], want_row[i], tolerance * (1 + std::abs(want_row[i]))) << rows << " x " << cols;
       }

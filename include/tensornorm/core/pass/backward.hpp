@@ -28,8 +28,7 @@ class Backward {
   // Bytes for the coefficients of some bins and, while these are summed, for the sums.
   static Index worker_bytes(const Partition& partition) {
     const Index n = (std::min)(kBins, (std::max)(partition.block_bins, Index{1}));
-    const Index sums =
-        3 * Arena::bytes<T>(n) + 2 * Arena::bytes<double>(n) + panel_size<T>(n) * static_cast<Index>(sizeof(T));
+    const Index sums = 3 * Arena::bytes<T>(n) + 2 * Arena::bytes<double>(n);
     return (std::max)(sums, 5 * Arena::bytes<T>(n));
   }
 
@@ -146,7 +145,7 @@ class Backward {
   void reduce(const Block& block, Index i, Index end, Index p0, Index p1, double* sum_g, double* sum_gx,
               Arena memory) const {
     T *const hi = memory.take<T>(end - i), *const scale = memory.take<T>(end - i),
-             *const shift = memory.take<T>(end - i), *const panel = memory.take<T>(panel_size<T>(end - i));
+             *const shift = memory.take<T>(end - i);
     for_each_bin_run(backward_plan_.map_bins, block.bin + i, end - i, [&](const BinRun& run) {
       const bool is_one = run.stat_stride == 0;
       Index k = 0;
@@ -174,7 +173,7 @@ class Backward {
       if (plan_.map_walk.columns()) {
         const Gradients<Scalar, PerColumn<T>, PerRowOrAll<T>> functor{
             {x, {hi}, {scale}, {shift}}, dy, every_row(kOne<T>)};
-        column_reduce(functor, tile, sum_g, sum_gx, panel);
+        column_reduce(functor, tile, sum_g, sum_gx);
       } else {
         const Gradients<Scalar, PerRow<T>, PerColumnOrAll<T>> functor{
             {x, {hi}, {scale}, {shift}}, dy, every_column(kOne<T>)};

@@ -20,11 +20,10 @@ class BackwardApart {
   // Doubles it needs: every unit's sums for every parameter, a block's sums in parts, and a worker's arrays.
   Index workspace_size(Index threads) const { return sums_size() + part_sums() + threads * backward_plan_.worker_size; }
 
-  // Bytes for a block's arrays, copies of parameters, their sums and a panel's sums.
+  // Bytes for a block's arrays, copies of parameters and their sums.
   static Index worker_bytes(const Plan& plan, const Partition& partition) {
     const Index n = partition.block_bins, line = copied(plan);
-    return Block::bytes(n) + Arena::bytes<T>(line) + 2 * Arena::bytes<double>(line) +
-           panel_size<T>(n) * static_cast<Index>(sizeof(T));
+    return Block::bytes(n) + Arena::bytes<T>(line) + 2 * Arena::bytes<double>(line);
   }
 
   void run(const Runner& runner, double* sums) {
@@ -125,13 +124,13 @@ class BackwardApart {
 
   // Adds the sums of g and g * xhat, with g = dy * gamma.
   void reduce(const Block& block, Index part, Index parts, double* sum_g, double* sum_gx, Arena memory) const {
-    T *const panel = memory.take<T>(panel_size<T>(block.size())), *const buffer = memory.take<T>(copied(plan_));
+    T* const buffer = memory.take<T>(copied(plan_));
     visit(block, part, parts, [&](const Tile& tile, Index i, const LineParams& params) {
       const T* const gamma = params.of(a_.gamma, buffer);
       if (plan_.walk.columns()) {
         const Gradients<Scalar, PerColumn<T>, PerRowOrAll<T>> functor{
             xhat<PerColumn<T>>(block, tile, i), dy(tile), {gamma}};
-        column_reduce(functor, tile, sum_g + i, sum_gx + i, panel);
+        column_reduce(functor, tile, sum_g + i, sum_gx + i);
       } else {
         const Gradients<Scalar, PerRow<T>, PerColumnOrAll<T>> functor{
             xhat<PerRow<T>>(block, tile, i), dy(tile), {gamma}};
@@ -206,7 +205,7 @@ class BackwardApart {
     } else {
       const Gradients<Scalar, PerRow<T>, PerColumnOrAll<T>> functor{xhat<PerRow<T>>(block, tile, i), dy(tile),
                                                                     every_column(kOne<T>)};
-      cached_column_reduce(functor, tile, sum_g, sum_gx);
+      column_reduce(functor, tile, sum_g, sum_gx);
     }
   }
 

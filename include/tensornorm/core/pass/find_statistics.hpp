@@ -48,20 +48,20 @@ class FindStatistics {
     sample(block);
     copy_run(block.bin_estimate, block.stats, block.estimate);
     for (double* const sums : {block.sum_d, block.sum_d2}) fill_run(sums, block.stats, 0.0);
-    reduce_tile(block.bin_estimate, plan_.only_tile, 0, block.sum_d, block.sum_d2, block.beside_sums);
+    reduce_tile(block.bin_estimate, plan_.only_tile, 0, block.sum_d, block.sum_d2);
     while (!take_sums(block)) sum(block, block.size(), 0, nullptr);
     if (a_.saved.hi != nullptr) save(block);
   }
 
   // Adds the sums of the deviations of positions [p0, p1) of the lines of a range of the chunk's bins; where rows are
-  // dense, the reads of x that come `ahead` elements later are prepared. `memory` is for a column reduction's panel.
-  void reduce(const Block& block, const BinRange& range, Index p0, Index p1, Index ahead, double* sum_d, double* sum_d2,
-              Arena memory) const {
+  // dense, the reads of x that come `ahead` elements later are prepared.
+  void reduce(const Block& block, const BinRange& range, Index p0, Index p1, Index ahead, double* sum_d,
+              double* sum_d2) const {
     if (range.size() == 0) return;
     const T* const estimate = block.bin_estimate + (range.k0 - block.chunk.k0);
     if (scale_ != Scale::kOne) return reduce_scaled(range, p0, p1, estimate, sum_d, sum_d2);
     plan_.walk.visit(range.group, range.k0, range.k1, p0, p1,
-                     [&](const Tile& tile) { reduce_tile(estimate, tile, ahead, sum_d, sum_d2, memory); });
+                     [&](const Tile& tile) { reduce_tile(estimate, tile, ahead, sum_d, sum_d2); });
   }
 
  private:
@@ -89,12 +89,10 @@ class FindStatistics {
     }
   }
 
-  void reduce_tile(const T* estimate, const Tile& tile, Index ahead, double* sum_d, double* sum_d2,
-                   Arena memory) const {
+  void reduce_tile(const T* estimate, const Tile& tile, Index ahead, double* sum_d, double* sum_d2) const {
     const Rows<Scalar> x{a_.x + tile.offset, tile.stride};
     if (plan_.walk.columns()) {
-      T* const panel = plan_.is_small ? nullptr : memory.take<T>(panel_size<T>(tile.cols));
-      column_reduce(Deviations<Scalar, PerColumn<T>>{x, {estimate}}, tile, sum_d, sum_d2, panel);
+      column_reduce(Deviations<Scalar, PerColumn<T>>{x, {estimate}}, tile, sum_d, sum_d2);
     } else {
       row_reduce(Deviations<Scalar, PerRow<T>>{x, {estimate}}, tile, sum_d, sum_d2, ahead);
     }
@@ -144,7 +142,7 @@ class FindStatistics {
   void sum(Block& block, Index chunk, Index ahead, const Reduce* in_parts) const {
     const auto add = [&](const BinRange& range) {
       if (in_parts != nullptr) return (*in_parts)(range, block.sum_d, block.sum_d2);
-      reduce(block, range, 0, plan_.walk.line(), ahead, block.sum_d, block.sum_d2, block.beside_sums);
+      reduce(block, range, 0, plan_.walk.line(), ahead, block.sum_d, block.sum_d2);
     };
     if (plan_.multiple == 1) {
       if (!is_first_) spread_estimates(block, block.bin, block.size());
@@ -184,7 +182,7 @@ class FindStatistics {
     const double down = (std::min)(factor(scale_), 1.0), up = (std::max)(factor(scale_), 1.0);
     plan_.walk.visit(range.group, range.k0, range.k1, p0, p1, [&](const Tile& tile) {
       const auto add = [&](const auto& column, const auto& row) {
-        if (plan_.walk.columns()) return cached_column_reduce(column, tile, sum_d, sum_d2);
+        if (plan_.walk.columns()) return column_reduce(column, tile, sum_d, sum_d2);
         row_reduce(row, tile, sum_d, sum_d2);
       };
       if constexpr (is_double) {

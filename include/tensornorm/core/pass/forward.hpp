@@ -75,7 +75,6 @@ class Forward {
 
   Index bytes(const Extents& e) const {
     Index sums = Block::sum_bytes(e, plan_.multiple), coefficients = 0;
-    if (plan_.walk.columns()) sums += panel_size<T>(e.chunk) * static_cast<Index>(sizeof(T));
     if (partition_.parts > 1) sums += 2 * Arena::bytes<double>(e.chunk);
     if (!plan_.params_apart) coefficients += 3 * Arena::bytes<T>(e.map_bins);
     if (plan_.params_apart && plan_.multiple > 1) coefficients += 3 * Arena::bytes<T>(e.chunk);
@@ -228,7 +227,7 @@ class Forward {
     for (Index part = 0; part < partition_.parts; ++part) {
       for (double* const sums : {p, pq}) std::fill_n(sums, n, 0.0);
       statistics.reduce(block, chunk, part_begin(line, part, partition_.parts),
-                        part_begin(line, part + 1, partition_.parts), 0, p, pq, memory);
+                        part_begin(line, part + 1, partition_.parts), 0, p, pq);
       for (Index i = 0; i < n; ++i) sum_d[i] += p[i];
       for (Index i = 0; i < n; ++i) sum_d2[i] += pq[i];
     }
@@ -238,13 +237,12 @@ class Forward {
                    double* sum_d2) const {
     const Index line = plan_.walk.line();
     PartSums sums(sums_, partition_.parts, block.size());
-    runner(partition_.parts * partition_.pieces, block.size() * line, [&](Index unit, Index worker) {
+    runner(partition_.parts * partition_.pieces, block.size() * line, [&](Index unit, Index) {
       const Index part = unit / partition_.pieces;
       const Index p0 = part_begin(line, part, partition_.parts), p1 = part_begin(line, part + 1, partition_.parts);
       const BinRange piece = partition_.piece(block, unit % partition_.pieces);
       const Index first = piece.k0 - block.k0, n = piece.size();
-      const Arena memory = worker == 0 ? block.beside_sums : Arena(workers_ + worker * worker_size_);
-      statistics.reduce(block, piece, p0, p1, 0, sums.clear_p(part, first, n), sums.clear_pq(part, first, n), memory);
+      statistics.reduce(block, piece, p0, p1, 0, sums.clear_p(part, first, n), sums.clear_pq(part, first, n));
     });
     sums.add_to(partition_.parts, sum_d, sum_d2);
   }
