@@ -54,22 +54,17 @@ struct RowReduce {
   // Rows of few vectors, four at a time: what comes before and after a row takes longer than the row.
   template <class Isa>
   TENSORNORM_INLINE void add_short_rows(const LaneMask<T, kLanes<Isa, T>>& rest) const {
-    using Wide = Vec<double, kLanes<Isa, double>>;
-    Index r = 0;
-    for (; r + 4 <= rows; r += 4) {
-      Wide p0, p1, p2, p3, pq0, pq1, pq2, pq3;
-      sum_short_row<Isa>(r, rest, p0, pq0);
-      sum_short_row<Isa>(r + 1, rest, p1, pq1);
-      sum_short_row<Isa>(r + 2, rest, p2, pq2);
-      sum_short_row<Isa>(r + 3, rest, p3, pq3);
-      VectorOps<Isa>::add_sums_of_lanes(p0, p1, p2, p3, sum_p + r);
-      VectorOps<Isa>::add_sums_of_lanes(pq0, pq1, pq2, pq3, sum_pq + r);
-    }
-    for (; r < rows; ++r) {
-      Wide p, pq;
-      sum_short_row<Isa>(r, rest, p, pq);
-      sum_p[r] += sum_lanes<double, kLanes<Isa, double>>(p);
-      sum_pq[r] += sum_lanes<double, kLanes<Isa, double>>(pq);
+    Vec<double, kLanes<Isa, double>> p[4], pq[4];
+    for (Index r = 0; r < rows; r += 4) {
+      const Index n = (std::min)(rows - r, Index{4});
+      for (Index i = 0; i < n; ++i) sum_short_row<Isa>(r + i, rest, p[i], pq[i]);
+      if (n == 4) {
+        VectorOps<Isa>::add_sums_of_lanes(p[0], p[1], p[2], p[3], sum_p + r);
+        VectorOps<Isa>::add_sums_of_lanes(pq[0], pq[1], pq[2], pq[3], sum_pq + r);
+      } else {
+        for (Index i = 0; i < n; ++i) sum_p[r + i] += sum_lanes<double, kLanes<Isa, double>>(p[i]);
+        for (Index i = 0; i < n; ++i) sum_pq[r + i] += sum_lanes<double, kLanes<Isa, double>>(pq[i]);
+      }
     }
   }
 
