@@ -146,28 +146,8 @@ class Backward {
               Arena memory) const {
     T *const hi = memory.take<T>(end - i), *const scale = memory.take<T>(end - i),
              *const shift = memory.take<T>(end - i);
-    for_each_bin_run(backward_plan_.map_bins, block.bin + i, end - i, [&](const BinRun& run) {
-      const bool is_one = run.stat_stride == 0;
-      Index k = 0;
-      for (; run.stat_stride == 1 && k + 4 <= run.n; k += 4) {
-        Vec<T, 4> high, root, low;
-        load_four(a_.hi + run.stat + k, high);
-        load_four(a_.rstd + run.stat + k, root);
-        load_four(a_.lo + run.stat + k, low);
-        root = -root;
-        store_four(high, hi + run.first + k);
-        store_four(root, scale + run.first + k);
-        store_four(low * root, shift + run.first + k);
-      }
-      for (Index stat = run.stat + k * run.stat_stride; k < (is_one ? 1 : run.n); ++k, stat += run.stat_stride) {
-        const Index at = run.first + k;
-        hi[at] = a_.hi[stat];
-        scale[at] = -a_.rstd[stat];
-        shift[at] = a_.lo[stat] * scale[at];
-      }
-      if (!is_one) return;
-      for (T* const array : {hi, scale, shift}) fill_run(array + run.first, run.n, array[run.first]);
-    });
+    for_each_bin_run(backward_plan_.map_bins, block.bin + i, end - i,
+                     [&](const BinRun& run) { get_xhat(a_, run, hi, scale, shift); });
     plan_.map_walk.visit(block.group, block.k0 + i, block.k0 + end, p0, p1, [&](const Tile& tile) {
       const Rows<Scalar> x{a_.x + tile.offset, tile.stride}, dy{a_.dy + tile.y_offset, tile.y_stride};
       if (plan_.map_walk.columns()) {
@@ -282,12 +262,13 @@ class Backward {
       load_four(a_.lo + stat, lo);
       std::memcpy(&g, stat_g_ + stat, sizeof g);
       std::memcpy(&gx, stat_gx_ + stat, sizeof gx);
-      const Vec<double, 4> slope = -r * (gx / n);
+      Vec<double, 4> slope, shift;
+      find_coefficients(lo, r, g, gx, n, slope, shift);
       store_four(hi, c.hi + i);
       store_four(-root, c.minus_rstd + i);
       store_four(root * gamma, c.scale + i);
       store_four(slope, c.slope + i);
-      store_four(-r * (g / n) - slope * r * lo, c.shift + i);
+      store_four(shift, c.shift + i);
     }
     return k;
   }
@@ -295,7 +276,7 @@ class Backward {
   void set(const Coefficients& c, const BinRun& run) const {
     const double n = static_cast<double>(plan_.stat_size);
     const bool is_one = run.stat_stride == 0 && run.param_stride == 0;
-    InputCoefficients<T> of_stat;
+    double slope = 0, shift = 0;  // of the statistic at hand
     for (Index k = set_fours(c, run, n); k < (is_one ? 1 : run.n); ++k) {
       const Index i = run.first + k, stat = run.stat + k * run.stat_stride;
       const T scale = of_one_ ? T(0) : a_.rstd[stat] * gamma_at(run.param + k * run.param_stride);
@@ -305,15 +286,15 @@ class Backward {
         c.shift[i] = T(-0.0);
         continue;
       }
-      if (k == 0 || run.stat_stride != 0) {
-        of_stat = {a_.lo[stat], a_.rstd[stat], a_.centred ? stat_g_[stat] : 0, stat_gx_[stat], n};
-        if (of_one_) of_stat = {};
+      if (!of_one_ && (k == 0 || run.stat_stride != 0)) {
+        find_coefficients(static_cast<double>(a_.lo[stat]), static_cast<double>(a_.rstd[stat]),
+                          a_.centred ? stat_g_[stat] : 0, stat_gx_[stat], n, slope, shift);
       }
       c.hi[i] = a_.hi[stat];
       c.minus_rstd[i] = -a_.rstd[stat];
       c.scale[i] = scale;
-      c.slope[i] = of_stat.slope;
-      c.shift[i] = of_stat.shift;
+      c.slope[i] = static_cast<T>(slope);
+      c.shift[i] = static_cast<T>(shift);
     }
     if (!is_one) return;
     for (T* const array : {c.hi, c.minus_rstd, c.scale, c.slope, c.shift}) {

@@ -90,14 +90,9 @@ class BackwardApart {
     std::fill_n(block.sum_gx, block.size(), 0.0);
     for_each_bin_run(backward_plan_.bins, plan_.bin_number(block.group, block.k0), block.size(),
                      [&](const BinRun& run) {
-                       for (Index k = 0, stat = run.stat; k < run.n; ++k, stat += run.stat_stride) {
-                         const Index i = run.first + k;
-                         block.hi[i] = a_.hi[stat];
-                         block.lo[i] = a_.lo[stat];
-                         block.rstd[i] = a_.rstd[stat];
-                         block.minus_rstd[i] = -a_.rstd[stat];
-                         block.minus_lo_rstd[i] = -a_.lo[stat] * a_.rstd[stat];
-                       }
+                       get_run(a_.lo, run, block.lo);
+                       get_run(a_.rstd, run, block.rstd);
+                       get_xhat(a_, run, block.hi, block.minus_rstd, block.minus_lo_rstd);
                      });
   }
 
@@ -140,13 +135,27 @@ class BackwardApart {
   }
 
   void finish(const Block& block) const {
+    if (is_of_one(a_, plan_)) {
+      for (T* const array : {block.slope, block.shift, block.rstd}) fill_run(array, block.size(), T(0));
+      return;
+    }
+    if (!a_.centred) fill_run(block.sum_g, block.size(), 0.0);
     const double n = static_cast<double>(plan_.stat_size);
-    const bool of_one = is_of_one(a_, plan_);
-    for (Index i = 0; i < block.size(); ++i) {
-      const InputCoefficients<T> c(block.lo[i], block.rstd[i], a_.centred ? block.sum_g[i] : 0, block.sum_gx[i], n);
-      block.slope[i] = of_one ? T(0) : c.slope;
-      block.shift[i] = of_one ? T(0) : c.shift;
-      if (of_one) block.rstd[i] = 0;
+    Index i = 0;
+    for (Vec<double, 4> lo, rstd, g, gx, slope, shift; i + 4 <= block.size(); i += 4) {
+      load_four(block.lo + i, lo);
+      load_four(block.rstd + i, rstd);
+      load_four(block.sum_g + i, g);
+      load_four(block.sum_gx + i, gx);
+      find_coefficients(lo, rstd, g, gx, n, slope, shift);
+      store_four(slope, block.slope + i);
+      store_four(shift, block.shift + i);
+    }
+    for (double slope, shift; i < block.size(); ++i) {
+      find_coefficients(static_cast<double>(block.lo[i]), static_cast<double>(block.rstd[i]), block.sum_g[i],
+                        block.sum_gx[i], n, slope, shift);
+      block.slope[i] = static_cast<T>(slope);
+      block.shift[i] = static_cast<T>(shift);
     }
   }
 

@@ -35,18 +35,32 @@ bool is_of_one(const BackwardArguments<Scalar>& a, const Plan& plan) {
   return plan.stat_size == 1 && a.centred && !a.is_frozen();
 }
 
-// What dx needs of a statistic, from the sums of g and g * xhat over its n elements.
-template <class T>
-struct InputCoefficients {
-  T slope = 0, shift = 0;
-
-  InputCoefficients() = default;
-  InputCoefficients(T lo, T rstd, double sum_g, double sum_gx, double n) {
-    const double r = static_cast<double>(rstd), s = -r * (sum_gx / n);
-    slope = static_cast<T>(s);
-    shift = static_cast<T>(-r * (sum_g / n) - s * r * static_cast<double>(lo));
+// What Xhat needs of the statistics of a run of bins: hi, -rstd and -lo * rstd.
+template <class Scalar, class T>
+void get_xhat(const BackwardArguments<Scalar>& a, const BinRun& run, T* hi, T* scale, T* shift) {
+  get_run(a.hi, run, hi);
+  get_run(a.rstd, run, scale);
+  get_run(a.lo, run, shift);
+  Index k = 0;
+  for (Vec<T, 4> root, low; k + 4 <= run.n; k += 4) {
+    load_four(scale + run.first + k, root);
+    load_four(shift + run.first + k, low);
+    root = -root;
+    store_four(root, scale + run.first + k);
+    store_four(low * root, shift + run.first + k);
   }
-};
+  for (Index i = run.first + k; i < run.first + run.n; ++i) {
+    scale[i] = -scale[i];
+    shift[i] *= scale[i];
+  }
+}
+
+// What dx needs of a statistic, from the sums of g and g * xhat over its n elements; of one, or of several in lanes.
+template <class V>
+void find_coefficients(const V& lo, const V& rstd, const V& sum_g, const V& sum_gx, double n, V& slope, V& shift) {
+  slope = -rstd * (sum_gx / n);
+  shift = -rstd * (sum_g / n) - slope * rstd * lo;
+}
 
 }  // namespace core
 }  // namespace tensornorm
