@@ -29,7 +29,7 @@ struct ScalarNumber {
 TYPED_TEST_SUITE(Kernels, Scalars, ScalarNumber);
 
 const std::vector<Index> kLengths = {1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 65, 127, 512, 515, 1025, 2051};
-const std::vector<Index> kRows = {1, 2, 15, 16, 17, 33};
+const std::vector<Index> kRows = {1, 2, 4, 7, 15, 16, 17, 33};
 constexpr Index kGap = 5;  // between the rows of a tile, never to be read as data or written
 
 template <class Scalar>
@@ -130,9 +130,11 @@ TYPED_TEST(Kernels, MapLikePlainLoopsAndWriteNothingElse) {
       const Xhat<S, PerColumn<T>> xhat{operand, {hi.data()}, {scale.data()}, {shift.data()}};
       const Normalize<S, PerColumn<T>, PerRowOrAll<T>> functor{xhat, every_row(kOne<T>), every_row(kZero<T>)};
       const S sentinel = static_cast<S>(77);
-      std::vector<S> y(static_cast<std::size_t>(rows * stride) + 2, sentinel), in_place = x;
+      std::vector<S> y(static_cast<std::size_t>(rows * stride) + 2, sentinel), in_place = x, apart = y;
       const Tile tile{0, rows, cols, stride, 0, 0, 0, 0};
       map(functor, tile, y.data() + 1, stride);
+      map(functor, tile, apart.data() + 1, stride, {/*past_cache=*/false, /*in_place=*/false});
+      ASSERT_EQ(std::memcmp(apart.data(), y.data(), y.size() * sizeof(S)), 0) << "apart from x, " << cols;
       auto here = functor;
       here.xhat.x.p = in_place.data();
       map(here, tile, in_place.data(), stride);
@@ -185,7 +187,7 @@ TYPED_TEST(Kernels, MapPastTheCacheWritesTheSame) {
   }
 }
 
-// A row's sums depend on its numbers alone: not on where it starts, nor on its neighbours.
+// A row's sums depend on its numbers alone: not on where it starts, nor on its neighbours, nor on their number.
 TYPED_TEST(Kernels, RowSumsHaveTheSameBitsAtAnyAlignment) {
   using S = TypeParam;
   using T = ParamOf<S>;
@@ -201,6 +203,17 @@ TYPED_TEST(Kernels, RowSumsHaveTheSameBitsAtAnyAlignment) {
       double sums[2] = {};
       row_reduce(Deviations<S, PerRow<T>>{{moved.data() + shift, cols}, {&zero}}, tile, sums, sums + 1);
       ASSERT_EQ(std::memcmp(sums, want, sizeof want), 0) << cols << " at " << shift;
+    }
+    constexpr Index kTogether = 7;
+    const std::vector<T> zeros(kTogether, zero);
+    std::vector<S> rows;
+    for (Index r = 0; r < kTogether; ++r) rows.insert(rows.end(), x.begin(), x.end());
+    double sums[2][kTogether] = {};
+    row_reduce(Deviations<S, PerRow<T>>{{rows.data(), cols}, {zeros.data()}}, {0, kTogether, cols, cols, 0, 0, 0, 0},
+               sums[0], sums[1]);
+    for (Index r = 0; r < kTogether; ++r) {
+      ASSERT_EQ(std::memcmp(&sums[0][r], &want[0], sizeof(double)), 0) << cols << ", row " << r;
+      ASSERT_EQ(std::memcmp(&sums[1][r], &want[1], sizeof(double)), 0) << cols << ", row " << r;
     }
   }
 }

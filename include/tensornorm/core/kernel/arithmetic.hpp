@@ -181,7 +181,7 @@ struct Magnitudes : WithOperand<S, Factor> {
   }
 };
 
-// ---- maps give a value for each element
+// ---- maps give a value for each element; `has_many_values`: four rows of them need more than 16 registers
 
 // y = x * factor.
 template <class S, class Factor>
@@ -281,7 +281,7 @@ struct Plus {
 template <class S, class Stat, class Param>
 struct InputGradient {
   using Scalar = S;
-  static constexpr bool has_many_values = Stat::is_per_row;  // those of four rows take more than 16 registers
+  static constexpr bool has_many_values = Stat::is_per_row;
   Rows<S> x, dy;
   Stat hi, minus_rstd, scale, slope, shift;
   Param gamma;

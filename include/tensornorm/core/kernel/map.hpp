@@ -80,14 +80,14 @@ struct Map {
   template <class Isa>
   TENSORNORM_INLINE void put_rows() const {
     constexpr int lanes = kLanes<Isa, T>;
-    Seam seam;
-    Index r = 0;
-    if constexpr (Isa::unrolls && (Isa::has_32_registers || !Functor::has_many_values)) {
-      if (cols <= kFewVectors * lanes && !to.past_cache && to.ahead == 0 && (!to.in_place || cols % lanes == 0)) {
-        for (; r + 4 <= rows; r += 4) put_four_rows<Isa>(r);
+    if constexpr (Isa::unrolls) {
+      if (cols >= lanes && cols <= kFewVectors * lanes && !to.past_cache && to.ahead == 0 &&
+          (!to.in_place || cols % lanes == 0)) {
+        return put_short_rows<Isa>();
       }
     }
-    for (; r < rows; ++r) {
+    Seam seam;
+    for (Index r = 0; r < rows; ++r) {
       typename Functor::template Row<Vec<T, lanes>> row{};
       functor.template begin<Isa>(r, row);
       Scalar* const out = y + r * stride;
@@ -101,10 +101,26 @@ struct Map {
     }
   }
 
-  // Rows of so few vectors are taken four at a time.
   static constexpr Index kFewVectors = 16;
 
-  // What starting a row takes, and the values of columns, are shared by four.
+  // Rows of few vectors, four at a time where their values fit the registers: what starting a row takes, and the values
+  // of columns, are shared.
+  template <class Isa>
+  TENSORNORM_INLINE void put_short_rows() const {
+    constexpr int lanes = kLanes<Isa, T>;
+    Index r = 0;
+    if constexpr (Isa::has_32_registers || !Functor::has_many_values) {
+      for (; r + 4 <= rows; r += 4) put_four_rows<Isa>(r);
+    }
+    for (; r < rows; ++r) {
+      typename Functor::template Row<Vec<T, lanes>> row{};
+      functor.template begin<Isa>(r, row);
+      Scalar* const out = y + r * stride;
+      for (Index j = 0; j + lanes <= cols; j += lanes) put(row, FullVector<Isa>{j}, out);
+      if (cols % lanes != 0) put(row, FullVector<Isa>{cols - lanes}, out);
+    }
+  }
+
   template <class Isa>
   TENSORNORM_INLINE void put_four_rows(Index r) const {
     constexpr int lanes = kLanes<Isa, T>;
