@@ -55,16 +55,16 @@ struct RowReduce {
   template <class Isa>
   TENSORNORM_INLINE void add_short_rows(const LaneMask<T, kLanes<Isa, T>>& rest) const {
     Vec<double, kLanes<Isa, double>> p[4], pq[4];
-    for (Index r = 0; r < rows; r += 4) {
-      const Index n = (std::min)(rows - r, Index{4});
-      for (Index i = 0; i < n; ++i) sum_short_row<Isa>(r + i, rest, p[i], pq[i]);
-      if (n == 4) {
-        VectorOps<Isa>::add_sums_of_lanes(p[0], p[1], p[2], p[3], sum_p + r);
-        VectorOps<Isa>::add_sums_of_lanes(pq[0], pq[1], pq[2], pq[3], sum_pq + r);
-      } else {
-        for (Index i = 0; i < n; ++i) sum_p[r + i] += sum_lanes<double, kLanes<Isa, double>>(p[i]);
-        for (Index i = 0; i < n; ++i) sum_pq[r + i] += sum_lanes<double, kLanes<Isa, double>>(pq[i]);
-      }
+    Index r = 0;
+    for (; r + 4 <= rows; r += 4) {
+      for (Index i = 0; i < 4; ++i) sum_short_row<Isa>(r + i, rest, p[i], pq[i]);
+      VectorOps<Isa>::add_sums_of_lanes(p[0], p[1], p[2], p[3], sum_p + r);
+      VectorOps<Isa>::add_sums_of_lanes(pq[0], pq[1], pq[2], pq[3], sum_pq + r);
+    }
+    for (; r < rows; ++r) {
+      sum_short_row<Isa>(r, rest, p[0], pq[0]);
+      sum_p[r] += sum_lanes<double, kLanes<Isa, double>>(p[0]);
+      sum_pq[r] += sum_lanes<double, kLanes<Isa, double>>(pq[0]);
     }
   }
 

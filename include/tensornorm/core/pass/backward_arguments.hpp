@@ -38,21 +38,25 @@ bool is_of_one(const BackwardArguments<Scalar>& a, const Plan& plan) {
 // What Xhat needs of the statistics of a run of bins: hi, -rstd and -lo * rstd.
 template <class Scalar, class T>
 void get_xhat(const BackwardArguments<Scalar>& a, const BinRun& run, T* hi, T* scale, T* shift) {
-  get_run(a.hi, run, hi);
-  get_run(a.rstd, run, scale);
-  get_run(a.lo, run, shift);
+  const bool is_one = run.stat_stride == 0;
   Index k = 0;
-  for (Vec<T, 4> root, low; k + 4 <= run.n; k += 4) {
-    load_four(scale + run.first + k, root);
-    load_four(shift + run.first + k, low);
+  for (Vec<T, 4> high, root, low; run.stat_stride == 1 && k + 4 <= run.n; k += 4) {
+    load_four(a.hi + run.stat + k, high);
+    load_four(a.rstd + run.stat + k, root);
+    load_four(a.lo + run.stat + k, low);
     root = -root;
+    store_four(high, hi + run.first + k);
     store_four(root, scale + run.first + k);
     store_four(low * root, shift + run.first + k);
   }
-  for (Index i = run.first + k; i < run.first + run.n; ++i) {
-    scale[i] = -scale[i];
-    shift[i] *= scale[i];
+  for (Index stat = run.stat + k * run.stat_stride; k < (is_one ? 1 : run.n); ++k, stat += run.stat_stride) {
+    const Index i = run.first + k;
+    hi[i] = a.hi[stat];
+    scale[i] = -a.rstd[stat];
+    shift[i] = a.lo[stat] * scale[i];
   }
+  if (!is_one) return;
+  for (T* const array : {hi, scale, shift}) fill_run(array + run.first, run.n, array[run.first]);
 }
 
 // What dx needs of a statistic, from the sums of g and g * xhat over its n elements; of one, or of several in lanes.
