@@ -334,7 +334,7 @@ class Session {
 
   template <class Layer>
   void step(Layer& layer, const Rule& rule) {
-    const int which = in_.below(16);
+    const int which = in_.below(20);
     const Eigen::ThreadPoolDevice& on = device(in_.flag());
     switch (which) {
       case 0:
@@ -365,6 +365,14 @@ class Session {
         return change_running(layer);
       case 14:
         return copy(layer);
+      case 15:
+        return with_pass(layer, on);
+      case 16:
+        return sum(layer, on);
+      case 17:
+        return strided(layer, on);
+      case 18:
+        return added(layer, on);
       default:
         return fill();
     }
@@ -556,6 +564,116 @@ class Session {
     other = std::move(layer);
     require(state(other) == before, "a moved layer is something else");
     layer = std::move(other);
+  }
+
+  // ---- passes, sums, views and outputs that are added to
+
+  /// A Pass in the place of the layer's own gives the same bits, and another forward in between changes nothing.
+  template <class Layer>
+  void with_pass(Layer& layer, const Eigen::ThreadPoolDevice& on) {
+    if constexpr (!whitens<Layer>) {
+      Layer other = layer;
+      Pass<Scalar> pass;
+      const bool done = call(layer, [&] { layer.forward(on, map(x_), map(y_), pass); });
+      Buffer<Scalar> y(x_.size(), 1), dx(x_.size(), 2);
+      require(throws([&] { other.forward(on, map(x_), map(y)); }) != done, "a Pass changes what forward takes");
+      if (!done) return;
+      require(bits(y) == bits(y_), "a Pass changes y");
+      if (in_.flag()) throws([&] { layer.forward(on, map(dy_), map(y)); });
+      const bool gone_back = call(layer, [&] { layer.backward(on, map(x_), map(dy_), map(dx_), pass); });
+      require(throws([&] { other.backward(on, map(x_), map(dy_), map(dx)); }) != gone_back,
+              "a Pass changes what backward takes");
+      require(!gone_back || bits(dx) == bits(dx_), "a Pass changes dx");
+      statistics_.reset();
+    }
+  }
+
+  /// h = x + dy, kept and normalized, is what forward and infer make of an h that was there.
+  template <class Layer>
+  void sum(Layer& layer, const Eigen::ThreadPoolDevice& on) {
+    if constexpr (!whitens<Layer>) {
+      Layer other = layer;
+      const bool infers = in_.flag();
+      Buffer<Scalar> kept(x_.size(), 1), h(x_.size(), 0), y(x_.size(), 2);
+      std::fill_n(kept.data(), kept.size(), Scalar(0));
+      for (Index i = 0; i < h.size(); ++i) {
+        h.data()[i] = from_double<Scalar>(to_double(x_.data()[i]) + to_double(dy_.data()[i]));
+      }
+      const auto both = [&](Layer& norm, const auto& in, Map out) {
+        infers ? norm.infer(on, in, out) : norm.forward(on, in, out);
+      };
+      Map to = map(kept);
+      const bool done = call(layer, [&] { both(layer, add(map(x_), map(dy_), to), map(y_)); });
+      require(kept.guards_intact(), "a sum was written where it must not");
+      require(throws([&] { both(other, map(h), map(y)); }) != done, "a sum changes what a call takes");
+      statistics_.reset();
+      if (!done) return;
+      for (Index i = 0; i < h.size(); ++i) {
+        const double got = to_double(kept.data()[i]), want = to_double(h.data()[i]);
+        require(got == want || (std::isnan(got) && std::isnan(want)), "h is not x + r");
+      }
+      bool has_nan = false;  // whose bits may differ
+      for (const double v : values(y)) has_nan = has_nan || std::isnan(v);
+      require(has_nan || bits(y) == bits(y_), "y is not that of h");
+    }
+  }
+
+  /// Views with gaps, of x or of y, give what tensors without give; the gaps stay.
+  template <class Layer>
+  void strided(Layer& layer, const Eigen::ThreadPoolDevice& on) {
+    if constexpr (!whitens<Layer>) {
+      const Index gap = 1 + in_.below(4), last = Layout == kRow ? Rank - 1 : 0;
+      std::vector<Index> strides(std::size_t(Rank), 0);
+      Index stride = 1;
+      for (int i = 0; i < Rank; ++i) {
+        const int d = Layout == kRow ? Rank - 1 - i : i;
+        strides[std::size_t(d)] = stride;
+        stride *= extents_[std::size_t(d)] + (d == last ? gap : 0);
+      }
+      const auto with_gaps = [&](Buffer<Scalar>& buffer) { return view(buffer.data(), extents_, strides); };
+      const Index line = extents_[std::size_t(last)], lines = line == 0 ? 0 : x_.size() / line;
+      Buffer<Scalar> x(stride, 1), y(stride, 0), dense(x_.size(), 0);
+      std::fill_n(x.data(), x.size(), from_double<Scalar>(kNaN));
+      std::fill_n(y.data(), y.size(), Scalar(7));
+      for (Index i = 0; i < lines; ++i) std::copy_n(x_.data() + i * line, line, x.data() + i * (line + gap));
+      Layer other = layer;
+      const bool done = call(layer, [&] { layer.forward(on, with_gaps(x), with_gaps(y)); });
+      require(throws([&] { other.forward(on, map(x_), map(dense)); }) != done, "gaps change what forward takes");
+      require(x.guards_intact() && y.guards_intact(), "a view with gaps was written beyond");
+      statistics_.reset();
+      if (!done) return;
+      for (Index i = 0; i < lines; ++i) {
+        for (Index k = 0; k < gap && i + 1 < lines; ++k) {
+          require(to_double(y.data()[i * (line + gap) + line + k]) == 7, "a gap was written");
+        }
+        for (Index k = 0; tame_x_ && tame_layer_ && k < line; ++k) {
+          const double want = to_double(dense.data()[i * line + k]);
+          require_near<Scalar>(to_double(y.data()[i * (line + gap) + k]), want, 1 + std::abs(want), "gaps change y");
+        }
+      }
+    }
+  }
+
+  /// add_to(dx) is dx, added once rounded; no dx changes no gradient of a parameter.
+  template <class Layer>
+  void added(Layer& layer, const Eigen::ThreadPoolDevice& on) {
+    if constexpr (!whitens<Layer>) {
+      Layer other = layer;
+      Buffer<Scalar> sum(dy_), dx(x_.size(), 1);
+      Map to = map(sum);
+      const bool done = call(layer, [&] { layer.backward(on, map(x_), map(dy_), add_to(to)); });
+      require(sum.guards_intact(), "a sum was written where it must not");
+      require(throws([&] { other.backward(on, map(x_), map(dy_), map(dx)); }) != done, "add_to changes what is taken");
+      if (!done) return require(bits(sum) == bits(dy_), "a refused call added");
+      require(bytes(layer.dgamma()) == bytes(other.dgamma()), "add_to changes dgamma");
+      for (Index i = 0; i < sum.size(); ++i) {
+        const double got = to_double(sum.data()[i]);
+        const double want = to_double(from_double<Scalar>(to_double(dy_.data()[i]) + to_double(dx.data()[i])));
+        require(got == want || (std::isnan(got) && std::isnan(want)), "add_to gave something else");
+      }
+      other.backward(on, map(x_), map(dy_), kNone);
+      require(bytes(layer.dgamma()) == bytes(other.dgamma()), "without dx dgamma is something else");
+    }
   }
 
   // ---- clipping
