@@ -164,7 +164,7 @@ TYPED_TEST(Kernels, MapPastTheCacheWritesTheSame) {
   using T = ParamOf<S>;
   std::vector<Index> lengths = kLengths;
   lengths.insert(lengths.end(), {64, 128, 96, 80, 256, 260, 1024, 1500});
-  constexpr Index kRowsHere = 3, kMostShift = 17;
+  constexpr Index kRowsHere = 7, kMostShift = 17;
   for (const Index cols : lengths) {
     for (const Index gap : {Index{0}, kGap}) {
       const Index stride = cols + gap, n = kRowsHere * stride;

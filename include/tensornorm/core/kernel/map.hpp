@@ -62,14 +62,18 @@ struct Map {
   bool has_lines() const {
     constexpr Index size = sizeof(Scalar);
     if (stride == cols && rows > 1 && cols * size >= kJoinedRun) return true;
-    return cols * size >= kLongRun ||
-           (cols * size % kCacheLine == 0 && stride * size % kCacheLine == 0 && head_of(y) == 0);
+    return cols * size >= kLongRun || are_whole_lines();
   }
 
  private:
   // A vector of 16-bit numbers is half as wide as the sums it comes from: 1.1 times as slow past the cache as into it.
   template <class Isa>
   static constexpr bool can_stream = Isa::unrolls && sizeof(Scalar) > 2;
+
+  bool are_whole_lines() const {
+    constexpr Index size = sizeof(Scalar);
+    return cols * size % kCacheLine == 0 && stride * size % kCacheLine == 0 && head_of(y) == 0;
+  }
 
   static constexpr Index kLineSize = kCacheLine / static_cast<Index>(sizeof(Scalar));
 
@@ -81,9 +85,11 @@ struct Map {
   TENSORNORM_INLINE void put_rows() const {
     constexpr int lanes = kLanes<Isa, T>;
     if constexpr (Isa::unrolls) {
-      if (cols >= lanes && cols <= kFewVectors * lanes && !to.past_cache && to.ahead == 0 &&
-          (!to.in_place || cols % lanes == 0)) {
-        return put_short_rows<Isa>();
+      if (cols >= lanes && cols <= kFewVectors * lanes) {
+        if (!to.past_cache && to.ahead == 0 && (!to.in_place || cols % lanes == 0)) return put_short_rows<Isa, false>();
+        if constexpr (can_stream<Isa> && takes_fours<Isa>) {
+          if (to.streams && are_whole_lines()) return put_short_rows<Isa, true>();
+        }
       }
     }
     Seam seam;
@@ -93,7 +99,7 @@ struct Map {
       Scalar* const out = y + r * stride;
       if constexpr (Isa::is_baseline) {
         if (cols < lanes) {
-          put(row, PartialVector<Isa>{0, static_cast<int>(cols)}, out);
+          put<false>(row, PartialVector<Isa>{0, static_cast<int>(cols)}, out);
           continue;
         }
       }
@@ -103,25 +109,29 @@ struct Map {
 
   static constexpr Index kFewVectors = 16;
 
-  // Rows of few vectors, four at a time where their values fit the registers: what starting a row takes, and the values
-  // of columns, are shared.
+  // Whether the values of four rows fit the registers.
   template <class Isa>
+  static constexpr bool takes_fours = Isa::has_32_registers || !Functor::has_many_values;
+
+  // Rows of few vectors: what starting a row takes, and the values of columns, are shared by four. @pre past the cache
+  // go whole lines only
+  template <class Isa, bool past>
   TENSORNORM_INLINE void put_short_rows() const {
     constexpr int lanes = kLanes<Isa, T>;
     Index r = 0;
-    if constexpr (Isa::has_32_registers || !Functor::has_many_values) {
-      for (; r + 4 <= rows; r += 4) put_four_rows<Isa>(r);
+    if constexpr (takes_fours<Isa>) {
+      for (; r + 4 <= rows; r += 4) put_four_rows<Isa, past>(r);
     }
     for (; r < rows; ++r) {
       typename Functor::template Row<Vec<T, lanes>> row{};
       functor.template begin<Isa>(r, row);
       Scalar* const out = y + r * stride;
-      for (Index j = 0; j + lanes <= cols; j += lanes) put(row, FullVector<Isa>{j}, out);
-      if (cols % lanes != 0) put(row, FullVector<Isa>{cols - lanes}, out);
+      for (Index j = 0; j + lanes <= cols; j += lanes) put<past>(row, FullVector<Isa>{j}, out);
+      if (cols % lanes != 0) put<past>(row, FullVector<Isa>{cols - lanes}, out);
     }
   }
 
-  template <class Isa>
+  template <class Isa, bool past>
   TENSORNORM_INLINE void put_four_rows(Index r) const {
     constexpr int lanes = kLanes<Isa, T>;
     typename Functor::template Row<Vec<T, lanes>> r0{}, r1{}, r2{}, r3{};
@@ -131,6 +141,9 @@ struct Map {
     functor.template begin<Isa>(r + 3, r3);
     Scalar *const out = y + r * stride, *const out1 = out + stride, *const out2 = out1 + stride,
                   *const out3 = out2 + stride;
+    if (past && to.ahead != 0) {
+      for (Index i = r; i < r + 4; ++i) prefetch_lines<Scalar>(functor, i, to.ahead, cols);
+    }
     for (Index j = 0; j < cols; j += lanes) {
       const FullVector<Isa> at{(std::min)(j, cols - lanes)};
       Vec<T, lanes> y0, y1, y2, y3;
@@ -138,10 +151,10 @@ struct Map {
       functor.value(r1, at, y1);
       functor.value(r2, at, y2);
       functor.value(r3, at, y3);
-      at.store(out, y0);
-      at.store(out1, y1);
-      at.store(out2, y2);
-      at.store(out3, y3);
+      store<past>(at, out, y0);
+      store<past>(at, out1, y1);
+      store<past>(at, out2, y2);
+      store<past>(at, out3, y3);
     }
   }
 
@@ -275,11 +288,11 @@ struct Map {
     }
   }
 
-  template <class Row, class At>
+  template <bool past, class Row, class At>
   TENSORNORM_INLINE void put(const Row& row, const At& at, Scalar* out) const {
     typename At::template Vector<T> v;
     functor.value(row, at, v);
-    at.store(out, v);
+    store<past>(at, out, v);
   }
 
   // Elements before the first whole line.
