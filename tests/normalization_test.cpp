@@ -238,6 +238,29 @@ TEST(Normalization, IsTheLayersByTheirNames) {
   expect_names<Eigen::bfloat16, kCol>();
 }
 
+// RMSNorm over groups of channels, with a gamma for each channel: by the general layer, by the function and by RMSNorm.
+TEST(Normalization, OfGroupsOfChannels) {
+  constexpr Index kRows = 5, kGroups = 3, kWide = 8;
+  Eigen::Matrix<float, -1, -1, Eigen::RowMajor> x(kRows, kGroups * kWide), y(x), y_function(x), y_group;
+  x.setRandom();
+  const Eigen::VectorXf gamma = Eigen::VectorXf::LinSpaced(x.cols(), 1, 2);
+  NormalizationOptions options;
+  options.centred = false;
+  options.bias = false;
+  Normalization<float> norm({2}, {1, 2}, options);
+  norm.gamma() = gamma;
+  const std::vector<Index> extents{kRows, kGroups, kWide};
+  norm.forward(view(x.data(), extents), view(y.data(), extents));
+  rms_norm(view(x.data(), extents), view(gamma.data(), {1, kGroups, kWide}), 1e-5, view(y_function.data(), extents));
+  EXPECT_EQ(y, y_function);
+  for (Index g = 0; g < kGroups; ++g) {
+    RMSNorm<float> of_group(kWide);
+    of_group.gamma() = gamma.segment(g * kWide, kWide);
+    of_group.forward(x.middleCols(g * kWide, kWide), y_group);
+    EXPECT_LE((y.middleCols(g * kWide, kWide) - y_group).cwiseAbs().maxCoeff(), 4e-7F) << g;
+  }
+}
+
 // ---- parameters that x makes
 
 TEST(Normalization, TakesItsExtentsFromTheFirstForward) {

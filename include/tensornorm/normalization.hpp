@@ -30,6 +30,8 @@ struct NormalizationOptions {
 ///     Normalization<float> keras({1, 2, 3}, {1, 2, 3});   // LayerNormalization(axis=[1, 2, 3]); its eps is 1e-3
 ///     Normalization<float> mvn({0, 2, 3});                // MeanVarianceNormalization, with eps = 0
 ///     Normalization<float> flax({1, 2}, {2});             // LayerNorm(reduction_axes=(1, 2), feature_axes=2)
+///     Normalization<float> rms({2}, {1, 2}, options);     // RMSNorm over groups of channels, with centred = false:
+///                                                         // of view(x, {rows, groups, channels / groups})
 ///
 /// Shapes: x has any rank that has these axes, in any layout. gamma and beta have a value for each element of the axes
 /// in `along`, row-major in the order that the axes have in x. mean and rstd have a value for each element of the axes
