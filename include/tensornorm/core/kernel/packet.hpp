@@ -20,7 +20,7 @@ namespace core {
 template <class Scalar>
 struct Widened {
   Scalar value;
-  operator double() const { return static_cast<double>(value); }
+  operator double() const { return static_cast<double>(value); }  // NOLINT(google-explicit-constructor)
 };
 
 template <class Scalar>
