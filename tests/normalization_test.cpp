@@ -498,6 +498,33 @@ TEST(Training, GradientsAreOverwrittenAddedToOrLeft) {
   expect_gradients(Whitening<float>(8));
 }
 
+// Backward makes its memory and chooses its stores before dx has memory. Of few blocks in parts, and past the cache.
+TEST(Training, FrozenParametersLeaveDxAsItIs) {
+  Eigen::MatrixXf x = Eigen::MatrixXf::Random(128, 4000), dy = Eigen::MatrixXf::Random(128, 4000), y, dx, other_dx;
+  BatchNormOptions options;
+  options.channel_axis = 0;
+  BatchNorm<float> norm(128, options);
+  norm.forward(x, y);
+  norm.backward(x, dy, dx);
+  norm.freeze();
+  norm.forward(x, y);
+  norm.backward(x, dy, other_dx);
+  EXPECT_EQ(dx, other_dx);
+}
+
+TEST(Training, DxPastTheCacheInPlaceIsDx) {
+  using Rows = Eigen::Matrix<float, -1, -1, Eigen::RowMajor>;
+  const Rows x = Rows::Random(3000, 777), dy = Rows::Random(3000, 777);
+  Rows y, dx, over_x = x, over_dy = dy;
+  LayerNorm<float> norm(777);
+  norm.forward(x, y);
+  norm.backward(x, dy, dx);
+  norm.backward(over_x, dy, over_x);
+  norm.backward(x, over_dy, over_dy);
+  EXPECT_EQ(dx, over_x);
+  EXPECT_EQ(dx, over_dy);
+}
+
 TEST(Training, ASingleValueIsAllowedWhereTheOptionsSaySo) {
   Eigen::Tensor<float, 2> x(1, 3), dy(1, 3), y, dx;
   x.setRandom();

@@ -70,6 +70,10 @@ class Target {
     check_that(fits_, name_, " is changed where it is and has not the extents ", *wanted_, ": give one that has them");
   }
 
+  // Its memory as it is, or null where it is to have another size: what prepare will give, or memory of its own.
+  // @pre take_shape was called
+  Scalar* data_before() const { return fits_ ? data_ : nullptr; }
+
   // Its memory, once it has the extents wanted. Throws std::bad_alloc with the tensor as it was.
   // @pre take_shape was called
   Scalar* prepare() { return fits_ ? data_ : resized(); }

@@ -100,7 +100,7 @@ class Backward {
   // ---- sums
 
   // Whether anybody reads them.
-  bool has_sums() const { return (!a_.is_frozen() && a_.dx != nullptr) || a_.wants_parameters(); }
+  bool has_sums() const { return (!a_.is_frozen() && a_.wants_dx) || a_.wants_parameters(); }
 
   void run_in_parts(const Runner& runner, const Block& block) {
     const Index n = block.size(), line = plan_.map_walk.line(), elements = n * line;

@@ -339,7 +339,8 @@ void PassEngine<Scalar, tracks, settings>::backward(const Statement& call, const
   const Plan& plan = kept.plan();
   check_that(state.mean.size() == plan.statistics.count(), "the pass has ", state.mean.size(), " statistics but ",
              plan.statistics.count(), " are needed: it is of another forward");
-  BackwardArguments<Scalar> pass{parameters, gradients(), x, dy, nullptr};
+  BackwardArguments<Scalar> pass{parameters, gradients(), x, dy, dx == nullptr ? nullptr : dx->data_before()};
+  pass.wants_dx = dx != nullptr;
   pass.hi = state.mean.data();
   pass.lo = state.lo.data();
   pass.rstd = state.rstd.data();
