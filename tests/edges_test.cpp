@@ -431,5 +431,33 @@ TEST(RunningVariance, TooLargeForItsTypeIsInfinite) {
   for (Index c = 0; c < 4; ++c) EXPECT_EQ(double(in.running_var()[c]), kInf) << "channel " << c;
 }
 
+// The mean square is infinite then, so rstd is 0, wherever the infinity is and however the row is divided into vectors.
+template <class Scalar>
+void infinity_in_a_row() {
+  for (const Index n : {1, 2, 3, 5, 8, 9, 15, 16, 17, 31, 33, 48, 63, 100, 129, 257, 1000, 4099}) {
+    for (const Index at : {Index{0}, n / 3, n / 2, n - 1}) {
+      for (const Index rows : {1, 5}) {
+        Values xs = normal(rows * n, 1);
+        xs[std::size_t((rows - 1) * n + at)] = at % 2 == 0 ? kInf : -kInf;
+        Guarded<Scalar, 2, kRow> x({rows, n}, xs), y({rows, n});
+        RMSNorm<Scalar>(n).forward(x.map(), y.map());
+        const Values ys = y.values();
+        for (Index j = 0; j < n; ++j) {
+          const double v = ys[std::size_t((rows - 1) * n + j)];
+          ASSERT_TRUE(j == at ? std::isnan(v) : v == 0) << v << " at " << j << " of " << n << " in row " << rows
+                                                        << ", infinity at " << at << ", " << name_of<Scalar>();
+        }
+        for (Index i = 0; i < (rows - 1) * n; ++i) ASSERT_TRUE(std::isfinite(ys[std::size_t(i)]));
+      }
+    }
+  }
+}
+
+TEST(NonFinite, OneInfinityMakesTheRestOfItsRowZeroInRMSNorm) {
+  infinity_in_a_row<float>();
+  infinity_in_a_row<double>();
+  infinity_in_a_row<Eigen::half>();
+}
+
 }  // namespace
 }  // namespace tensornorm_test

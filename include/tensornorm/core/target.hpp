@@ -11,7 +11,8 @@ namespace core {
 
 // Whether a distance is a sum of steps along the axes from number i on, fewer along each than it has elements, forwards
 // or backwards.
-inline bool is_sum_of_steps(Index distance, const Shape& shape, const StridedAxes& order, int i) {
+__attribute__((noinline)) inline bool is_sum_of_steps(Index distance, const Shape& shape, const StridedAxes& order,
+                                                      int i) {
   if (i == order.count) return distance == 0;
   Index inside = 0;  // how far the axes inside reach
   for (int k = i + 1; k < order.count; ++k) {

@@ -236,8 +236,16 @@ struct WideSum<Isa, double> {
     total += sum;
     std::memcpy(out, &total, sizeof total);
   }
-  TENSORNORM_INLINE void fold(V& v) const { v = sum + lost; }
-  TENSORNORM_INLINE double total() const { return sum_lanes<double, kLanes<Isa, double>>(sum + lost); }
+  // An infinite sum lost NaN.
+  TENSORNORM_INLINE void fold(V& v) const {
+    const V whole = sum + lost;
+    v = whole == whole ? whole : sum;
+  }
+  TENSORNORM_INLINE double total() const {
+    V whole;
+    fold(whole);
+    return sum_lanes<double, kLanes<Isa, double>>(whole);
+  }
 };
 
 template <class Isa>

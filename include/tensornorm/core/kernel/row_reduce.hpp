@@ -27,9 +27,7 @@ struct RowReduce {
     }
     const LaneMask<T, lanes> rest(lanes - static_cast<int>(k.cols % lanes), lanes);
     if constexpr (Isa::unrolls) {
-      if (k.cols <= kFewVectors * lanes) {
-        return k.add_short_rows<Isa>(rest);
-      }
+      if (k.cols <= kFewVectors * lanes) return k.add_short_rows<Isa>(rest);
     }
     for (Index r = 0; r < k.rows; ++r) {
       typename Functor::template Row<Vec<T, lanes>> row{};
@@ -91,6 +89,7 @@ struct RowReduce {
       Vec<T, lanes> p, q;
       functor.factors(row, FullVector<Isa>{cols - lanes}, p, q);
       rest.keep(p);
+      rest.keep(q);
       sums.add(p, q);
     }
     WideSum<Isa, T>(sums.p).fold(wide_p);
@@ -126,6 +125,7 @@ struct RowReduce {
       V p, q;
       functor.factors(row, FullVector<Isa>{cols - lanes}, p, q);
       rest.keep(p);
+      rest.keep(q);
       sums.add(p, q);
     }
     return cols;

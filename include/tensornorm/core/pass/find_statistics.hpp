@@ -176,14 +176,19 @@ class FindStatistics {
     });
   }
 
-  // In double; floats need no scale then.
+  // In double; floats need no scale then. Such sums are rare: they have kernels for the baseline alone.
   __attribute__((cold, noinline)) void reduce_scaled(const BinRange& range, Index p0, Index p1, const T* estimate,
                                                      double* sum_d, double* sum_d2) const {
     const double down = (std::min)(factor(scale_), 1.0), up = (std::max)(factor(scale_), 1.0);
     plan_.walk.visit(range.group, range.k0, range.k1, p0, p1, [&](const Tile& tile) {
       const auto add = [&](const auto& column, const auto& row) {
-        if (plan_.walk.columns()) return column_reduce(column, tile, sum_d, sum_d2);
-        row_reduce(row, tile, sum_d, sum_d2);
+        using Column = std::decay_t<decltype(column)>;
+        using Row = std::decay_t<decltype(row)>;
+        if (plan_.walk.columns()) {
+          run_baseline<kFlags>(ColumnReduce<Column>{column, tile.rows, tile.cols, sum_d, sum_d2, false});
+        } else {
+          run_baseline<kFlags>(RowReduce<Row>{row, tile.rows, tile.cols, 0, sum_d, sum_d2});
+        }
       };
       if constexpr (is_double) {
         const Rows<double> x{a_.x + tile.offset, tile.stride};
