@@ -3,9 +3,11 @@
 #define EIGEN_USE_THREADS
 
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 
 #include <algorithm>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <limits>
@@ -37,15 +39,31 @@ bool is_near(double actual, Real expected) {
   return std::abs(Real(actual) - expected) <= std::abs(expected) / 256 + Real(1e-6);
 }
 
+/// Memory for a tensor of any test, in huge pages where there are some: half of the time goes to making pages.
+Scalar* memory_for(int tensor, Index elements) {
+  constexpr std::size_t kHugePage = std::size_t{2} << 20,
+                        kBytes = (std::size_t(kInt) * sizeof(Scalar) / kHugePage + 2) * kHugePage;
+  static const auto make = [] {
+    void* const bytes = std::aligned_alloc(kHugePage, kBytes);
+#if defined(MADV_HUGEPAGE)
+    madvise(bytes, kBytes, MADV_HUGEPAGE);
+#endif
+    return std::unique_ptr<void, decltype(&std::free)>(bytes, &std::free);
+  };
+  static const std::unique_ptr<void, decltype(&std::free)> tensors[2] = {make(), make()};
+  EXPECT_TRUE(tensors[tensor] != nullptr && std::size_t(elements) * sizeof(Scalar) <= kBytes);
+  return static_cast<Scalar*>(tensors[tensor].get());
+}
+
 /// Room for two tensors of `repeats` copies of `size` elements.
 class Room {
  public:
   explicit Room(Index size) : size_(size), repeats_(kInt / size + 2) {
-    for (auto& tensor : tensors_) tensor.reset(new Scalar[std::size_t(size_ * repeats_)]);
+    for (int i = 0; i < 2; ++i) tensors_[i] = memory_for(i, size_ * repeats_);
   }
 
-  Scalar* x() const { return tensors_[0].get(); }
-  Scalar* y() const { return tensors_[1].get(); }
+  Scalar* x() const { return tensors_[0]; }
+  Scalar* y() const { return tensors_[1]; }
   Index size() const { return size_; }
   Index repeats() const { return repeats_; }
 
@@ -66,7 +84,7 @@ class Room {
 
  private:
   Index size_, repeats_;
-  std::unique_ptr<Scalar[]> tensors_[2];
+  Scalar* tensors_[2];
 };
 
 class Large : public testing::Test {
