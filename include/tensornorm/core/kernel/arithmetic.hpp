@@ -143,6 +143,7 @@ struct Gradients {
 template <class S, class Operand>
 struct WithOperand {
   using Scalar = S;
+  static constexpr int inputs = 1;
   static constexpr bool has_many_values = false;
   Rows<S> x;
   Operand operand;
@@ -181,7 +182,8 @@ struct Magnitudes : WithOperand<S, Factor> {
   }
 };
 
-// ---- maps give a value for each element; `has_many_values`: four rows of them need more than 16 registers
+// ---- maps give a value for each element. `inputs`: the tensors they read. `has_many_values`: four rows of them need
+// more than 16 registers
 
 // y = x * factor.
 template <class S, class Factor>
@@ -219,6 +221,7 @@ struct Clamped : WithOperand<S, Limit> {
 template <class S, class Stat, class Param>
 struct Normalize {
   using Scalar = S;
+  static constexpr int inputs = 1;
   static constexpr bool has_many_values = false;
   Xhat<S, Stat> xhat;
   Param gamma, beta;
@@ -250,6 +253,7 @@ struct Normalize {
 template <class S>
 struct Plus {
   using Scalar = S;
+  static constexpr int inputs = 2;
   static constexpr bool has_many_values = false;
   Rows<S> a, b;
 
@@ -281,6 +285,7 @@ struct Plus {
 template <class S, class Stat, class Param>
 struct InputGradient {
   using Scalar = S;
+  static constexpr int inputs = 2;
   static constexpr bool has_many_values = Stat::is_per_row;
   Rows<S> x, dy;
   Stat hi, minus_rstd, scale, slope, shift;

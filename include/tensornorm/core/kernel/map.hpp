@@ -87,7 +87,7 @@ struct Map {
     if constexpr (Isa::unrolls) {
       if (cols >= lanes && cols <= kFewVectors * lanes) {
         if (!to.past_cache && to.ahead == 0 && (!to.in_place || cols % lanes == 0)) return put_short_rows<Isa, false>();
-        if constexpr (can_stream<Isa> && takes_fours<Isa>) {
+        if constexpr (can_stream<Isa> && takes_fours<Isa> && Functor::inputs == 1) {
           const bool is_short = stride == cols && cols <= kFewVectorsPastCache * lanes;
           if (to.streams && is_short && are_whole_lines()) return put_short_rows<Isa, true>();
         }
@@ -108,8 +108,8 @@ struct Map {
     }
   }
 
-  // (Past the cache four rows of sixteen vectors, or with gaps between them, take 1.07 to 5 times as long as one after
-  // the other.)
+  // (Past the cache four rows of sixteen vectors, or with gaps between them, or read beside those of another tensor,
+  // take 1.07 to 5 times as long as one after the other.)
   static constexpr Index kFewVectors = 16, kFewVectorsPastCache = 12;
 
   // Whether the values of four rows fit the registers.
