@@ -29,7 +29,7 @@ class AnyHeldNorm {
   virtual Index work(const Shape& x) const = 0;
   virtual void forward(Runner& runner, const Scalar* x, const Shape& shape, Target<Scalar>& y) = 0;
   virtual void infer(Runner& runner, const Scalar* x, const Shape& shape, Target<Scalar>& y) const = 0;
-  virtual void backward(Runner& runner, const Scalar* x, const Shape& shape, const Scalar* dy, const Shape& dy_shape,
+  virtual void backward(Runner& runner, const Scalar* x, const Shape& shape, const OutputGradient<Scalar>& dy,
                         Target<Scalar>* dx) = 0;
   virtual void train(bool is_training) = 0;
   virtual bool training() const = 0;
@@ -62,9 +62,9 @@ class HeldNorm final : public AnyHeldNorm<Scalar> {
   void infer(Runner& runner, const Scalar* x, const Shape& shape, Target<Scalar>& y) const override {
     norm_.infer_held(runner, x, shape, y);
   }
-  void backward(Runner& runner, const Scalar* x, const Shape& shape, const Scalar* dy, const Shape& dy_shape,
+  void backward(Runner& runner, const Scalar* x, const Shape& shape, const OutputGradient<Scalar>& dy,
                 Target<Scalar>* dx) override {
-    norm_.backward_held(runner, x, shape, dy, dy_shape, dx);
+    norm_.backward_held(runner, x, shape, dy, dx);
   }
   void train(bool is_training) override { norm_.train(is_training); }
   bool training() const override { return norm_.training(); }
@@ -131,9 +131,9 @@ class AnyEngine {
   void run_infer(Runner& runner, const Scalar* x, const Shape& shape, Target<Scalar>& y) const {
     static_cast<const Held&>(held()).infer(runner, x, shape, y);
   }
-  void run_backward(Runner& runner, const Scalar* x, const Shape& shape, const Scalar* dy, const Shape& dy_shape,
+  void run_backward(Runner& runner, const Scalar* x, const Shape& shape, const OutputGradient<Scalar>& dy,
                     Target<Scalar>* dx) {
-    held().backward(runner, x, shape, dy, dy_shape, dx);
+    held().backward(runner, x, shape, dy, dx);
   }
 
  private:

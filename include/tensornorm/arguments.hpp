@@ -1,5 +1,8 @@
-// What may stand for a tensor in a call: nothing, one that is added to, or a sum that is kept.
+// What may stand for a tensor in a call: nothing, one that is added to, a sum that is kept, or one behind a post-op.
 #pragma once
+
+#include <limits>
+#include <type_traits>
 
 #include "tensornorm/tensor_type.hpp"
 
@@ -50,7 +53,123 @@ KeptSum<X, R, H> add(const X& x, const R& r, const H& h) {
   return {x, r, const_cast<H&>(h)};  // what is const of it is not the memory
 }
 
+/// A tensor behind a post-op: a clip of a layer's result, or its product with another tensor. Made by then_relu(),
+/// then_clip() and then_times().
+template <class Y, class Op>
+struct Then {
+  Y& tensor;  ///< What is stored, or its gradient.
+  Op op;      ///< A core::Clip, core::Times or core::TimesGradient.
+};
+
 namespace core {
+
+struct Clip {
+  double low, high;
+};
+template <class Z>
+struct Times {
+  const Z& z;
+};
+template <class Z, class DZ>
+struct TimesGradient {
+  const Z& z;
+  DZ& dz;
+};
+
+}  // namespace core
+
+/// A result that is clipped before it is stored, and rounded: y = min(max(norm(x), low), high), in the place of y in
+/// forward and infer of every layer but Whitening and of the functions. NaN stays.
+///
+/// In the place of dy in backward of a layer it is the gradient of such a y: `norm.forward(x, then_clip(y, 0, 6))`,
+/// `norm.backward(x, then_clip(dy, 0, 6), dx)`. Backward computes the result again, and takes dy where it lies between
+/// low and high, else 0; it keeps memory of the size of x, and where the mode was eval, it is the result of the running
+/// statistics that the last forward used.
+///
+/// It refers to the tensor. Throws std::invalid_argument when low is not less than high, or NaN.
+template <class Y>
+Then<Y, core::Clip> then_clip(Y& tensor, double low, double high) {
+  return {tensor, {low, high}};
+}
+/// The same for a map, a block, a view or, as a gradient, an expression that is made in the call.
+template <class Y, class = std::enable_if_t<!core::kOwnsMemory<Y>>>
+Then<Y, core::Clip> then_clip(const Y& tensor, double low, double high) {
+  return {const_cast<Y&>(tensor), {low, high}};  // what is const of it is not the memory
+}
+
+/// A rectified result, y = max(norm(x), 0): then_clip between 0 and infinity.
+template <class Y>
+Then<Y, core::Clip> then_relu(Y& tensor) {
+  return then_clip(tensor, 0, std::numeric_limits<double>::infinity());
+}
+/// The same for a map, a block, a view or, as a gradient, an expression that is made in the call.
+template <class Y, class = std::enable_if_t<!core::kOwnsMemory<Y>>>
+Then<Y, core::Clip> then_relu(const Y& tensor) {
+  return then_clip(tensor, 0, std::numeric_limits<double>::infinity());
+}
+
+/// A gated result, y = norm(x) * z, in the place of y as then_clip(). z has the extents of x. It is copied if it does
+/// not lie as y; y may be z.
+template <class Y, class Z>
+Then<Y, core::Times<Z>> then_times(Y& y, const Z& z) {
+  return {y, {z}};
+}
+/// The same for a map, a block or a view that is made in the call.
+template <class Y, class Z, class = std::enable_if_t<!core::kOwnsMemory<Y>>>
+Then<Y, core::Times<Z>> then_times(const Y& y, const Z& z) {
+  return {const_cast<Y&>(y), {z}};  // what is const of it is not the memory
+}
+/// The gradient dy of a gated result, in the place of dy in backward of a layer, and dz = dy * norm(x), that of z.
+/// kNone in the place of dz spares its work. dz may be dy or z, and not x.
+template <class DY, class Z, class DZ>
+Then<const DY, core::TimesGradient<Z, DZ>> then_times(const DY& dy, const Z& z, DZ& dz) {
+  return {dy, {z, dz}};
+}
+/// The same for a dz that is a map, a block or a view made in the call.
+template <class DY, class Z, class DZ, class = std::enable_if_t<!core::kOwnsMemory<DZ>>>
+Then<const DY, core::TimesGradient<Z, DZ>> then_times(const DY& dy, const Z& z, const DZ& dz) {
+  return {dy, {z, const_cast<DZ&>(dz)}};  // what is const of it is not the memory
+}
+
+namespace core {
+
+// What a tensor behind a post-op is: `Tensor`, and the Z of a product or None. Anything else is a tensor itself.
+template <class Y>
+struct ThenTraits {
+  using Tensor = Y;
+  using Z = None;
+  using DZ = None;
+  static constexpr bool is_then = false, is_gradient = false;
+};
+template <class Y, class Op>
+struct BareThen;
+template <class Y>
+struct BareThen<Y, Clip> {
+  using Tensor = Y;
+  using Z = None;
+  using DZ = None;
+  static constexpr bool is_then = true, is_gradient = false;
+};
+template <class Y, class Z_>
+struct BareThen<Y, Times<Z_>> : BareThen<Y, Clip> {
+  using Z = Z_;
+};
+template <class Y, class Z_, class DZ_>
+struct BareThen<Y, TimesGradient<Z_, DZ_>> : BareThen<Y, Clip> {
+  using Z = Z_;
+  using DZ = DZ_;
+  static constexpr bool is_gradient = true;
+};
+template <class Y, class Op>
+struct ThenTraits<Then<Y, Op>> : BareThen<Y, Op> {};
+template <class Y, class Op>
+struct ThenTraits<const Then<Y, Op>> : BareThen<Y, Op> {};
+template <class Y, class Op>
+struct ThenTraits<Then<Y, Op>&> : BareThen<Y, Op> {};
+template <class Y, class Op>
+struct ThenTraits<const Then<Y, Op>&> : BareThen<Y, Op> {};
+template <class Y>
+using TensorOf = typename ThenTraits<Y>::Tensor;
 
 template <class T>
 struct IsKeptSum : std::false_type {};

@@ -75,7 +75,8 @@ enum class Fault {
   kListOfOneWalk,
   kResultOfView,
   kBetaAlone,
-  kGradientsAlone
+  kGradientsAlone,
+  kPostOpOfFunction
 };
 
 // Fails to compile, with what is wrong and what to do; T are the types that an error message shows.
@@ -133,6 +134,9 @@ void refuse() {
   static_assert(fault != Fault::kBetaAlone, "tensornorm: beta without gamma: give a gamma of ones");
   static_assert(fault != Fault::kGradientsAlone,
                 "tensornorm: without gamma there are no gradients of parameters: give kNone for them");
+  static_assert(fault != Fault::kPostOpOfFunction,
+                "tensornorm: backward of a function is not told beta, from which a clip or a product follows: use a "
+                "layer");
 }
 
 // Whether a call has no fault. One that has names `refuse`, which a compiler reads last: this stays a constant.
@@ -205,6 +209,20 @@ constexpr Fault fault_of_wanted() {
   return Fault::kNoFault;
 }
 
+// The other tensors of a post-op, beside the input X.
+template <class Scalar, class Y, class X>
+constexpr Fault fault_of_post_op() {
+  using Then = ThenTraits<Y>;
+  if constexpr (!kIsNone<typename Then::Z>) {
+    constexpr Fault fault = first_of({fault_of_argument<Scalar, X>(), fault_of_argument<Scalar, typename Then::Z>()});
+    if constexpr (fault == Fault::kNoFault) {
+      return first_of({fault_of_pair<X, typename Then::Z>(), fault_of_wanted<Scalar, typename Then::DZ, X>()});
+    }
+    return fault;
+  }
+  return Fault::kNoFault;
+}
+
 // What comes after the faults of each argument.
 template <Fault fault, class X, class DY>
 constexpr Fault fault_of_backward() {
@@ -221,9 +239,13 @@ constexpr Fault fault_of_inputs() {
 // A call with the output Y and the inputs X and Others.
 template <class Scalar, class Device, class Y, class X, class... Others>
 constexpr Fault fault_of_call() {
-  constexpr Fault fault = first_of({fault_of_inputs<Scalar, Device, X, Others...>(), fault_of_argument<Scalar, Y>()});
-  if constexpr (fault == Fault::kNoFault)
-    return first_of({fault_of_pair<X, Others>()..., fault_of_pair<X, Y>(), fault_of_output<Y>()});
+  using Tensor = TensorOf<Y>;
+  constexpr Fault fault =
+      first_of({fault_of_inputs<Scalar, Device, X, Others...>(), fault_of_argument<Scalar, Tensor>()});
+  if constexpr (fault == Fault::kNoFault) {
+    return first_of({fault_of_pair<X, Others>()..., fault_of_pair<X, Tensor>(), fault_of_output<Tensor>(),
+                     fault_of_post_op<Scalar, Y, X>()});
+  }
   return fault;
 }
 

@@ -70,7 +70,7 @@ void call_function(const Device& device, const X& x, const G& gamma, const B& be
   if constexpr (accepted<fault_of_function<Scalar, Device, Y, X, G, B>(), Device, X, G, B, Y>()) {
     using Param = ParamOf<Scalar>;
     const Input<X> in(x);
-    Output<Y> out(y, "y");
+    OutputOf<Y> out(y, "y");
     const ParamInput<Param, G> g(gamma, "gamma");
     const ParamInput<Param, B> b(beta, "beta");
     FunctionCall<Scalar> call;
@@ -109,7 +109,8 @@ void call_backward(const Device& device, const X& x, const DY& dy, const G& gamm
   using DGamma = ParamOutputOf<Param, DG>;
   using DBeta = ParamOutputOf<Param, DB>;
   constexpr bool is_affine = ParamInput<Param, G>::is_given, wants_affine = DGamma::is_given || DBeta::is_given;
-  constexpr Fault fault = first_of({fault_of_inputs<Scalar, Device, X, DY>(), ParamInput<Param, G>::fault,
+  constexpr Fault fault = first_of({ThenTraits<DY>::is_then ? Fault::kPostOpOfFunction : Fault::kNoFault,
+                                    fault_of_inputs<Scalar, Device, X, DY>(), ParamInput<Param, G>::fault,
                                     DGamma::fault, DBeta::fault, fault_of_wanted<Scalar, DXType, X>(),
                                     wants_affine && !is_affine ? Fault::kGradientsAlone : Fault::kNoFault});
   if constexpr (accepted<fault, Device, X, DY, G, DX, DG, DB>()) {

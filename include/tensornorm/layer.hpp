@@ -61,7 +61,7 @@ class Layer : public Protocol<Derived, core::Engine<Scalar, tracks>> {
   void forward(const Device& device, const X& x, Y&& y, Pass<Scalar>& pass) {
     if constexpr (core::accepted<core::fault_of_call<Scalar, Device, Y, X>(), Device, X, Y>()) {
       const core::Input<X> in(x);
-      core::Output<Y> out(y, "y");
+      core::OutputOf<Y> out(y, "y");
       auto runner = core::runner_on(device, this->work(in.shape()));
       static_cast<Derived&>(*this).run_forward(runner, in.data(), in.shape(), out, &core::PassAccess::state(pass));
     }
@@ -113,8 +113,7 @@ class Layer : public Protocol<Derived, core::Engine<Scalar, tracks>> {
   template <class Device, class X, class DY, class DX>
   void backward(const Device& device, const X& x, const DY& dy, DX&& dx, Pass<Scalar>& pass) {
     const auto run = [&](Runner& runner, const auto& in, const auto& gradient, Target* out) {
-      Engine::run_backward(statement(), runner, in.data(), in.shape(), gradient.data(), gradient.shape(), out,
-                           &core::PassAccess::state(pass));
+      Engine::run_backward(statement(), runner, in.data(), in.shape(), gradient, out, &core::PassAccess::state(pass));
     };
     this->run_backward_call(device, x, dy, dx, run);
   }
@@ -140,12 +139,13 @@ class Layer : public Protocol<Derived, core::Engine<Scalar, tracks>> {
   template <class Device, class X, class R, class H, class Y, class Run>
   void run_sum(const Device& device, const KeptSum<X, R, H>& sum, Y& y, const Run& run) const {
     constexpr core::Fault fault =
-        core::first_of({core::fault_of_call<Scalar, Device, H, X, R>(), core::fault_of_wanted<Scalar, Y, X>()});
+        core::first_of({core::fault_of_call<Scalar, Device, H, X, R>(),
+                        core::fault_of_wanted<Scalar, core::TensorOf<Y>, X>(), core::fault_of_post_op<Scalar, Y, X>()});
     if constexpr (core::accepted<fault, Device, X, R, H, Y>()) {
       const core::Input<X> x(sum.x);
       const core::Input<R> r(sum.r);
       core::Output<H> h(sum.h, "h");
-      core::Output<Y> out(y, "y");
+      core::OutputOf<Y> out(y, "y");
       core::check_that(core::same_extents(x.shape(), r.shape()), "a sum of tensors of extents ", x.shape(), " and ",
                        r.shape());
       auto runner = core::runner_on(device, this->work(x.shape()));
@@ -157,9 +157,9 @@ class Layer : public Protocol<Derived, core::Engine<Scalar, tracks>> {
 
   void print(std::ostream& out) const { static_cast<const Derived&>(*this).describe(out); }
 
-  void run_backward(Runner& runner, const Scalar* x, const Shape& shape, const Scalar* dy, const Shape& dy_shape,
+  void run_backward(Runner& runner, const Scalar* x, const Shape& shape, const core::OutputGradient<Scalar>& dy,
                     Target* dx) {
-    Engine::run_backward(statement(), runner, x, shape, dy, dy_shape, dx);
+    Engine::run_backward(statement(), runner, x, shape, dy, dx);
   }
 };
 

@@ -9,6 +9,7 @@
 #include "tensornorm/core/staging.hpp"
 #include "tensornorm/core/thread/device.hpp"
 #include "tensornorm/pass.hpp"
+#include "tensornorm/post_op_arguments.hpp"
 #include "tensornorm/tensor_view.hpp"
 #include "tensornorm/view.hpp"
 
@@ -53,7 +54,7 @@ class NamedParameters {
 //   Index work(shape) const          what a call costs, in elements of a layer that scales
 //   void run_forward(runner, x, shape, y)
 //   void run_infer(runner, x, shape, y) const
-//   void run_backward(runner, x, shape, dy, shape of dy, dx)
+//   void run_backward(runner, x, shape, dy, dx)
 template <class Derived, class Engine>
 class Protocol : public Engine {
  public:
@@ -111,7 +112,7 @@ class Protocol : public Engine {
   void forward(const Device& device, const X& x, Y&& y) {
     if constexpr (core::accepted<core::fault_of_call<Scalar, Device, Y, X>(), Device, X, Y>()) {
       const core::Input<X> in(x);
-      core::Output<Y> out(y, "y");
+      core::OutputOf<Y> out(y, "y");
       auto runner = core::runner_on(device, this->work(in.shape()));
       derived().run_forward(runner, in.data(), in.shape(), out);
     }
@@ -150,7 +151,7 @@ class Protocol : public Engine {
   void infer(const Device& device, const X& x, Y&& y) const {
     if constexpr (core::accepted<core::fault_of_call<Scalar, Device, Y, X>(), Device, X, Y>()) {
       const core::Input<X> in(x);
-      core::Output<Y> out(y, "y");
+      core::OutputOf<Y> out(y, "y");
       auto runner = core::runner_on(device, this->work(in.shape()));
       derived().run_infer(runner, in.data(), in.shape(), out);
     }
@@ -184,7 +185,7 @@ class Protocol : public Engine {
   template <class Device, class X, class DY, class DX, class = std::enable_if_t<!core::kIsPass<DX>>>
   void backward(const Device& device, const X& x, const DY& dy, DX&& dx) {
     run_backward_call(device, x, dy, dx, [this](auto& runner, const auto& in, const auto& gradient, auto* out) {
-      derived().run_backward(runner, in.data(), in.shape(), gradient.data(), gradient.shape(), out);
+      derived().run_backward(runner, in.data(), in.shape(), gradient, out);
     });
   }
 
@@ -223,11 +224,14 @@ class Protocol : public Engine {
   template <class Device, class X, class DY, class DX, class Run>
   void run_backward_call(const Device& device, const X& x, const DY& dy, DX& dx, const Run& run) {
     using Type = typename core::Added<DX>::Type;
+    using Gradient = std::remove_const_t<core::TensorOf<DY>>;
     constexpr core::Fault fault =
-        core::first_of({core::fault_of_inputs<Scalar, Device, X, DY>(), core::fault_of_wanted<Scalar, Type, X>()});
-    if constexpr (core::accepted<core::fault_of_backward<fault, X, DY>(), Device, X, DY, Type>()) {
+        core::first_of({core::fault_of_inputs<Scalar, Device, X, Gradient>(), core::fault_of_wanted<Scalar, Type, X>(),
+                        core::fault_of_post_op<Scalar, DY, X>()});
+    if constexpr (core::accepted<core::fault_of_backward<fault, X, Gradient>(), Device, X, Gradient, Type>()) {
       const core::Input<X> in(x);
-      const core::Input<DY> gradient(dy);
+      core::GradientInput<DY> dy_input(dy);
+      const core::OutputGradient<Scalar> gradient = dy_input.get();
       auto runner = core::runner_on(device, this->work(in.shape()));
       if constexpr (core::kIsNone<DX>) {
         run(runner, in, gradient, static_cast<core::Target<Scalar>*>(nullptr));
@@ -258,9 +262,9 @@ class Protocol : public Engine {
   void infer_held(Runner& runner, const Scalar* x, const Shape& shape, Target& y) const {
     derived().run_infer(runner, x, shape, y);
   }
-  void backward_held(Runner& runner, const Scalar* x, const Shape& shape, const Scalar* dy, const Shape& dy_shape,
+  void backward_held(Runner& runner, const Scalar* x, const Shape& shape, const core::OutputGradient<Scalar>& dy,
                      Target* dx) {
-    derived().run_backward(runner, x, shape, dy, dy_shape, dx);
+    derived().run_backward(runner, x, shape, dy, dx);
   }
 
   std::vector<Scalar> added_;  // a dx that is added to

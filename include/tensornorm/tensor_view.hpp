@@ -90,25 +90,26 @@ class Input : public EigenInput<EigenType<X>> {
 // ---- outputs
 
 template <class Y>
-class Output final : public Target<typename Traits<Y>::Scalar> {
+class Output : public Target<typename Traits<Y>::Scalar> {
  public:
   using Type = EigenType<Y>;
   using Scalar = typename Traits<Y>::Scalar;
 
   Output(std::remove_reference_t<Y>& y, const char* name) : Target<Scalar>(name), y_(core::as_eigen(y)) {}
 
- private:
-  using Target<Scalar>::wanted, Target<Scalar>::name_;
-
+ protected:
   void check_extents() override {
     this->data_ = y_.data();
     this->shape_ = shape_of(y_);
-    this->fits_ = same_extents(this->shape_, wanted());
+    this->fits_ = same_extents(this->shape_, this->wanted());
     if (this->fits_) return refuse_places_of_two();
     this->span_ = span_of(this->shape_);
     if (!can_resize()) refuse_extents(this->shape_);
-    this->shape_ = dense_shape(wanted(), Traits<Y>::row_major);
+    this->shape_ = dense_shape(this->wanted(), Traits<Y>::row_major);
   }
+
+ private:
+  using Target<Scalar>::wanted, Target<Scalar>::name_;
 
   Scalar* resized() override {
     resize();

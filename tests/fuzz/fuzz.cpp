@@ -334,7 +334,7 @@ class Session {
 
   template <class Layer>
   void step(Layer& layer, const Rule& rule) {
-    const int which = in_.below(20);
+    const int which = in_.below(21);
     const Eigen::ThreadPoolDevice& on = device(in_.flag());
     switch (which) {
       case 0:
@@ -373,6 +373,8 @@ class Session {
         return strided(layer, on);
       case 18:
         return added(layer, on);
+      case 19:
+        return post_op(layer, on);
       default:
         return fill();
     }
@@ -673,6 +675,47 @@ class Session {
       }
       other.backward(on, map(x_), map(dy_), kNone);
       require(bytes(layer.dgamma()) == bytes(other.dgamma()), "without dx dgamma is something else");
+    }
+  }
+
+  /// A clip or a product gives what it gives of the plain y, and its gradient that of the plain dy.
+  template <class Layer>
+  void post_op(Layer& layer, const Eigen::ThreadPoolDevice& on) {
+    if constexpr (!whitens<Layer>) {
+      constexpr bool rounds = sizeof(Scalar) == 2;  // y before the product, and at a bound
+      Layer other = layer;
+      const bool clips = in_.flag(), infers = in_.flag();
+      const double low = in_.one_of(kNumbers), high = in_.one_of(kNumbers);
+      Buffer<Scalar> y(x_.size(), 1), of_result(dy_), dx(x_.size(), 2), dz(x_.size(), 3);
+      const auto both = [&](Layer& norm, const auto& out) {
+        infers ? norm.infer(on, map(x_), out) : norm.forward(on, map(x_), out);
+      };
+      Map stored = map(y_);
+      const bool done = call(layer, [&] {
+        clips ? both(layer, then_clip(stored, low, high)) : both(layer, then_times(stored, map(dy_)));
+      });
+      const bool is_plain = !throws([&] { both(other, map(y)); });
+      require(is_plain == done || (clips && !(low < high)), "a post-op changes what a call takes");
+      statistics_.reset();
+      if (!done) return;
+      const auto after = [&](double v, double z) { return clips ? std::min(std::max(v, low), high) : v * z; };
+      for (Index i = 0; i < y.size(); ++i) {
+        const double v = to_double(y.data()[i]), z = to_double(dy_.data()[i]), got = to_double(y_.data()[i]);
+        const double want = to_double(from_double<Scalar>(std::isnan(v) ? v : after(v, z)));
+        const bool is_same = got == want || (std::isnan(got) && std::isnan(want));
+        require(is_same || (rounds && !clips) || (clips && std::is_same<Scalar, float>::value),
+                "a post-op gave something else");
+        of_result.data()[i] = from_double<Scalar>(clips ? (v > low && v < high ? z : 0) : z * z);
+      }
+      if (infers || (clips && rounds)) return;
+      Map dz_map = map(dz);
+      const bool back = call(layer, [&] {
+        clips ? layer.backward(on, map(x_), then_clip(map(dy_), low, high), map(dx_))
+              : layer.backward(on, map(x_), then_times(map(dy_), map(dy_), dz_map), map(dx_));
+      });
+      require(dz.guards_intact(), "dz was written where it must not");
+      require(throws([&] { other.backward(on, map(x_), map(of_result), map(dx)); }) != back,
+              "a post-op changes what backward takes");
     }
   }
 

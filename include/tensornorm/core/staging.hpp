@@ -62,6 +62,25 @@ class StagedInput {
   std::vector<Scalar> values_;
 };
 
+// An input where it lies, if it lies so, or else a copy that does.
+template <class Scalar>
+class LaidInput {
+ public:
+  LaidInput(const Scalar* x, const Shape& from, const Shape& to) : data_(x) {
+    if (from == to) return;
+    values_.resize(static_cast<std::size_t>(span_of(to)));
+    copy_strided(x, from, values_.data(), to);
+    data_ = values_.data();
+  }
+  LaidInput(const LaidInput&) = delete;
+  LaidInput& operator=(const LaidInput&) = delete;
+  const Scalar* data() const { return data_; }
+
+ private:
+  std::vector<Scalar> values_;
+  const Scalar* data_;
+};
+
 // An output in another layout than its tensor's, which `finish` writes. The tensor gets its memory when the output
 // does.
 template <class Scalar>
@@ -69,7 +88,13 @@ class StagedTarget final : public Target<Scalar> {
  public:
   // @pre the tensor took its shape
   StagedTarget(Target<Scalar>& tensor, const Shape& layout)
-      : Target<Scalar>(tensor.name()), tensor_(tensor), values_(static_cast<std::size_t>(layout.count())) {}
+      : Target<Scalar>(tensor.name()), tensor_(tensor), values_(static_cast<std::size_t>(layout.count())),
+        z_(z_of(tensor), tensor.shape(), z_of(tensor) == nullptr ? tensor.shape() : layout) {
+    if (tensor.post_op() == nullptr) return;
+    post_op_copy_ = *tensor.post_op();
+    post_op_copy_.z = z_.data();
+    this->post_op_ = &post_op_copy_;
+  }
   // Returns where it wrote.
   const Scalar* finish() {
     copy_strided(values_.data(), this->shape_, to_, tensor_.shape());
@@ -86,8 +111,14 @@ class StagedTarget final : public Target<Scalar> {
     return values_.data();
   }
 
+  static const Scalar* z_of(const Target<Scalar>& tensor) {
+    return tensor.post_op() == nullptr ? nullptr : tensor.post_op()->z;
+  }
+
   Target<Scalar>& tensor_;
   std::vector<Scalar> values_;
+  LaidInput<Scalar> z_;
+  PostOp<Scalar> post_op_copy_;
   Scalar* to_ = nullptr;
 };
 

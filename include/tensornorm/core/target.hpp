@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "tensornorm/core/check.hpp"
+#include "tensornorm/core/post_op.hpp"
 
 namespace tensornorm {
 namespace core {
@@ -66,6 +67,9 @@ class Target {
   }
 
   const char* name() const { return name_; }
+  // What is done to a result before it is stored here; null: nothing.
+  // @pre take_shape was called
+  const PostOp<Scalar>* post_op() const { return post_op_; }
   // @throws std::invalid_argument where it has other extents than wanted
   void check_fits() const {
     check_that(fits_, name_, " is changed where it is and has not the extents ", *wanted_, ": give one that has them");
@@ -90,6 +94,7 @@ class Target {
   Shape shape_;     // once it has the extents wanted
   Index span_ = 0;  // where it has other extents: elements from its first to its last, as it is
   bool fits_ = false;
+  const PostOp<Scalar>* post_op_ = nullptr;
 
  private:
   // Sets the above.

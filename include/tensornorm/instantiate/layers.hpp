@@ -5,7 +5,9 @@
 
 #include "tensornorm/core/clip/gradient_operations-inl.hpp"
 #include "tensornorm/core/pass/engine-inl.hpp"
+#include "tensornorm/core/pass/post_op-inl.hpp"
 #include "tensornorm/core/pass/residual-inl.hpp"
+#include "tensornorm/core/pass/undo_post_op-inl.hpp"
 
 // The members that a program's files call; what those call follows.
 #define TENSORNORM_INSTANTIATE_ENGINE(Scalar, tracks)                                                                 \
@@ -18,7 +20,8 @@
   template void Engine<Scalar, tracks>::run_infer(const AxesOf&, Runner&, const Scalar*, const Shape&,                \
                                                   Target<Scalar>&, ResidualArguments<Scalar>*) const;                 \
   template void Engine<Scalar, tracks>::run_backward(const AxesOf&, Runner&, const Scalar*, const Shape&,             \
-                                                     const Scalar*, const Shape&, Target<Scalar>*, PassState<Scalar>*)
+                                                     const OutputGradient<Scalar>&, Target<Scalar>*,                  \
+                                                     PassState<Scalar>*)
 
 // NOLINTBEGIN(bugprone-macro-parentheses): types
 #define TENSORNORM_INSTANTIATE_FUNCTIONS(Scalar)                                                                       \
@@ -36,17 +39,23 @@
       Index, Runner&, const Scalar*, const Scalar*, const Shape&, Target<Scalar>*, PassState<Scalar>&, bool)
 // NOLINTEND(bugprone-macro-parentheses)
 
-#define TENSORNORM_INSTANTIATE_LAYERS(Scalar)                                    \
-  namespace tensornorm {                                                         \
-  namespace core {                                                               \
-  TENSORNORM_INSTANTIATE_ENGINE(Scalar, true);                                   \
-  template void Engine<Scalar, true>::track(Index, std::optional<double>, bool); \
-  template void Engine<Scalar, true>::prepare();                                 \
-  TENSORNORM_INSTANTIATE_ENGINE(Scalar, false);                                  \
-  TENSORNORM_INSTANTIATE_FUNCTIONS(Scalar);                                      \
-  template const GradientOperations& gradient_operations<Scalar>();              \
-  template void LayerState<Scalar>::set_parameter_count(Index, Index);           \
-  template void add_tile(const Residual<Scalar>&, const Tile&);                  \
-  }                                                                              \
-  }                                                                              \
+#define TENSORNORM_INSTANTIATE_LAYERS(Scalar)                                               \
+  namespace tensornorm {                                                                    \
+  namespace core {                                                                          \
+  TENSORNORM_INSTANTIATE_ENGINE(Scalar, true);                                              \
+  template void Engine<Scalar, true>::track(Index, std::optional<double>, bool);            \
+  template void Engine<Scalar, true>::prepare();                                            \
+  TENSORNORM_INSTANTIATE_ENGINE(Scalar, false);                                             \
+  TENSORNORM_INSTANTIATE_FUNCTIONS(Scalar);                                                 \
+  template const GradientOperations& gradient_operations<Scalar>();                         \
+  template void LayerState<Scalar>::set_parameter_count(Index, Index);                      \
+  template void add_tile(const Residual<Scalar>&, const Tile&);                             \
+  template void put_clipped(const PostOp<Scalar>&, const NormalizedTile<Scalar>&);          \
+  template void put_product_gradient(const PostOp<Scalar>&, const NormalizedTile<Scalar>&); \
+  template void put_product(const PostOp<Scalar>&, const NormalizedTile<Scalar>&);          \
+  template void put_clip_gradient(const PostOp<Scalar>&, const NormalizedTile<Scalar>&);    \
+  template void undo_post_op(const UndoArguments<Scalar>&);                                 \
+  template void multiply(const Scalar*, const Scalar*, Index, Scalar*);                     \
+  }                                                                                         \
+  }                                                                                         \
   static_assert(true, "")

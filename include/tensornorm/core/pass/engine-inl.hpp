@@ -7,6 +7,7 @@
 #include "tensornorm/core/pass/engine.hpp"
 #include "tensornorm/core/pass/layer_state-inl.hpp"
 #include "tensornorm/core/pass/pass_engine-inl.hpp"
+#include "tensornorm/core/pass/undo_post_op.hpp"
 
 namespace tensornorm {
 namespace core {
@@ -124,15 +125,36 @@ void Engine<Scalar, tracks, settings>::run_infer(const AxesOf& axes, Runner& run
 
 template <class Scalar, bool tracks, unsigned settings>
 void Engine<Scalar, tracks, settings>::run_backward(const AxesOf& axes, Runner& runner, const Scalar* x,
-                                                    const Shape& shape, const Scalar* dy, const Shape& dy_shape,
+                                                    const Shape& shape, const OutputGradient<Scalar>& dy,
                                                     Target<Scalar>* dx, PassState<Scalar, settings>* pass) {
   check_parameters();
   PassState<Scalar, settings>& state = pass == nullptr ? pass_ : *pass;
   const bool batch = state.record.batch;
+  const Statement call{axes, shape, batch, pass == nullptr};
+  const Parameters<Param> all = parameters(batch);
+  Shape layout;
+  if (dy.post_op != nullptr) {
+    const bool is_known = batch && call.is_own && state.plan.is_of({shape, batch});
+    dy.post_op->undo({call,
+                      all,
+                      runner,
+                      x,
+                      dy,
+                      dx,
+                      state.record,
+                      training_,
+                      {state.mean.data(), state.lo.data(), state.rstd.data()},
+                      state.mean.size(),
+                      is_known ? &state.plan.plan() : nullptr,
+                      state.workspace,
+                      state.gradient,
+                      layout});
+  }
   const ParameterGradients<Param> wanted = this->gradients_wanted();
   const auto gradients = [&] { return wanted; };
-  Passes::backward({axes, shape, batch, pass == nullptr}, parameters(batch), gradients, gamma_size_, runner, x, dy,
-                   dy_shape, dx, state, training_);
+  const OutputGradient<Scalar> of_result =
+      dy.post_op == nullptr ? dy : OutputGradient<Scalar>{state.gradient.data(), layout};
+  Passes::backward(call, all, gradients, gamma_size_, runner, x, of_result.data, of_result.shape, dx, state, training_);
   this->finish_gradients();
 }
 

@@ -70,8 +70,8 @@ class Engine : public LayerState<Scalar, settings> {
                    PassState<Scalar, settings>* pass = nullptr, ResidualArguments<Scalar>* sum = nullptr);
   void run_infer(const AxesOf& axes, Runner& runner, const Scalar* x, const Shape& shape, Target<Scalar>& y,
                  ResidualArguments<Scalar>* sum = nullptr) const;
-  void run_backward(const AxesOf& axes, Runner& runner, const Scalar* x, const Shape& shape, const Scalar* dy,
-                    const Shape& dy_shape, Target<Scalar>* dx, PassState<Scalar, settings>* pass = nullptr);
+  void run_backward(const AxesOf& axes, Runner& runner, const Scalar* x, const Shape& shape,
+                    const OutputGradient<Scalar>& dy, Target<Scalar>* dx, PassState<Scalar, settings>* pass = nullptr);
 
  private:
   using State::beta_, State::beta_size_, State::eps_, State::gamma_, State::gamma_size_, State::training_;

@@ -26,6 +26,7 @@ class FindStatistics {
   // Finds the statistics of a block, `chunk` bins at a time; `ahead` as reduce has it. Where the sums are taken in
   // parts, `in_parts` takes them, by way of reduce.
   void run(Block& block, Index chunk, Index ahead, const Reduce* in_parts = nullptr) {
+    if (a_.found.hi != nullptr) return load(block);
     scale_ = Scale::kOne;
     is_first_ = true;
     if (plan_.multiple == 1) {
@@ -43,6 +44,7 @@ class FindStatistics {
 
   // The same of a small plan, all at once.
   void run_small(Block& block) {
+    if (a_.found.hi != nullptr) return load(block);
     scale_ = Scale::kOne;
     is_first_ = true;
     sample(block);
@@ -310,6 +312,15 @@ class FindStatistics {
     if (!std::isfinite(block.estimate[s])) block.estimate[s] = 0;
     block.pending[s] = Pending(!is_double ? Scale::kWide : overflowed ? Scale::kDown : Scale::kUp, 0);
     return true;
+  }
+
+  void load(Block& block) const {
+    for_each_bin_run(plan_.statistics, block.stat, block.stats, [&](const BinRun& run) {
+      get_run(a_.found.hi, run, block.hi);
+      get_run(a_.found.lo, run, block.lo);
+      get_run(a_.found.rstd, run, block.rstd);
+    });
+    for (Index s = 0; s < block.stats; ++s) block.set(s, {block.hi[s], block.lo[s], block.rstd[s]});
   }
 
   void save(const Block& block) const {

@@ -5,6 +5,7 @@
 #include "tensornorm/core/pass/parameters.hpp"
 #include "tensornorm/core/pass/residual.hpp"
 #include "tensornorm/core/plan/walk.hpp"
+#include "tensornorm/core/post_op.hpp"
 
 namespace tensornorm {
 namespace core {
@@ -22,6 +23,11 @@ struct ForwardArguments : Parameters<ParamOf<Scalar>> {
   Scalar* y;  // x itself, or disjoint from it
   SavedStatistics<ParamOf<Scalar>> saved;
   const Residual<Scalar>* residual = nullptr;  // x is its h; null: there is no sum
+  const PostOp<Scalar>* post_op = nullptr;     // null: there is none
+  FoundStatistics<ParamOf<Scalar>> found = {};
+
+  // Whether y takes the place of what the map reads.
+  bool is_in_place() const { return x == y || (post_op != nullptr && post_op->z == y); }
 
   // Makes the sum, if there is one, of positions [p0, p1) of the lines of some bins.
   void add_residual(const Walk& walk, const BinRange& bins, Index p0, Index p1) const {

@@ -10,6 +10,44 @@
 namespace tensornorm {
 namespace core {
 
+// What a map is given of a tile: y = (hi - x) * scale + shift, times gamma plus beta.
+template <class Scalar>
+struct NormalizedTile {
+  using T = ParamOf<Scalar>;
+
+  bool columns;
+  const Scalar* x;
+  Scalar* y;
+  const T *hi, *scale, *shift;  // by bin of the tile
+  const T *gamma, *beta;        // along its lines; null: 1 and 0
+  const Tile& tile;
+  StoreMode to;
+
+  // Calls use(functor).
+  template <class Use>
+  void visit(const Use& use) const {
+    const Rows<Scalar> rows{x + tile.offset, tile.stride};
+    if (columns) {
+      use(Normalize<Scalar, PerColumn<T>, PerRowOrAll<T>>{
+          {rows, {hi}, {scale}, {shift}},
+          gamma == nullptr ? every_row(kOne<T>) : PerRowOrAll<T>{gamma},
+          beta == nullptr ? every_row(kZero<T>) : PerRowOrAll<T>{beta}});
+    } else {
+      use(Normalize<Scalar, PerRow<T>, PerColumnOrAll<T>>{
+          {rows, {hi}, {scale}, {shift}},
+          gamma == nullptr ? every_column(kOne<T>) : PerColumnOrAll<T>{gamma},
+          beta == nullptr ? every_column(kZero<T>) : PerColumnOrAll<T>{beta}});
+    }
+  }
+
+  template <class Functor>
+  void put(const Functor& functor) const {
+    map(functor, tile, y + tile.y_offset, tile.y_stride, to);
+  }
+  // Of a tensor that lies as y.
+  Rows<Scalar> beside(const Scalar* z) const { return {z + tile.y_offset, tile.y_stride}; }
+};
+
 template <class Scalar>
 class Normalizer {
  public:
@@ -28,7 +66,7 @@ class Normalizer {
   // Both outlive this.
   Normalizer(const ForwardArguments<Scalar>& arguments, const Plan& plan)
       : a_(arguments), plan_(plan),
-        streams_(a_.x != a_.y && outgrows_cache(2 * plan_.elements * static_cast<Index>(sizeof(Scalar)))) {}
+        streams_(!a_.is_in_place() && outgrows_cache(2 * plan_.elements * static_cast<Index>(sizeof(Scalar)))) {}
 
   bool streams() const { return streams_; }
 
@@ -52,13 +90,7 @@ class Normalizer {
     plan_.map_walk.visit(bins.group, c0, c1, p0, p1, [&](const Tile& tile) { put_map_tile(c, tile, ahead); });
   }
   void put_map_tile(const Coefficients& c, const Tile& tile, Index ahead) const {
-    if (plan_.map_walk.columns()) {
-      put(PerColumn<T>{c.hi}, PerColumn<T>{c.scale}, PerColumn<T>{c.shift}, every_row(kOne<T>), every_row(kZero<T>),
-          tile, ahead);
-    } else {
-      put(PerRow<T>{c.hi}, PerRow<T>{c.scale}, PerRow<T>{c.shift}, every_column(kOne<T>), every_column(kZero<T>), tile,
-          ahead);
-    }
+    put(plan_.map_walk.columns(), c, nullptr, nullptr, tile, ahead);
   }
 
   // Where parameters are apart, part `part` of `parts` of the lines of some bins, by the coefficients of xhat. `most`
@@ -77,13 +109,7 @@ class Normalizer {
   }
   // The parameters of a tile's line, beta or null.
   void put_tile_apart(const Coefficients& c, const T* gamma, const T* beta, const Tile& tile, Index ahead) const {
-    if (plan_.walk.columns()) {
-      put(PerColumn<T>{c.hi}, PerColumn<T>{c.scale}, PerColumn<T>{c.shift}, PerRowOrAll<T>{gamma},
-          beta == nullptr ? every_row(kZero<T>) : PerRowOrAll<T>{beta}, tile, ahead);
-    } else {
-      put(PerRow<T>{c.hi}, PerRow<T>{c.scale}, PerRow<T>{c.shift}, PerColumnOrAll<T>{gamma},
-          beta == nullptr ? every_column(kZero<T>) : PerColumnOrAll<T>{beta}, tile, ahead);
-    }
+    put(plan_.walk.columns(), c, gamma, beta, tile, ahead);
   }
 
  private:
@@ -118,11 +144,11 @@ class Normalizer {
     }
   }
 
-  template <class Stat, class Param>
-  void put(const Stat& hi, const Stat& scale, const Stat& shift, const Param& gamma, const Param& beta,
-           const Tile& tile, Index ahead) const {
-    const Normalize<Scalar, Stat, Param> functor{{{a_.x + tile.offset, tile.stride}, hi, scale, shift}, gamma, beta};
-    map(functor, tile, a_.y + tile.y_offset, tile.y_stride, {streams_, a_.x == a_.y, ahead});
+  void put(bool columns, const Coefficients& c, const T* gamma, const T* beta, const Tile& tile, Index ahead) const {
+    const NormalizedTile<Scalar> t{columns, a_.x,  a_.y, c.hi, c.scale,
+                                   c.shift, gamma, beta, tile, {streams_, a_.is_in_place(), ahead}};
+    if (a_.post_op != nullptr) return a_.post_op->put(*a_.post_op, t);
+    t.visit([&](const auto& functor) { t.put(functor); });
   }
 
   const ForwardArguments<Scalar>& a_;

@@ -16,6 +16,13 @@ struct Parameters {
   bool is_frozen() const { return frozen_mean != nullptr; }
 };
 
+// Statistics that another pass of the same x found, one value each, in the layer's order (Axis::stat); null: they are
+// to be found.
+template <class T>
+struct FoundStatistics {
+  const T *hi = nullptr, *lo = nullptr, *rstd = nullptr;
+};
+
 // Null: not wanted.
 template <class T>
 struct ParameterGradients {

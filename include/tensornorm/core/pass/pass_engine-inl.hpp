@@ -261,6 +261,7 @@ void PassEngine<Scalar, tracks, settings>::forward(const Statement& call, const 
   state.record.set(call.shape, fingerprint, training, call.batch);
   if (!has_data) return;
 
+  pass.post_op = y.post_op();
   pass.y = y_data;
   pass.saved = {state.mean.data(), state.lo.data(), state.rstd.data(), keeps_m2 ? state.m2.data() : nullptr};
   Steps::run(pass, state.plan.plan(), runner, {state.workspace.data(), static_cast<Index>(state.workspace.size())});
@@ -294,6 +295,7 @@ void PassEngine<Scalar, tracks, settings>::infer(const Statement& call, const Pa
   ForwardArguments<Scalar> pass{parameters, x, nullptr, {}};
   Residual<Scalar> residual;
   if (sum != nullptr) Steps::prepare_sum(*sum, residual, pass);
+  pass.post_op = y.post_op();
   pass.y = y.prepare();
   if (call.shape.count() == 0) return;
   if (plans == nullptr) return Steps::infer_of_function(call, key, pass, runner);

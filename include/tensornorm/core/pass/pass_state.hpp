@@ -21,8 +21,9 @@ struct PassState {
   Array mean, lo, rstd;    // lo is what rounding lost of the mean
   std::vector<double> m2;  // sums of squared deviations, of the last forward that wants them
   std::vector<double> workspace;
-  std::vector<Scalar> added;  // a result that is added to its tensor
-  NormRule rule;              // of a function's forward
+  std::vector<Scalar> added;     // a result that is added to its tensor
+  std::vector<Scalar> gradient;  // of a layer's result, from that of what a post-op stored
+  NormRule rule;                 // of a function's forward
   bool is_of_function = false;
   KeptPlan plan, backward_plan;  // the second where the tensors of backward lie differently
   PassRecord record;

@@ -63,6 +63,10 @@ WhiteningStatistics WhiteningEngine<Scalar, settings>::batch_statistics(const Ru
   return s;
 }
 
+inline void refuse_post_op(bool is_given) {
+  check_that(!is_given, "Whitening takes no then_relu, then_clip or then_times: apply it to y and dy");
+}
+
 template <class Scalar, unsigned settings>
 void WhiteningEngine<Scalar, settings>::run_forward(const Runner& runner, const Scalar* x, const Shape& shape,
                                                     Target<Scalar>& y) {
@@ -73,6 +77,7 @@ void WhiteningEngine<Scalar, settings>::run_forward(const Runner& runner, const 
   const bool empty = shape.count() == 0;
   if (training_ && !empty) check_batch(shape, channels_);
   y.take_shape(shape);
+  refuse_post_op(y.post_op() != nullptr);
   const std::uint64_t fingerprint = core::fingerprint(x, shape);
   if (!lies_alike(shape, y.shape())) {
     run_staged(x, shape, y, lies_alike, [&](const Shape& layout, const Scalar* input, Target<Scalar>& output) {
@@ -99,6 +104,7 @@ void WhiteningEngine<Scalar, settings>::run_infer(const Runner& runner, const Sc
                                                   Target<Scalar>& y) const {
   const ChannelMatrix m = checked_matrix(shape);
   y.take_shape(shape);
+  refuse_post_op(y.post_op() != nullptr);
   if (!lies_alike(shape, y.shape())) {
     return run_staged(x, shape, y, lies_alike, [&](const Shape& layout, const Scalar* input, Target<Scalar>& output) {
       run_infer(runner, input, layout, output);
@@ -145,7 +151,10 @@ void WhiteningEngine<Scalar, settings>::run_inverse(const Runner& runner, const 
 
 template <class Scalar, unsigned settings>
 void WhiteningEngine<Scalar, settings>::run_backward(const Runner& runner, const Scalar* x, const Shape& shape,
-                                                     const Scalar* dy, const Shape& dy_shape, Target<Scalar>* dx) {
+                                                     const OutputGradient<Scalar>& of_y, Target<Scalar>* dx) {
+  const Scalar* const dy = of_y.data;
+  const Shape& dy_shape = of_y.shape;
+  refuse_post_op(of_y.post_op != nullptr);
   pass_.check_backward(shape, dy_shape, training_);
   const ChannelMatrix m = checked_matrix(shape);
   if (dx != nullptr) {
@@ -159,7 +168,7 @@ void WhiteningEngine<Scalar, settings>::run_backward(const Runner& runner, const
     const StagedInput<Scalar> input(x, shape, layout), gradient(dy, dy_shape, layout);
     const StagedRecord record(pass_, layout, core::fingerprint(input.data(), layout));
     const auto run = [&](Target<Scalar>* target) {
-      run_backward(runner, input.data(), layout, gradient.data(), layout, target);
+      run_backward(runner, input.data(), layout, {gradient.data(), layout}, target);
     };
     if (dx == nullptr || lies_alike(layout, dx->shape())) return run(dx);
     StagedTarget<Scalar> target(*dx, layout);

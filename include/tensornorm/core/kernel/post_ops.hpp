@@ -1,0 +1,133 @@
+// Functors of what is done to another functor's value before it is stored.
+#pragma once
+
+#include "tensornorm/core/kernel/arithmetic.hpp"
+
+namespace tensornorm {
+namespace core {
+
+// y = x.
+template <class S>
+struct Element {
+  using Scalar = S;
+  Rows<S> x;
+
+  TENSORNORM_INLINE void prefetch(Index r, Index j) const { x.prefetch(r, j); }
+
+  template <class V>
+  using Row = RowOf<Rows<S>, V>;
+  template <class Isa, class V>
+  TENSORNORM_INLINE void begin(Index r, Row<V>& row) const {
+    x.template begin<Isa>(r, row);
+  }
+  template <class V, class At>
+  TENSORNORM_INLINE void value(const Row<V>& row, const At& at, V& y) const {
+    row.get(at, y);
+  }
+};
+
+// y = value * z.
+template <class Value>
+struct Gated {
+  using Scalar = typename Value::Scalar;
+  static constexpr int inputs = 2;
+  static constexpr bool has_many_values = true;
+  Value of;
+  Rows<Scalar> z;
+
+  TENSORNORM_INLINE void prefetch(Index r, Index j) const {
+    of.prefetch(r, j);
+    z.prefetch(r, j);
+  }
+
+  template <class V>
+  struct Row {
+    RowOf<Value, V> of;
+    RowOf<Rows<Scalar>, V> z;
+  };
+  template <class Isa, class V>
+  TENSORNORM_INLINE void begin(Index r, Row<V>& row) const {
+    of.template begin<Isa>(r, row.of);
+    z.template begin<Isa>(r, row.z);
+  }
+  template <class V, class At>
+  TENSORNORM_INLINE void value(const Row<V>& row, const At& at, V& y) const {
+    V factor;
+    of.value(row.of, at, y);
+    row.z.get(at, factor);
+    y *= factor;
+  }
+};
+
+// y = value between low and high; NaN, which compares with nothing, stays.
+template <class Value>
+struct Clipped {
+  using Scalar = typename Value::Scalar;
+  using Bound = PerRowOrAll<ParamOf<Scalar>>;
+  static constexpr int inputs = 1;
+  static constexpr bool has_many_values = true;
+  Value of;
+  Bound low, high;
+
+  TENSORNORM_INLINE void prefetch(Index r, Index j) const { of.prefetch(r, j); }
+
+  template <class V>
+  struct Row {
+    RowOf<Value, V> of;
+    RowOf<Bound, V> low, high;
+  };
+  template <class Isa, class V>
+  TENSORNORM_INLINE void begin(Index r, Row<V>& row) const {
+    of.template begin<Isa>(r, row.of);
+    low.template begin<Isa>(r, row.low);
+    high.template begin<Isa>(r, row.high);
+  }
+  template <class V, class At>
+  TENSORNORM_INLINE void value(const Row<V>& row, const At& at, V& y) const {
+    of.value(row.of, at, y);
+    y = y > row.high.value ? row.high.value : y;
+    y = y < row.low.value ? row.low.value : y;
+  }
+};
+
+// y = dy where value lies between low and high, else 0.
+template <class Value>
+struct ClipGradient {
+  using Scalar = typename Value::Scalar;
+  using Bound = PerRowOrAll<ParamOf<Scalar>>;
+  static constexpr int inputs = 2;
+  static constexpr bool has_many_values = true;
+  Value of;
+  Bound low, high;
+  Rows<Scalar> dy;
+
+  TENSORNORM_INLINE void prefetch(Index r, Index j) const {
+    of.prefetch(r, j);
+    dy.prefetch(r, j);
+  }
+
+  template <class V>
+  struct Row {
+    RowOf<Value, V> of;
+    RowOf<Bound, V> low, high;
+    RowOf<Rows<Scalar>, V> dy;
+  };
+  template <class Isa, class V>
+  TENSORNORM_INLINE void begin(Index r, Row<V>& row) const {
+    of.template begin<Isa>(r, row.of);
+    low.template begin<Isa>(r, row.low);
+    high.template begin<Isa>(r, row.high);
+    dy.template begin<Isa>(r, row.dy);
+  }
+  template <class V, class At>
+  TENSORNORM_INLINE void value(const Row<V>& row, const At& at, V& y) const {
+    V v;
+    of.value(row.of, at, v);
+    row.dy.get(at, y);
+    y = v > row.low.value ? y : V{};
+    y = v < row.high.value ? y : V{};
+  }
+};
+
+}  // namespace core
+}  // namespace tensornorm

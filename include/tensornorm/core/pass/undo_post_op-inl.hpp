@@ -1,0 +1,102 @@
+// Bodies of undo_post_op.hpp.
+#pragma once
+
+#include <optional>
+
+#include "tensornorm/core/pass/forward.hpp"
+#include "tensornorm/core/pass/pass_record-inl.hpp"
+#include "tensornorm/core/pass/undo_post_op.hpp"
+#include "tensornorm/core/staging.hpp"
+
+namespace tensornorm {
+namespace core {
+
+// Everything that can be refused, so that the backward that follows refuses nothing once dz is written.
+template <class Scalar>
+void check_undo(const UndoArguments<Scalar>& a) {
+  const Shape& shape = a.call.shape;
+  const PostOpGradient<Scalar>& gradient = *a.dy.post_op;
+  a.record.check_backward(shape, a.dy.shape, a.training);
+  a.record.check_same(shape, core::fingerprint(a.x, shape));
+  check_that(gradient.z_shape == nullptr || same_extents(*gradient.z_shape, shape), "x has extents ", shape,
+             " but z, a factor of the same, has ", gradient.z_shape == nullptr ? shape : *gradient.z_shape);
+  for (Target<Scalar>* const target : {a.dx, gradient.dz}) {
+    if (target == nullptr) continue;
+    target->take_shape(shape);
+    target->check_overlap(a.x, shape, "x");
+    target->check_overlap(a.dy.data, a.dy.shape, "dy");
+  }
+  if (gradient.dz == nullptr) return;
+  gradient.dz->check_overlap(gradient.z, *gradient.z_shape, "z");
+  check_that(shape.count() == 0 || gradient.dz->data_before() != a.x,
+             "dz is x, which backward reads afterwards: give it memory of its own");
+  if (a.dx != nullptr) a.dx->check_apart(*gradient.dz);
+}
+
+// A plan for x of this shape and a result in the layout of the gradient.
+template <class Scalar>
+const Plan& plan_of(const UndoArguments<Scalar>& a, const Shape& x, std::optional<Plan>& plan) {
+  const auto axes = [&] {
+    Axes result = a.call.axes(x, a.call.batch);
+    const Axes other = a.call.axes(a.layout, a.call.batch);
+    for (int i = 0; i < result.size(); ++i) result[i].y = result[i].z = other[i].x;
+    return result;
+  };
+  const Uses uses{sizeof(Scalar), a.parameters.is_affine(), /*frozen=*/false};
+  Forward<Scalar>::complete(plan.emplace(Binning(FunctionRef<Axes()>(axes), uses), uses));
+  return *plan;
+}
+
+template <class Scalar>
+void undo_post_op(const UndoArguments<Scalar>& a) {
+  check_undo(a);
+  const Shape& shape = a.call.shape;
+  const PostOpGradient<Scalar>& gradient = *a.dy.post_op;
+  const Index n = shape.count();
+  a.layout = staged_layout(shape);
+  a.gradient.resize(static_cast<std::size_t>(n));
+  if (n == 0) {
+    if (gradient.dz != nullptr) gradient.dz->prepare();
+    return;
+  }
+  // x where it lies, or as the gradient does.
+  const Shape& from = walks_beside(shape, a.layout) ? shape : a.layout;
+  const LaidInput<Scalar> x(a.x, shape, from), dy(a.dy.data, a.dy.shape, a.layout);
+  std::optional<Plan> made;
+  const bool is_known = a.plan != nullptr && shape == a.layout;
+  const Plan& plan = is_known ? *a.plan : plan_of(a, from, made);
+  check_that(a.stats == plan.statistics.count(), "the pass has ", a.stats, " statistics but ", plan.statistics.count(),
+             " are needed: it is of another forward");
+  const Index size = Forward<Scalar>::workspace_size(plan, a.runner.threads());
+  if (static_cast<Index>(a.workspace.size()) < size) a.workspace.resize(static_cast<std::size_t>(size));
+  PostOp<Scalar> op = gradient.op;
+  op.z = dy.data();
+  const auto write = [&](Scalar* to) {
+    ForwardArguments<Scalar> pass{a.parameters, x.data(), to, {}};
+    pass.frozen_mean = pass.frozen_var = nullptr;
+    pass.found = a.found;
+    pass.post_op = &op;
+    Forward<Scalar>(pass, plan).run(a.runner, {a.workspace.data(), static_cast<Index>(a.workspace.size())});
+  };
+  if (gradient.multiply == nullptr) return write(a.gradient.data());
+
+  const LaidInput<Scalar> z(gradient.z, *gradient.z_shape, a.layout);
+  if (gradient.dz == nullptr) {
+    const Index parts = (std::max)(Index{1}, (std::min)(n / Partition::kSharedSize, Partition::kUnits));
+    return a.runner(parts, n, [&](Index part, Index) {
+      const Index begin = part_begin(n, part, parts);
+      gradient.multiply(dy.data() + begin, z.data() + begin, part_begin(n, part + 1, parts) - begin,
+                        a.gradient.data() + begin);
+    });
+  }
+  op.factor = z.data();
+  op.product = a.gradient.data();
+  if (gradient.dz->shape() == a.layout) return write(gradient.dz->prepare());
+  StagedTarget<Scalar> dz(*gradient.dz, a.layout);
+  dz.take_shape(a.layout);
+  write(dz.prepare());
+  dz.finish();
+}
+
+}  // namespace core
+}  // namespace tensornorm

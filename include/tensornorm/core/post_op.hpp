@@ -1,0 +1,50 @@
+// PostOp: what is done to a layer's result before it is stored, and how its gradient follows.
+#pragma once
+
+#include "tensornorm/core/plan/shape.hpp"
+#include "tensornorm/core/scalar.hpp"
+
+namespace tensornorm {
+namespace core {
+
+template <class Scalar>
+class Target;
+template <class Scalar>
+struct NormalizedTile;
+template <class Scalar>
+struct UndoArguments;
+
+// A clip of the result, or its product with z. `put` writes a tile: a pass calls it by its address, so that a program
+// without post-ops does not compile their kernels.
+template <class Scalar>
+struct PostOp {
+  ParamOf<Scalar> low = 0, high = 0;
+  const Scalar* z = nullptr;       // lies as what is written, and may be it
+  const Scalar* factor = nullptr;  // as z; product = factor * z, of the gradient of a product
+  Scalar* product = nullptr;
+  void (*put)(const PostOp& op, const NormalizedTile<Scalar>& tile) = nullptr;
+};
+
+// From the gradient of what was stored: that of a clip's result is what `op` writes, with the gradient as z. That of a
+// product's result is `op.product`, and dz what `op` writes; by `multiply` alone where dz is not wanted. `undo` is
+// undo_post_op.
+template <class Scalar>
+struct PostOpGradient {
+  PostOp<Scalar> op;
+  void (*undo)(const UndoArguments<Scalar>& arguments) = nullptr;
+  void (*multiply)(const Scalar* a, const Scalar* b, Index n, Scalar* c) = nullptr;  // null: of a clip
+  const Scalar* z = nullptr;
+  const Shape* z_shape = nullptr;
+  Target<Scalar>* dz = nullptr;  // null: not wanted
+};
+
+// dy, the gradient of what was stored; null: there was no post-op.
+template <class Scalar>
+struct OutputGradient {
+  const Scalar* data;
+  const Shape& shape;
+  const PostOpGradient<Scalar>* post_op = nullptr;
+};
+
+}  // namespace core
+}  // namespace tensornorm
