@@ -47,7 +47,7 @@ struct Sums {
 
   bool take(Index first, Index n, bool centred = true) {
     bool trusted = false;
-    core::dispatch(FinishSums{n, kN, kEps, least_trusted_var<float>(kEps), centred, estimate.data() + first,
+    core::dispatch(FinishSums{n, kN, kEps, least_trusted_var<float>(kEps), 0, centred, estimate.data() + first,
                               sum_d.data() + first, sum_d2.data() + first, m2.data() + first, arrays(first), &trusted});
     return trusted;
   }
@@ -140,7 +140,7 @@ TEST(Statistics, TooSmallAVariance) {
   bool trusted = true;
   sums.sum_d[5] = 0;
   sums.sum_d2[5] = 1e-30;
-  core::dispatch(FinishSums{9, kN, 0, least_trusted_var<float>(0), true, sums.estimate.data(), sums.sum_d.data(),
+  core::dispatch(FinishSums{9, kN, 0, least_trusted_var<float>(0), 0, true, sums.estimate.data(), sums.sum_d.data(),
                             sums.sum_d2.data(), sums.m2.data(), sums.arrays(0), &trusted});
   EXPECT_FALSE(trusted);
 }

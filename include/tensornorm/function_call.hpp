@@ -52,6 +52,7 @@ struct FunctionCall {
     parameters.gamma = gamma.data();
     parameters.beta = beta.data();
     parameters.centred = rule.centred;
+    parameters.is_unit = rule.is_unit;
   }
 };
 

@@ -117,6 +117,37 @@ void rms_norm_backward(const Device& device, const X& x, const DY& dy, const G& 
   core::call_backward(device, x, dy, gamma, pass, dx, dgamma, kNone);
 }
 
+/// Unit normalization of the last axis, as UnitNorm.
+template <class X, class Y>
+void unit_norm(const X& x, double eps, Y&& y) {
+  core::call_function(core::CallingThread(), x, kNone, kNone, eps, y, core::UnitRule());
+}
+/// The same on a device.
+template <class Device, class X, class Y>
+void unit_norm(const Device& device, const X& x, double eps, Y&& y) {
+  core::call_function(device, x, kNone, kNone, eps, y, core::UnitRule());
+}
+/// The same, with a Pass for unit_norm_backward.
+template <class X, class Y, class Scalar>
+void unit_norm(const X& x, double eps, Y&& y, Pass<Scalar>& pass) {
+  core::call_function(core::CallingThread(), x, kNone, kNone, eps, y, pass, core::UnitRule());
+}
+/// The same on a device, with a Pass.
+template <class Device, class X, class Y, class Scalar>
+void unit_norm(const Device& device, const X& x, double eps, Y&& y, Pass<Scalar>& pass) {
+  core::call_function(device, x, kNone, kNone, eps, y, pass, core::UnitRule());
+}
+/// The gradient of unit_norm.
+template <class X, class DY, class Scalar, class DX>
+void unit_norm_backward(const X& x, const DY& dy, Pass<Scalar>& pass, DX&& dx) {
+  core::call_backward(core::CallingThread(), x, dy, kNone, pass, dx, kNone, kNone);
+}
+/// The same on a device.
+template <class Device, class X, class DY, class Scalar, class DX>
+void unit_norm_backward(const Device& device, const X& x, const DY& dy, Pass<Scalar>& pass, DX&& dx) {
+  core::call_backward(device, x, dy, kNone, pass, dx, kNone, kNone);
+}
+
 /// Group normalization, as GroupNorm: axes 0 and 1 are batch and channels, or as GroupNormOptions say, in the place of
 /// eps.
 template <class X, class G, class B, class Y>

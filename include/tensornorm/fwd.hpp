@@ -18,6 +18,8 @@ class Normalization;
 template <class Scalar>
 class RMSNorm;
 template <class Scalar>
+class UnitNorm;
+template <class Scalar>
 class Whitening;
 class GradientRef;
 template <class Scalar>
@@ -32,6 +34,7 @@ struct InstanceNormOptions;
 struct LayerNormOptions;
 struct NormalizationOptions;
 struct RMSNormOptions;
+struct UnitNormOptions;
 struct WhiteningOptions;
 
 }  // namespace tensornorm

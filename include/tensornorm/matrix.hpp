@@ -16,6 +16,7 @@
 #include "tensornorm/layer_norm.hpp"
 #include "tensornorm/normalization.hpp"
 #include "tensornorm/rms_norm.hpp"
+#include "tensornorm/unit_norm.hpp"
 #include "tensornorm/version.hpp"
 #include "tensornorm/whitening.hpp"
 #ifdef TENSORNORM_NO_TENSOR_HERE

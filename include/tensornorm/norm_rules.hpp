@@ -27,6 +27,16 @@ struct TrailingRule {
   }
 };
 
+// Over the last axis, to length 1.
+struct UnitRule {
+  template <class Gamma>
+  NormRule operator()(const Shape& x, const Gamma&) const {
+    NormRule rule = trailing_rule(x, 1, false);
+    rule.is_unit = true;
+    return rule;
+  }
+};
+
 // Over the groups of channels of each sample.
 struct GroupRule {
   Index groups, channel_axis;

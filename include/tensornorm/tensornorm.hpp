@@ -19,5 +19,6 @@
 #include "tensornorm/layer_norm.hpp"
 #include "tensornorm/normalization.hpp"
 #include "tensornorm/rms_norm.hpp"
+#include "tensornorm/unit_norm.hpp"
 #include "tensornorm/version.hpp"
 #include "tensornorm/whitening.hpp"

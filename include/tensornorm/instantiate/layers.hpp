@@ -11,7 +11,7 @@
 
 // The members that a program's files call; what those call follows.
 #define TENSORNORM_INSTANTIATE_ENGINE(Scalar, tracks)                                                                 \
-  template Engine<Scalar, tracks>::Engine(double, bool, Index, bool);                                                 \
+  template Engine<Scalar, tracks>::Engine(double, bool, Index, bool, bool);                                           \
   template void Engine<Scalar, tracks>::change_eps(double);                                                           \
   template void Engine<Scalar, tracks>::change_momentum(const std::optional<double>&);                                \
   template void Engine<Scalar, tracks>::set_training(bool);                                                           \

@@ -54,10 +54,10 @@ constexpr double hidden_by(double eps, double n) { return 1e-20 * eps * n; }
 // estimate more than a standard deviation off, or sums that overflowed, underflowed or are NaN.
 struct FinishSums {
   Index count;
-  double n, eps, least_var;
-  bool centred;            // false: the mean is taken to be the estimate
-  float* estimate;         // arrays of `count`, with memory up to the next multiple of kMostTogether
-  double *sum_d, *sum_d2;  // d = estimate - x
+  double n, eps, least_var, floor;  // rstd = 1 / sqrt(max(var + eps, floor))
+  bool centred;                     // false: the mean is taken to be the estimate
+  float* estimate;                  // arrays of `count`, with memory up to the next multiple of kMostTogether
+  double *sum_d, *sum_d2;           // d = estimate - x
   double* m2;
   StatisticArrays to;
   bool* trusted;
@@ -78,6 +78,7 @@ struct FinishSums {
   static constexpr Index kFew = 4;  // fewer are faster one by one, with the same bits
   // Below any sum that is trusted: the root of a smaller one would be no float.
   static constexpr double kLeastSum = 1e-30;
+  double least_sum() const { return (std::max)(kLeastSum, floor); }
 
   // The arithmetic of one statistic (V is double, Bits an integer) or of lanes of them.
   template <class V, class Bits>
@@ -102,7 +103,7 @@ struct FinishSums {
 
   // Both say whether nothing was doubtful.
   TENSORNORM_INLINE bool take_each() const {
-    Arithmetic<double, std::uint64_t> a{n, 1 / n, centred ? -1 / n : 0, eps, least_var, hidden_by(eps, n), kLeastSum};
+    Arithmetic<double, std::uint64_t> a{n, 1 / n, centred ? -1 / n : 0, eps, least_var, hidden_by(eps, n), least_sum()};
     for (Index s = 0; s < count; ++s) {
       const double e = static_cast<double>(estimate[s]), correction = sum_d[s] * a.minus_share;
       double root;
@@ -125,7 +126,7 @@ struct FinishSums {
     VectorOps<Isa>::broadcast(eps, a.eps);
     VectorOps<Isa>::broadcast(least_var, a.least_var);
     VectorOps<Isa>::broadcast(hidden_by(eps, n), a.hidden);
-    VectorOps<Isa>::broadcast(kLeastSum, a.least_sum);
+    VectorOps<Isa>::broadcast(least_sum(), a.least_sum);
     for (Index j = count; j % floats != 0; ++j) {  // what fills the last vector up raises no doubt
       estimate[j] = 0;
       sum_d[j] = 0;

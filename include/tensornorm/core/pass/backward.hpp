@@ -274,7 +274,7 @@ class Backward {
   }
 
   void set(const Coefficients& c, const BinRun& run) const {
-    const double n = static_cast<double>(plan_.stat_size);
+    const double n = a_.is_unit ? 1 : static_cast<double>(plan_.stat_size);
     const bool is_one = run.stat_stride == 0 && run.param_stride == 0;
     double slope = 0, shift = 0;  // of the statistic at hand
     for (Index k = set_fours(c, run, n); k < (is_one ? 1 : run.n); ++k) {
@@ -289,6 +289,7 @@ class Backward {
       if (!of_one_ && (k == 0 || run.stat_stride != 0)) {
         find_coefficients(static_cast<double>(a_.lo[stat]), static_cast<double>(a_.rstd[stat]),
                           a_.centred ? stat_g_[stat] : 0, stat_gx_[stat], n, slope, shift);
+        if (a_.is_unit && a_.rstd[stat] >= static_cast<T>(1 / std::sqrt(a_.eps))) slope = shift = 0;  // eps is constant
       }
       c.hi[i] = a_.hi[stat];
       c.minus_rstd[i] = -a_.rstd[stat];

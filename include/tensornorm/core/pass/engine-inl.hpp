@@ -13,8 +13,8 @@ namespace tensornorm {
 namespace core {
 
 template <class Scalar, bool tracks, unsigned settings>
-Engine<Scalar, tracks, settings>::Engine(double eps, bool centred, Index params, bool bias)
-    : State(eps, params, bias ? params : 0), centred_(centred) {}
+Engine<Scalar, tracks, settings>::Engine(double eps, bool centred, Index params, bool bias, bool is_unit)
+    : State(eps, params, bias ? params : 0), centred_(centred), is_unit_(is_unit) {}
 
 template <class Scalar, bool tracks, unsigned settings>
 void Engine<Scalar, tracks, settings>::track(Index channels, std::optional<double> momentum, bool unbiased) {
@@ -86,6 +86,7 @@ auto Engine<Scalar, tracks, settings>::parameters(bool batch) const -> core::Par
   result.beta = beta_size_ > 0 ? beta_.data() : nullptr;
   result.eps = eps_;
   result.centred = centred_;
+  result.is_unit = is_unit_;
   if constexpr (tracks) {
     result.frozen_mean = batch ? nullptr : running_.mean.data();
     result.frozen_var = batch ? nullptr : running_.var.data();

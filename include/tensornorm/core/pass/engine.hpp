@@ -32,8 +32,9 @@ class Engine : public LayerState<Scalar, settings> {
   const Array& rstd() const { return pass_.rstd; }
 
  protected:
-  // `centred`: whether the mean is taken away; `params`: values of gamma (0: not affine), and of beta with a bias.
-  Engine(double eps, bool centred, Index params, bool bias);
+  // `centred`: whether the mean is taken away; `params`: values of gamma (0: not affine), and of beta with a bias;
+  // `is_unit` as Parameters has it.
+  Engine(double eps, bool centred, Index params, bool bias, bool is_unit = false);
 
   /// The mean that the last forward subtracted, rounded to Param. Empty before the first forward and after an empty x.
   const Array& mean() const { return pass_.mean; }
@@ -91,7 +92,7 @@ class Engine : public LayerState<Scalar, settings> {
   void check_parameters() const;
   Parameters<Param> parameters(bool batch) const;
 
-  bool centred_;
+  bool centred_, is_unit_;
   RunningStatistics<Param, tracks> running_;
   Prepared prepared_;
   PassState<Scalar, settings> pass_;

@@ -21,7 +21,10 @@ class FindStatistics {
   using Reduce = FunctionRef<void(const BinRange& range, double* sum_d, double* sum_d2)>;
 
   // Both outlive this.
-  FindStatistics(const ForwardArguments<Scalar>& arguments, const Plan& plan) : a_(arguments), plan_(plan) {}
+  FindStatistics(const ForwardArguments<Scalar>& arguments, const Plan& plan)
+      : a_(arguments), plan_(plan), n_(a_.is_unit ? 1 : static_cast<double>(plan.stat_size)),
+        eps_(a_.is_unit ? 0 : a_.eps), floor_(a_.is_unit ? a_.eps : 0),
+        least_var_(a_.is_unit && floor_ > least_trusted_var<T>(0) ? 0 : least_trusted_var<T>(eps_)) {}
 
   // Finds the statistics of a block, `chunk` bins at a time; `ahead` as reduce has it. Where the sums are taken in
   // parts, `in_parts` takes them, by way of reduce.
@@ -209,32 +212,33 @@ class FindStatistics {
 
   // False when some must be summed again, about a better estimate or by another factor.
   bool take_sums(Block& block) {
-    const double n = static_cast<double>(plan_.stat_size);
     if constexpr (!is_double) {
       if (scale_ == Scale::kOne) {
         bool trusted = false;
-        core::dispatch(FinishSums{block.stats, n, a_.eps, least_trusted_var<T>(a_.eps), a_.centred, block.estimate,
-                                  block.total_d, block.total_d2, block.m2, block.arrays(), &trusted});
+        core::dispatch(FinishSums{block.stats, n_, eps_, least_var_, floor_, a_.centred, block.estimate, block.total_d,
+                                  block.total_d2, block.m2, block.arrays(), &trusted});
         if (trusted && is_first_) return true;
       }
     }
-    const Index trusted = is_double && is_first_ ? take_trusted(block, n) : 0;
-    return trusted == block.stats || take_each(block, n, trusted);
+    const Index trusted = is_double && is_first_ ? take_trusted(block) : 0;
+    return trusted == block.stats || take_each(block, trusted);
   }
 
   // Takes the sums of the first statistics, up to one whose sums cannot be trusted. Returns how many.
-  Index take_trusted(Block& block, double n) const {
-    const double share = 1 / n, eps = a_.eps;
-    const Trust<T> trust(Scale::kOne, eps);
+  Index take_trusted(Block& block) const {
+    const double share = 1 / n_;
+    const Trust<T> trust(Scale::kOne, eps_, least_var_);
     for (Index s = 0; s < block.stats; ++s) {
       const Moments m = moments_of(block, s, 1, share);
       const double var = m.m2 * share;
-      if (!trust.of(m, var, n)) return s;
+      if (!trust.of(m, var, n_)) return s;
       block.m2[s] = m.m2;
-      block.set(s, finish<T>(m, var, eps));
+      block.set(s, finished(m, var));
     }
     return block.stats;
   }
+
+  Statistic<T> finished(const Moments& m, double var) const { return finish<T>(m, (std::max)(var, floor_), eps_); }
 
   // Of the deviations multiplied by f.
   Moments moments_of(const Block& block, Index s, double f, double share) const {
@@ -244,11 +248,11 @@ class FindStatistics {
 
   // Each statistic from number `first` on goes its own way, whatever the others of its block do: so its bits are the
   // same in any block.
-  bool take_each(Block& block, double n, Index first) {
+  bool take_each(Block& block, Index first) {
     if (is_first_) std::fill_n(block.pending, block.stats, Pending());
-    const double f = factor(scale_), share = 1 / n, eps = a_.eps;
+    const double f = factor(scale_), share = 1 / n_;
     const bool in_lanes = !is_double && scale_ == Scale::kOne;
-    const Trust<T> trust(scale_, eps);
+    const Trust<T> trust(scale_, eps_, least_var_);
     bool is_any_pending = false;
     for (Index s = first; s < block.stats; ++s) {
       if (!is_first_ && !block.pending[s].is_due(scale_)) {
@@ -258,7 +262,7 @@ class FindStatistics {
       Moments m = moments_of(block, s, f, share);
       if (in_lanes) m.m2 = block.m2[s] < 0 ? 0 : block.m2[s];
       const double var = m.m2 * share;
-      const bool trusted = trust.of(m, var, n);
+      const bool trusted = trust.of(m, var, n_);
       if (!trusted && must_sum_again(block, s, m, trust)) {
         is_any_pending = true;
         continue;
@@ -267,7 +271,7 @@ class FindStatistics {
       if (trusted && in_lanes) continue;  // all is known
       if (scale_ == Scale::kOne) {
         block.m2[s] = m.m2;
-        block.set(s, finish<T>(m, var, eps));
+        block.set(s, finished(m, var));
       } else {
         const double estimate = static_cast<double>(block.estimate[s]);
         take_scaled(block, s, {plan_.stat_size, estimate, m.correction / f, m.m2 / f / f});
@@ -290,7 +294,7 @@ class FindStatistics {
 
   __attribute__((cold, noinline)) void take_scaled(Block& block, Index s, const Moments& m) const {
     block.m2[s] = m.m2;
-    block.set(s, finish<T>(m, m.var(), a_.eps));
+    block.set(s, finished(m, m.m2 / n_));
   }
 
   // Whether to sum again moments that are not trusted: notes how, and about which estimate. A scale is left for another
@@ -300,7 +304,7 @@ class FindStatistics {
     constexpr int kTries = 3;
     const int tries = is_first_ ? 1 : block.pending[s].tries + 1;
     const double mean = (m.estimate + m.correction) / factor(scale_), least = trust.least;
-    const bool overflowed = !(m.m2 < kInfinity), underflowed = m.var() < least && m.correction * m.correction < least;
+    const bool overflowed = !(m.m2 < kInfinity), underflowed = m.m2 / n_ < least && m.correction * m.correction < least;
     if (is_far(m, trust.distance) && !underflowed && std::isfinite(mean)) {
       if (tries == kTries) return false;
       block.estimate[s] = static_cast<T>(mean);
@@ -334,7 +338,8 @@ class FindStatistics {
 
   const ForwardArguments<Scalar>& a_;
   const Plan& plan_;
-  Scale scale_ = Scale::kOne;  // of the sums of the block at hand
+  double n_, eps_, floor_, least_var_;  // rstd = 1 / sqrt(max(sum / n + eps, floor)); see FinishSums
+  Scale scale_ = Scale::kOne;           // of the sums of the block at hand
   bool is_first_ = true;
 };
 

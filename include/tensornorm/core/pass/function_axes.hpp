@@ -12,12 +12,12 @@ struct NormRule {
   AxisSet kept = 0, affine = 0;
   int split = -1;
   Index groups = 1;
-  bool centred = true;
+  bool centred = true, is_unit = false;
 };
 
 inline bool operator==(const NormRule& a, const NormRule& b) {
   return a.kept == b.kept && a.affine == b.affine && a.split == b.split && a.groups == b.groups &&
-         a.centred == b.centred;
+         a.centred == b.centred && a.is_unit == b.is_unit;
 }
 
 // How an array of parameters is read. A vector holds a layer's parameters in row-major order of their axes. An array of

@@ -8,7 +8,8 @@ template <class T>
 struct Parameters {
   const T *gamma = nullptr, *beta = nullptr;  // null: 1 and 0; no beta without gamma
   double eps = 0;
-  bool centred = true;                                    // false: the mean is taken to be 0
+  bool centred = true;   // false: the mean is taken to be 0
+  bool is_unit = false;  // the sum of squares, eps at least, takes the place of their mean and eps
   const T *frozen_mean = nullptr, *frozen_var = nullptr;  // statistics given, not taken from x
   const T* frozen_scale = nullptr;                        // -rstd * gamma by channel, where it is known
 

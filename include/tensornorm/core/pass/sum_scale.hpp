@@ -35,9 +35,11 @@ struct Trust {
   double hidden, least;
   double distance;  // as is_far has it: in double, 20 of the 53 digits may go
 
-  Trust(Scale scale, double eps)
-      : hidden(scale == Scale::kOne ? hidden_by(eps, 1) : 0),
-        least(scale == Scale::kUp || scale == Scale::kWide ? 0 : least_trusted_var<T>(scale == Scale::kOne ? eps : 0)),
+  // `least_var`: the least variance that unscaled sums give.
+  Trust(Scale scale, double eps, double least_var)
+      : hidden(scale == Scale::kOne ? hidden_by(eps, 1) : 0), least(scale == Scale::kOne    ? least_var
+                                                                    : scale == Scale::kDown ? least_trusted_var<T>(0)
+                                                                                            : 0),
         distance(scale == Scale::kWide ? 0x1p20 : 1) {}
 
   bool of(const Moments& m, double var, double n) const {

@@ -4,7 +4,7 @@
 #include <optional>
 
 #include "tensornorm/core/pass/forward.hpp"
-#include "tensornorm/core/pass/pass_record-inl.hpp"
+#include "tensornorm/core/pass/pass_record.hpp"
 #include "tensornorm/core/pass/undo_post_op.hpp"
 #include "tensornorm/core/staging.hpp"
 
