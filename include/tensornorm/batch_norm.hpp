@@ -3,6 +3,7 @@
 
 #include "tensornorm/requirements.hpp"
 
+#include "tensornorm/core/pass/pieces.hpp"
 #include "tensornorm/layer.hpp"
 
 namespace tensornorm {
@@ -18,6 +19,9 @@ struct BatchNormOptions {
   Index channel_axis = 1;            ///< The axis of the channels; negative: from the end.
   bool unbiased_running_var = true;  ///< running_var divides by n - 1; false: by n, as the variance that normalizes.
   bool allow_single_value = false;   ///< A single finite value per channel gives y = beta and moves nothing.
+  /// Samples of a virtual batch, or 0. In train mode x is taken in pieces of so many samples, the last perhaps fewer,
+  /// each with statistics of its own, which move the running statistics in turn: ghost batch normalization.
+  Index virtual_batch = 0;
 };
 
 /// Batch normalization: y = (x - mean) / sqrt(var + eps) * gamma + beta. Mean and biased variance are those of each
@@ -29,6 +33,11 @@ struct BatchNormOptions {
 /// Modes: train mode uses the statistics of x and moves the running statistics by the momentum. Eval mode and infer use
 /// the running statistics if there are any. Statistics of x need more than one value per channel: else
 /// std::invalid_argument, unless options.allow_single_value.
+///
+/// Virtual batches (Hoffer, Hubara and Soudry 2017): samples lie along the first axis that is not channel_axis. mean
+/// and rstd then have the extents (pieces, channels). A last piece with a single value per channel is an error, as a
+/// batch of one is. forward takes no add(), and backward no then_times(). After std::bad_alloc y, dx, the running
+/// statistics and the gradients may be those of some pieces.
 ///
 /// Edges: a constant channel gives y = beta; with eps = 0 its rstd and dx are 0. NaN and infinity stay in their channel
 /// and, in train mode, in its running statistics. A running variance beyond the range of Param is infinite, and then y
@@ -42,13 +51,15 @@ template <class Scalar>
 class BatchNorm : public Layer<BatchNorm<Scalar>, Scalar, true> {
   using Base = Layer<BatchNorm<Scalar>, Scalar, true>;
   friend Base;
+  friend Protocol<BatchNorm<Scalar>, core::Engine<Scalar, true>>;
 
  public:
   /// In train mode, with gamma 1, beta 0, running mean 0 and running variance 1. Throws std::invalid_argument when
-  /// channels is below 1, eps is negative or not finite, or momentum is outside [0, 1].
+  /// channels is below 1, eps is negative or not finite, momentum is outside [0, 1], or virtual_batch is negative.
   explicit BatchNorm(Index channels, const BatchNormOptions& options = {})
       : Base(options.eps, true, core::channel_parameters(channels, options.affine, options.momentum), true),
         channels_(channels), options_(options) {
+    core::check_that(options.virtual_batch >= 0, "virtual_batch is ", options.virtual_batch, " but must be 0 or more");
     if (options.track_running_stats) this->track(channels, options.momentum, options.unbiased_running_var);
   }
 
@@ -74,7 +85,49 @@ class BatchNorm : public Layer<BatchNorm<Scalar>, Scalar, true> {
   const BatchNormOptions& options() const { return options_; }
 
  private:
+  using Runner = core::Runner;
+  using Shape = core::Shape;
+  using Target = core::Target<Scalar>;
+  using State = core::PassState<Scalar>;
+
   void describe(std::ostream& out) const { core::print_tracking(out, "BatchNorm", channels_, options_); }
+
+  void run_forward(Runner& runner, const Scalar* x, const Shape& shape, Target& y, State* pass = nullptr,
+                   core::ResidualArguments<Scalar>* sum = nullptr) {
+    State& state = pass == nullptr ? this->own_pass() : *pass;
+    if (has_pieces(shape)) {
+      core::check_that(sum == nullptr, "virtual batches take no add(): give the sum");
+      const auto run = [&](const Scalar* of_piece, const Shape& piece, Target& to, State& its) {
+        Base::run_forward(runner, of_piece, piece, to, &its);
+      };
+      const auto refuse = [&](const Shape& piece) { axes(piece, true); };
+      return core::forward_pieces<Scalar>(samples_axis(shape), options_.virtual_batch, x, shape, y, state, refuse, run);
+    }
+    Base::run_forward(runner, x, shape, y, pass, sum);
+    state.used_pieces = 0;
+  }
+  void run_backward(Runner& runner, const Scalar* x, const Shape& shape, const core::OutputGradient<Scalar>& dy,
+                    Target* dx, State* pass = nullptr) {
+    State& state = pass == nullptr ? this->own_pass() : *pass;
+    if (state.used_pieces == 0) return Base::run_backward(runner, x, shape, dy, dx, pass);
+    state.record.check_backward(shape, dy.shape, this->training());
+    core::PieceSums sums(this->accumulates_);
+    const auto run = [&](const Scalar* of_piece, const Shape& piece, const core::OutputGradient<Scalar>& its_dy,
+                         Target* to, State& its) {
+      if (!sums.begun && !sums.accumulates && !this->is_frozen_) this->zero_grad();
+      sums.begin();
+      Base::run_backward(runner, of_piece, piece, its_dy, to, &its);
+    };
+    core::backward_pieces<Scalar>(samples_axis(shape), options_.virtual_batch, x, shape, dy, dx, state, run);
+  }
+
+  int samples_axis(const Shape& x) const {
+    return core::channel_axis(x, options_.channel_axis, channels_, 0) == 0 ? 1 : 0;
+  }
+  bool has_pieces(const Shape& x) const {
+    const bool may = options_.virtual_batch > 0 && this->training() && x.rank >= 2 && x.count() > 0;
+    return may && x.extent(samples_axis(x)) > options_.virtual_batch;
+  }
 
   core::Axes axes(const core::Shape& x, bool batch) const {
     core::check_made(channels_);

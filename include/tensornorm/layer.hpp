@@ -113,7 +113,8 @@ class Layer : public Protocol<Derived, core::Engine<Scalar, tracks>> {
   template <class Device, class X, class DY, class DX>
   void backward(const Device& device, const X& x, const DY& dy, DX&& dx, Pass<Scalar>& pass) {
     const auto run = [&](Runner& runner, const auto& in, const auto& gradient, Target* out) {
-      Engine::run_backward(statement(), runner, in.data(), in.shape(), gradient, out, &core::PassAccess::state(pass));
+      static_cast<Derived&>(*this).run_backward(runner, in.data(), in.shape(), gradient, out,
+                                                &core::PassAccess::state(pass));
     };
     this->run_backward_call(device, x, dy, dx, run);
   }
@@ -128,6 +129,10 @@ class Layer : public Protocol<Derived, core::Engine<Scalar, tracks>> {
   void run_infer(Runner& runner, const Scalar* x, const Shape& shape, Target& y,
                  core::ResidualArguments<Scalar>* sum = nullptr) const {
     Engine::run_infer(statement(), runner, x, shape, y, sum);
+  }
+  void run_backward(Runner& runner, const Scalar* x, const Shape& shape, const core::OutputGradient<Scalar>& dy,
+                    Target* dx, core::PassState<Scalar>* pass = nullptr) {
+    Engine::run_backward(statement(), runner, x, shape, dy, dx, pass);
   }
 
  private:
@@ -156,11 +161,6 @@ class Layer : public Protocol<Derived, core::Engine<Scalar, tracks>> {
   }
 
   void print(std::ostream& out) const { static_cast<const Derived&>(*this).describe(out); }
-
-  void run_backward(Runner& runner, const Scalar* x, const Shape& shape, const core::OutputGradient<Scalar>& dy,
-                    Target* dx) {
-    Engine::run_backward(statement(), runner, x, shape, dy, dx);
-  }
 };
 
 }  // namespace tensornorm

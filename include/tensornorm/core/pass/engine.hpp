@@ -63,6 +63,8 @@ class Engine : public LayerState<Scalar, settings> {
 
   void track(Index channels, std::optional<double> momentum, bool unbiased);
 
+  PassState<Scalar, settings>& own_pass() { return pass_; }
+
   // What a call costs, in elements.
   Index work(const Shape& x) const { return x.count(); }
 

@@ -25,7 +25,9 @@ struct PassState {
   std::vector<Scalar> gradient;  // of a layer's result, from that of what a post-op stored
   NormRule rule;                 // of a function's forward
   bool is_of_function = false;
-  KeptPlan plan, backward_plan;  // the second where the tensors of backward lie differently
+  std::vector<PassState> pieces;  // of virtual batches
+  Index used_pieces = 0;          // of the last forward; 0: it had one batch
+  KeptPlan plan, backward_plan;   // the second where the tensors of backward lie differently
   PassRecord record;
 
   void grow_workspace(Index doubles) {
