@@ -189,5 +189,24 @@ TEST_F(Allocation, GradientClipping) {
   expect_none("a list of names", [&] { clip_grad_value(0.1, std::array<GradientRef, 2>{b, c}); });
 }
 
+// Parameters that a function must copy, and gradients that are added to.
+TEST_F(Allocation, FunctionsWithAPass) {
+  const Eigen::MatrixXf x = Eigen::MatrixXf::Random(20, 12);
+  Eigen::MatrixXf y = x, dx = x;
+  Eigen::ArrayXf scale = Eigen::ArrayXf::Random(12), shift = scale, dscale = scale, dshift = scale;
+  std::vector<float> spread(24, 0.5F), dspread(24, 0);
+  const auto gaps = view(spread.data(), {1, 12}, {24, 2});
+  auto dgaps = view(dspread.data(), {1, 12}, {24, 2});
+  Pass<float> pass;
+  const auto step = [&] {
+    layer_norm(x, plus_one(scale), shift, 1e-5, y, pass);
+    layer_norm_backward(x, x, plus_one(scale), pass, add_to(dx), add_to(dscale), dshift);
+    layer_norm(x, gaps, gaps, 1e-5, y, pass);
+    layer_norm_backward(x, x, gaps, pass, dx, dgaps, kNone);
+  };
+  step();
+  expect_none("functions with a pass", step);
+}
+
 }  // namespace
 }  // namespace tensornorm_test

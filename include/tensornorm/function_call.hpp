@@ -63,17 +63,18 @@ constexpr Fault fault_of_function() {
                    kIsNone<G> && !kIsNone<B> ? Fault::kBetaAlone : Fault::kNoFault});
 }
 
-// Calls run(runner, call, x, shape, y) for a function's arguments; `rule_of(shape, gamma)` says which axes.
+// Calls run(runner, call, x, shape, y) for a function's arguments; `rule_of(shape, gamma)` says which axes. Copies of
+// parameters are a pass's, if it has one.
 template <class Device, class X, class G, class B, class Y, class RuleOf, class Run>
 void call_function(const Device& device, const X& x, const G& gamma, const B& beta, double eps, Y&& y,
-                   const RuleOf& rule_of, const Run& run) {
+                   const RuleOf& rule_of, const Run& run, PassState<typename Traits<X>::Scalar>* pass = nullptr) {
   using Scalar = typename Traits<X>::Scalar;
   if constexpr (accepted<fault_of_function<Scalar, Device, Y, X, G, B>(), Device, X, G, B, Y>()) {
     using Param = ParamOf<Scalar>;
     const Input<X> in(x);
     OutputOf<Y> out(y, "y");
-    const ParamInput<Param, G> g(gamma, "gamma");
-    const ParamInput<Param, B> b(beta, "beta");
+    const ParamInput<Param, G> g(gamma, "gamma", pass == nullptr ? nullptr : &pass->parameters[0]);
+    const ParamInput<Param, B> b(beta, "beta", pass == nullptr ? nullptr : &pass->parameters[1]);
     FunctionCall<Scalar> call;
     call.rule = rule_of(in.shape(), g);
     check_eps(eps);
@@ -95,10 +96,13 @@ void call_function(const Device& device, const X& x, const G& gamma, const B& be
 template <class Device, class X, class G, class B, class Y, class RuleOf, class Scalar>
 void call_function(const Device& device, const X& x, const G& gamma, const B& beta, double eps, Y&& y,
                    Pass<Scalar>& pass, const RuleOf& rule_of) {
-  call_function(device, x, gamma, beta, eps, y, rule_of,
-                [&pass](auto& runner, const auto& call, const auto* data, const Shape& shape, auto& out) {
-                  call.forward(runner, data, shape, out, PassAccess::state(pass));
-                });
+  PassState<Scalar>& state = PassAccess::state(pass);
+  call_function(
+      device, x, gamma, beta, eps, y, rule_of,
+      [&state](auto& runner, const auto& call, const auto* data, const Shape& shape, auto& out) {
+        call.forward(runner, data, shape, out, state);
+      },
+      &state);
 }
 
 // The backward of any function: the pass knows which axes.
@@ -117,10 +121,10 @@ void call_backward(const Device& device, const X& x, const DY& dy, const G& gamm
   if constexpr (accepted<fault, Device, X, DY, G, DX, DG, DB>()) {
     const Input<X> in(x);
     const Input<DY> gradient(dy);
-    const ParamInput<Param, G> g(gamma, "gamma");
-    DGamma dgamma_out(dgamma, "dgamma");
-    DBeta dbeta_out(dbeta, "dbeta");
     PassState<Scalar>& state = PassAccess::state(pass);
+    const ParamInput<Param, G> g(gamma, "gamma", &state.parameters[0]);
+    DGamma dgamma_out(dgamma, "dgamma", state.parameters[2]);
+    DBeta dbeta_out(dbeta, "dbeta", state.parameters[3]);
     FunctionCall<Scalar> call;
     call.rule = state.rule;
     check_that(state.record.done, "backward follows a forward pass, but there was none");
@@ -169,27 +173,29 @@ void call_batch_norm(const Device& device, const X& x, const G& gamma, const B& 
                 "tensornorm: one of the running statistics is kNone: give both or none");
   if constexpr (accepted<first_of({Mean::fault, Var::fault}), M, V>()) {
     check_momentum(momentum);
-    Mean mean(running_mean, "running_mean");
-    Var var(running_var, "running_var");
-    call_function(device, x, gamma, beta, eps, y, ChannelRule{true},
-                  [&](auto& runner, const auto& call, const Scalar* data, const Shape& shape, auto& out) {
-                    Shape channels;
-                    channels.rank = 1;
-                    channels.extents[0] = shape.extent(1);
-                    channels = dense_shape(channels, true);
-                    mean.take_shape(channels);
-                    var.take_shape(channels);
-                    mean.check_fits();
-                    var.check_fits();
-                    PassState<Scalar>& state = PassAccess::state(pass);
-                    call.forward(runner, data, shape, out, state, Mean::is_given);
-                    if (!Mean::is_given || shape.count() == 0) return;
-                    const BatchStatistics<Param> batch{shape.count() / shape.extent(1), shape.extent(1),
-                                                       state.mean.data(), state.lo.data(), state.m2.data()};
-                    move_running(batch, shape.extent(1), momentum, true, mean.prepare_loaded(), var.prepare_loaded());
-                    mean.finish();
-                    var.finish();
-                  });
+    PassState<Scalar>& state = PassAccess::state(pass);
+    Mean mean(running_mean, "running_mean", state.parameters[2]);
+    Var var(running_var, "running_var", state.parameters[3]);
+    call_function(
+        device, x, gamma, beta, eps, y, ChannelRule{true},
+        [&](auto& runner, const auto& call, const Scalar* data, const Shape& shape, auto& out) {
+          Shape channels;
+          channels.rank = 1;
+          channels.extents[0] = shape.extent(1);
+          channels = dense_shape(channels, true);
+          mean.take_shape(channels);
+          var.take_shape(channels);
+          mean.check_fits();
+          var.check_fits();
+          call.forward(runner, data, shape, out, state, Mean::is_given);
+          if (!Mean::is_given || shape.count() == 0) return;
+          const BatchStatistics<Param> batch{shape.count() / shape.extent(1), shape.extent(1), state.mean.data(),
+                                             state.lo.data(), state.m2.data()};
+          move_running(batch, shape.extent(1), momentum, true, mean.prepare_loaded(), var.prepare_loaded());
+          mean.finish();
+          var.finish();
+        },
+        &state);
   }
 }
 

@@ -20,8 +20,8 @@
 ///
 /// Errors: std::invalid_argument with the extents that disagree, and std::bad_alloc; outputs are then as before. What
 /// the compiler can see is a static_assert. Memory: with a Pass, the second and later calls with one shape allocate
-/// nothing, but to copy tensors that no loop can walk side by side, parameters with gaps, and plus_one, and to add to
-/// dgamma and dbeta; without a Pass, the same but for the first call.
+/// nothing, but to copy tensors that no loop can walk side by side; without a Pass, also to copy parameters with gaps
+/// and plus_one, and in the first call.
 #pragma once
 
 #include "tensornorm/requirements.hpp"

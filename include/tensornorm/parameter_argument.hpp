@@ -46,18 +46,23 @@ class ParamInput {
   static constexpr bool is_given = true;
   static constexpr Fault fault = fault_of_argument<Param, Scale>();
 
-  ParamInput(const G& g, const char* name)
-      : in_(ScaleOf<G>::of(g)), shape_{name, in_.shape(), kIsMatrix<Scale> && is_vector_type()} {
+  // A copy has the memory of a pass, if it is given.
+  ParamInput(const G& g, const char* name, std::vector<Param>* memory = nullptr)
+      : in_(ScaleOf<G>::of(g)), shape_{name, in_.shape(), kIsMatrix<Scale> && is_vector_type()}, data_(in_.data()) {
     if (lies_alike(in_.shape(), in_.shape()) && !ScaleOf<G>::is_plus_one) return;
     shape_.shape = packed_shape(in_.shape());
-    copy_.resize(static_cast<std::size_t>(shape_.shape.count()));
-    copy_strided(static_cast<const Param*>(in_.data()), in_.shape(), copy_.data(), shape_.shape);
+    std::vector<Param>& copy = memory == nullptr ? copy_ : *memory;
+    copy.resize(static_cast<std::size_t>(shape_.shape.count()));
+    copy_strided(static_cast<const Param*>(in_.data()), in_.shape(), copy.data(), shape_.shape);
     if (ScaleOf<G>::is_plus_one) {
-      for (Param& value : copy_) value += Param(1);
+      for (Param& value : copy) value += Param(1);
     }
+    data_ = copy.data();
   }
+  ParamInput(const ParamInput&) = delete;
+  ParamInput& operator=(const ParamInput&) = delete;
 
-  const Param* data() const { return copy_.empty() ? in_.data() : copy_.data(); }
+  const Param* data() const { return data_; }
   const ParamShape& shape() const { return shape_; }
 
  private:
@@ -68,6 +73,7 @@ class ParamInput {
 
   Input<Scale> in_;
   ParamShape shape_;
+  const Param* data_;
   std::vector<Param> copy_;
 };
 
@@ -77,7 +83,7 @@ class ParamInput<Param, None> {
   static constexpr bool is_given = false;
   static constexpr Fault fault = Fault::kNoFault;
 
-  ParamInput(None, const char*) {}
+  ParamInput(None, const char*, std::vector<Param>* = nullptr) {}
   const Param* data() const { return nullptr; }
 };
 
@@ -113,8 +119,9 @@ class ParamOutput {
   static constexpr bool is_given = true;
   static constexpr Fault fault = first_of({fault_of_argument<Param, Bare<Type>>(), fault_of_output<Type>()});
 
-  ParamOutput(std::remove_reference_t<DG>& gradient, const char* name)
-      : gradient_(Added<DG>::of(gradient)), out_(gradient_, name) {}
+  // A copy has the memory of a pass.
+  ParamOutput(std::remove_reference_t<DG>& gradient, const char* name, std::vector<Param>& memory)
+      : gradient_(Added<DG>::of(gradient)), out_(gradient_, name), values_(memory) {}
 
   // @throws std::invalid_argument where it cannot have the parameters' extents
   void take_shape(const Shape& params) {
@@ -147,7 +154,7 @@ class ParamOutput {
   Output<Type> out_;
   Shape layout_;  // its extents, in the order of the parameters' memory
   bool is_copied_ = false;
-  std::vector<Param> values_;
+  std::vector<Param>& values_;
   Param* to_ = nullptr;
 };
 
@@ -157,7 +164,7 @@ class ParamOutput<Param, None> {
   static constexpr bool is_given = false;
   static constexpr Fault fault = Fault::kNoFault;
 
-  ParamOutput(const None&, const char*) {}
+  ParamOutput(const None&, const char*, std::vector<Param>&) {}
   void take_shape(const Shape&) {}
   void check_fits() const {}
   Param* prepare() { return nullptr; }

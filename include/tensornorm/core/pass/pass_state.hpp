@@ -21,7 +21,9 @@ struct PassState {
   Array mean, lo, rstd;    // lo is what rounding lost of the mean
   std::vector<double> m2;  // sums of squared deviations, of the last forward that wants them
   std::vector<double> workspace;
-  std::vector<Scalar> added;     // a result that is added to its tensor
+  std::vector<Scalar> added;  // a result that is added to its tensor
+  // Of a function's gamma, beta and their gradients, or running statistics, that do not lie as a pass reads them.
+  std::vector<ParamOf<Scalar>> parameters[4];
   std::vector<Scalar> gradient;  // of a layer's result, from that of what a post-op stored
   NormRule rule;                 // of a function's forward
   bool is_of_function = false;
