@@ -20,7 +20,7 @@ constexpr Index kLastLevelCache = Index{16} << 20;
 constexpr Index kWriteAhead = 2 << 10;
 
 // Where a map's values go: into the cache or past it, perhaps in place of an operand; and how far ahead, in elements,
-// it prefetches its operands. `streams`: to whole lines past the cache, of rows that have them.
+// it prefetches its operands. `streams`, which map() finds: past the cache, and the rows have whole lines to go there.
 struct StoreMode {
   bool past_cache = false, in_place = true;
   Index ahead = 0;
@@ -108,9 +108,9 @@ struct Map {
     }
   }
 
-  // (Past the cache four rows of sixteen vectors, or with gaps between them, or read beside those of another tensor,
-  // take 1.07 to 5 times as long as one after the other.)
-  static constexpr Index kFewVectors = 16, kFewVectorsPastCache = 12;
+  // Past the cache rows go four at a time if they have so many vectors at most, no gaps between them, and one input.
+  // (Measured: others take 1.07 to 5 times as long so.)
+  static constexpr Index kFewVectorsPastCache = 12;
 
   // Whether the values of four rows fit the registers.
   template <class Isa>

@@ -28,8 +28,8 @@ inline Moments moments_about(double estimate, Index n, double share, double sum_
   return {n, estimate, correction, m2 < 0 ? 0.0 : m2};
 }
 
-// True when m2 lost digits to cancellation: the square of the mean's distance from the estimate is more than so many
-// variances, by more than a tolerance (of n such squares).
+// True when m2 lost digits to cancellation: the square of the mean's distance from the estimate exceeds so many
+// variances. The tolerance is for n times that difference.
 inline bool is_far(const Moments& m, double variances = 1, double tolerance = 0) {
   return static_cast<double>(m.n) * m.correction * m.correction - variances * m.m2 > tolerance;
 }

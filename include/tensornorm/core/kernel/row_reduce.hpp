@@ -47,8 +47,6 @@ struct RowReduce {
   }
 
  private:
-  static constexpr Index kFewVectors = 16;
-
   // Rows of few vectors, four at a time: what comes before and after a row takes longer than the row.
   template <class Isa>
   TENSORNORM_INLINE void add_short_rows(const LaneMask<T, kLanes<Isa, T>>& rest) const {

@@ -15,8 +15,7 @@ struct BackwardArguments : Parameters<ParamOf<Scalar>>, ParameterGradients<Param
   const Scalar *x, *dy;
   Scalar* dx;  // x or dy themselves, or disjoint from both; null: not wanted
   const ParamOf<Scalar>*hi = nullptr, *lo = nullptr, *rstd = nullptr;  // of it, in the layer's order (Axis::stat)
-
-  bool wants_dx = false;  // known before dx has memory
+  bool wants_dx = false;                                               // known before dx has memory
 
   bool wants_parameters() const { return this->dgamma != nullptr || this->dbeta != nullptr; }
 };

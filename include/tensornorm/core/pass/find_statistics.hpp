@@ -281,7 +281,8 @@ class FindStatistics {
     return !(is_any_pending && choose_scale(block));
   }
 
-  // Takes the next scale by which some statistic is to be summed again; false where none is.
+  // Takes the next scale by which some statistic is to be summed again; false where none is. A scale comes before those
+  // that it may be left for.
   bool choose_scale(const Block& block) {
     for (const Scale scale : {Scale::kOne, Scale::kWide, Scale::kDown, Scale::kUp}) {
       const auto is_due = [scale](const Pending& pending) { return pending.is_due(scale); };
@@ -305,7 +306,7 @@ class FindStatistics {
     const int tries = is_first_ ? 1 : block.pending[s].tries + 1;
     const double mean = (m.estimate + m.correction) / factor(scale_), least = trust.least;
     const bool overflowed = !(m.m2 < kInfinity), underflowed = m.m2 / n_ < least && m.correction * m.correction < least;
-    if (is_far(m, trust.distance) && !underflowed && std::isfinite(mean)) {
+    if (is_far(m, trust.variances) && !underflowed && std::isfinite(mean)) {
       if (tries == kTries) return false;
       block.estimate[s] = static_cast<T>(mean);
       block.pending[s] = Pending(scale_, tries);

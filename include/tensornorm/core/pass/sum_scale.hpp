@@ -33,17 +33,17 @@ inline double factor(Scale scale) {
 template <class T>
 struct Trust {
   double hidden, least;
-  double distance;  // as is_far has it: in double, 20 of the 53 digits may go
+  double variances;  // as is_far has them: in double, 20 of the 53 digits may go
 
   // `least_var`: the least variance that unscaled sums give.
   Trust(Scale scale, double eps, double least_var)
       : hidden(scale == Scale::kOne ? hidden_by(eps, 1) : 0), least(scale == Scale::kOne    ? least_var
                                                                     : scale == Scale::kDown ? least_trusted_var<T>(0)
                                                                                             : 0),
-        distance(scale == Scale::kWide ? 0x1p20 : 1) {}
+        variances(scale == Scale::kWide ? 0x1p20 : 1) {}
 
   bool of(const Moments& m, double var, double n) const {
-    return !is_far(m, distance, hidden * n) && var < kInfinity && var + hidden >= least;
+    return !is_far(m, variances, hidden * n) && var < kInfinity && var + hidden >= least;
   }
 };
 
