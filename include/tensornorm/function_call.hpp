@@ -150,7 +150,7 @@ void call_backward(const Device& device, const X& x, const DY& dy, const G& gamm
     } else {
       Output<DXType> out(Added<DX>::of(dx), "dx");
       if constexpr (Added<DX>::adds) {
-        AddedTarget<Scalar> added(out, state.added);
+        AddedTarget<Scalar> added(out, state.added, &sum<Scalar>);
         run(&added);
         added.finish();
       } else {

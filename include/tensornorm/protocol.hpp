@@ -238,7 +238,7 @@ class Protocol : public Engine {
       } else {
         core::Output<Type> out(core::Added<DX>::of(dx), "dx");
         if constexpr (core::Added<DX>::adds) {
-          core::AddedTarget<Scalar> added(out, added_);
+          core::AddedTarget<Scalar> added(out, added_, &core::sum<Scalar>);
           run(runner, in, gradient, &added);
           added.finish();
         } else {

@@ -122,13 +122,19 @@ class StagedTarget final : public Target<Scalar> {
   Scalar* to_ = nullptr;
 };
 
-// What is computed in memory of the pass's and added to a tensor.
+// What is computed in memory of the pass's and added to a tensor: c = a + b of n numbers, by `add`, where it lies so.
 template <class Scalar>
 class AddedTarget final : public Target<Scalar> {
  public:
-  AddedTarget(Target<Scalar>& tensor, std::vector<Scalar>& memory)
-      : Target<Scalar>(tensor.name()), tensor_(tensor), memory_(memory) {}
-  void finish() { add_strided(memory_.data(), this->shape_, tensor_.prepare(), tensor_.shape()); }
+  using Add = void (*)(const Scalar* a, const Scalar* b, Index n, Scalar* c);
+
+  AddedTarget(Target<Scalar>& tensor, std::vector<Scalar>& memory, Add add)
+      : Target<Scalar>(tensor.name()), tensor_(tensor), memory_(memory), add_(add) {}
+  void finish() {
+    Scalar* const to = tensor_.prepare();
+    if (tensor_.shape() != this->shape_) return add_strided(memory_.data(), this->shape_, to, tensor_.shape());
+    if (this->shape_.count() > 0) add_(to, memory_.data(), this->shape_.count(), to);
+  }
 
  private:
   void check_extents() override {
@@ -144,6 +150,7 @@ class AddedTarget final : public Target<Scalar> {
 
   Target<Scalar>& tensor_;
   std::vector<Scalar>& memory_;
+  Add add_;
 };
 
 // The layout in which tensors are staged: without gaps, in the order of x's memory, which decides the bits.

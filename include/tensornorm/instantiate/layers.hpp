@@ -55,6 +55,7 @@
   template void put_product(const PostOp<Scalar>&, const NormalizedTile<Scalar>&);          \
   template void put_clip_gradient(const PostOp<Scalar>&, const NormalizedTile<Scalar>&);    \
   template void undo_post_op(const UndoArguments<Scalar>&);                                 \
+  template void sum(const Scalar*, const Scalar*, Index, Scalar*);                          \
   template void multiply(const Scalar*, const Scalar*, Index, Scalar*);                     \
   }                                                                                         \
   }                                                                                         \

@@ -121,11 +121,19 @@ struct ClipGradient {
   }
   template <class V, class At>
   TENSORNORM_INLINE void value(const Row<V>& row, const At& at, V& y) const {
+    // By the signs of the distances: GCC lowers a choice between vectors before it knows the instruction set.
+    using T = ParamOf<Scalar>;
+    constexpr int lanes = sizeof(V) / sizeof(T), sign = 8 * sizeof(T) - 1;
+    using Bits = Vec<std::make_unsigned_t<typename LaneMasks<T, lanes>::Int>, lanes>;
     V v;
     of.value(row.of, at, v);
     row.dy.get(at, y);
-    y = v > row.low.value ? y : V{};
-    y = v < row.high.value ? y : V{};
+    Bits above, below, bits;
+    copy_bits(V(row.low.value - v), above);
+    copy_bits(V(v - row.high.value), below);
+    copy_bits(y, bits);
+    bits &= 0 - ((above & below) >> sign);
+    copy_bits(bits, y);
   }
 };
 
