@@ -123,6 +123,16 @@ class Calls {
     frozen.eval();
     step(frozen, x_);
     forwards(frozen, " in eval mode");
+    if constexpr (!whitens<Layer>) {
+      Layer forwarded = made_as(made_);
+      Image y;
+      forwarded.forward(x_, y);
+      check("first backward of a product", forwarded,
+            [&](Layer& l, Image& dz) { l.backward(device_, x_, then_times(dy_, dy_, dz), kNone); });
+      check("first backward of a clip", forwarded,
+            [&](Layer& l, Image& dx) { l.backward(device_, x_, then_relu(dy_), dx); });
+      check("first infer of a product", fresh, [&](Layer& l, Image& to) { l.infer(device_, x_, then_times(to, dy_)); });
+    }
     check("infer", warm_, [&](Layer& l, Image& y) { l.infer(device_, wide_, y); });
     check("infer of an expression", warm_, [&](Layer& l, Image& y) { l.infer(device_, 2.0F * wide_, y); });
     if constexpr (whitens<Layer>) {

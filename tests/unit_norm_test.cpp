@@ -106,7 +106,7 @@ TEST(UnitNorm, OfALargeTensorOnThreads) {
 template <class Scalar>
 void eps_rules() {
   using T = Guarded<Scalar, 2, kRow>;
-  for (const double eps : {1e-12, 1.0, 1e-30, 0.0}) {
+  for (const double eps : {1e-12, 1.0, 1e-30, 0.0, 1e-3, 1e-13, 1e-15, 3.0, 4.09805e-05}) {
     for (const double size : {0.0, 1e-18, 1e-8, 1e-4, 1.0, 1e5, 1e18}) {
       const Values xs = rounded<Scalar>({size, -size / 2, size / 4, 0, size / 3}), dys{1, 0.5, -1, 2, 0.25};
       T x({1, 5}, xs), dy({1, 5}, dys), y({1, 5}), dx({1, 5});
@@ -129,6 +129,30 @@ void eps_rules() {
 TEST(UnitNorm, EpsIsTheLeastSumOfSquares) {
   eps_rules<float>();
   eps_rules<double>();
+}
+
+// Just below eps, for many eps, whose roots round in every way.
+template <class Scalar>
+void eps_of_any_root() {
+  using T = Guarded<Scalar, 2, kRow>;
+  for (int i = 0; i < 2000; ++i) {
+    const double eps = std::pow(10, -6 + i * 0.004), size = std::sqrt(eps) * (i % 3 == 0 ? 0.999 : 0.6);
+    const Values xs = rounded<Scalar>({size, 0}), dys{1, 0.5};
+    T x({1, 2}, xs), dy({1, 2}, dys), y({1, 2}), dx({1, 2});
+    UnitNorm<Scalar> layer(UnitNormOptions{eps, -1});
+    layer.forward(x.map(), y.map());
+    layer.backward(x.map(), dy.map(), dx.map());
+    const Wanted want = wanted(xs, dys, 2, eps);
+    for (std::size_t k = 0; k < 2; ++k) {
+      ASSERT_NEAR(dx.values()[k], double(want.dx[k]), 8 * unit_of<Scalar>() * double(layer.rstd()[0]))
+          << "eps " << eps << " " << name_of<Scalar>();
+    }
+  }
+}
+
+TEST(UnitNorm, AnyEpsIsConstantBelowIt) {
+  eps_of_any_root<float>();
+  eps_of_any_root<double>();
 }
 
 // Squares that overflow or underflow in the tensor's own type.

@@ -86,7 +86,8 @@ struct TimesGradient {
 /// low and high, else 0; it keeps memory of the size of x, and where the mode was eval, it is the result of the running
 /// statistics that the last forward used.
 ///
-/// It refers to the tensor. Throws std::invalid_argument when low is not less than high, or NaN.
+/// gamma and beta must be those of the forward. It refers to the tensor. Throws std::invalid_argument when low is not
+/// less than high, or NaN.
 template <class Y>
 Then<Y, core::Clip> then_clip(Y& tensor, double low, double high) {
   return {tensor, {low, high}};
@@ -139,7 +140,7 @@ struct ThenTraits {
   using Tensor = Y;
   using Z = None;
   using DZ = None;
-  static constexpr bool is_then = false, is_gradient = false;
+  static constexpr bool is_then = false, is_product = false, is_gradient = false;
 };
 template <class Y, class Op>
 struct BareThen;
@@ -148,17 +149,18 @@ struct BareThen<Y, Clip> {
   using Tensor = Y;
   using Z = None;
   using DZ = None;
-  static constexpr bool is_then = true, is_gradient = false;
+  static constexpr bool is_then = true, is_product = false, is_gradient = false;
 };
 template <class Y, class Z_>
 struct BareThen<Y, Times<Z_>> : BareThen<Y, Clip> {
   using Z = Z_;
+  static constexpr bool is_product = true;
 };
 template <class Y, class Z_, class DZ_>
 struct BareThen<Y, TimesGradient<Z_, DZ_>> : BareThen<Y, Clip> {
   using Z = Z_;
   using DZ = DZ_;
-  static constexpr bool is_gradient = true;
+  static constexpr bool is_product = true, is_gradient = true;
 };
 template <class Y, class Op>
 struct ThenTraits<Then<Y, Op>> : BareThen<Y, Op> {};

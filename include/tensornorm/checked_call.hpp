@@ -76,7 +76,8 @@ enum class Fault {
   kResultOfView,
   kBetaAlone,
   kGradientsAlone,
-  kPostOpOfFunction
+  kPostOpOfFunction,
+  kOtherThenTimes
 };
 
 // Fails to compile, with what is wrong and what to do; T are the types that an error message shows.
@@ -137,6 +138,10 @@ void refuse() {
   static_assert(fault != Fault::kPostOpOfFunction,
                 "tensornorm: backward of a function is not told beta, from which a clip or a product follows: use a "
                 "layer");
+  static_assert(
+      fault != Fault::kOtherThenTimes,
+      "tensornorm: then_times takes y and z in forward and infer, and dy, z and dz in backward: give kNone for "
+      "a dz that is not wanted");
 }
 
 // Whether a call has no fault. One that has names `refuse`, which a compiler reads last: this stays a constant.
@@ -210,9 +215,11 @@ constexpr Fault fault_of_wanted() {
 }
 
 // The other tensors of a post-op, beside the input X.
-template <class Scalar, class Y, class X>
+template <class Scalar, class Y, class X, bool of_gradient = false>
 constexpr Fault fault_of_post_op() {
   using Then = ThenTraits<Y>;
+  if (Then::is_product && Then::is_gradient != of_gradient) return Fault::kOtherThenTimes;
+  if (Then::is_product && kIsNone<typename Then::Z>) return Fault::kNotEigen;
   if constexpr (!kIsNone<typename Then::Z>) {
     constexpr Fault fault = first_of({fault_of_argument<Scalar, X>(), fault_of_argument<Scalar, typename Then::Z>()});
     if constexpr (fault == Fault::kNoFault) {
@@ -240,11 +247,10 @@ constexpr Fault fault_of_inputs() {
 template <class Scalar, class Device, class Y, class X, class... Others>
 constexpr Fault fault_of_call() {
   using Tensor = TensorOf<Y>;
-  constexpr Fault fault =
-      first_of({fault_of_inputs<Scalar, Device, X, Others...>(), fault_of_argument<Scalar, Tensor>()});
+  constexpr Fault fault = first_of({fault_of_inputs<Scalar, Device, X, Others...>(),
+                                    fault_of_argument<Scalar, Tensor>(), fault_of_post_op<Scalar, Y, X>()});
   if constexpr (fault == Fault::kNoFault) {
-    return first_of({fault_of_pair<X, Others>()..., fault_of_pair<X, Tensor>(), fault_of_output<Tensor>(),
-                     fault_of_post_op<Scalar, Y, X>()});
+    return first_of({fault_of_pair<X, Others>()..., fault_of_pair<X, Tensor>(), fault_of_output<Tensor>()});
   }
   return fault;
 }

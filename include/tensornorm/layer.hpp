@@ -144,7 +144,8 @@ class Layer : public Protocol<Derived, core::Engine<Scalar, tracks>> {
   template <class Device, class X, class R, class H, class Y, class Run>
   void run_sum(const Device& device, const KeptSum<X, R, H>& sum, Y& y, const Run& run) const {
     constexpr core::Fault fault =
-        core::first_of({core::fault_of_call<Scalar, Device, H, X, R>(),
+        core::first_of({core::ThenTraits<H>::is_then ? core::Fault::kNotEigen : core::Fault::kNoFault,
+                        core::fault_of_call<Scalar, Device, H, X, R>(),
                         core::fault_of_wanted<Scalar, core::TensorOf<Y>, X>(), core::fault_of_post_op<Scalar, Y, X>()});
     if constexpr (core::accepted<fault, Device, X, R, H, Y>()) {
       const core::Input<X> x(sum.x);
@@ -155,6 +156,9 @@ class Layer : public Protocol<Derived, core::Engine<Scalar, tracks>> {
                        r.shape());
       auto runner = core::runner_on(device, this->work(x.shape()));
       h.take_shape(x.shape());
+      if constexpr (!core::kIsNone<typename core::ThenTraits<Y>::Z>) {
+        h.check_away(out.z().data(), out.z().shape(), "z");
+      }
       core::ResidualArguments<Scalar> all{x.data(), r.data(), x.shape(), r.shape(), h, &core::add_tile<Scalar>};
       run(runner, h.shape(), out, all);
     }

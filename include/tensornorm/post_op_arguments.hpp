@@ -18,7 +18,6 @@ namespace core {
 template <class Scalar>
 PostOp<Scalar> post_op_of(const Clip& clip, void (*put)(const PostOp<Scalar>&, const NormalizedTile<Scalar>&)) {
   using T = ParamOf<Scalar>;
-  check_that(clip.low < clip.high, "a clip between ", clip.low, " and ", clip.high, ": the first must be less");
   constexpr double kMost = static_cast<double>((std::numeric_limits<T>::max)());
   const auto bound = [&](double v) {
     return v > kMost || v < -kMost ? std::copysign(std::numeric_limits<T>::infinity(), static_cast<T>(v > 0 ? 1 : -1))
@@ -27,6 +26,7 @@ PostOp<Scalar> post_op_of(const Clip& clip, void (*put)(const PostOp<Scalar>&, c
   PostOp<Scalar> op;
   op.low = bound(clip.low);
   op.high = bound(clip.high);
+  check_that(op.low < op.high, "a clip between ", clip.low, " and ", clip.high, ": the first must be less");
   op.put = put;
   return op;
 }
@@ -56,6 +56,7 @@ class ThenOutput<Y, Times<Z>> final : public Output<Y> {
     op_.put = &put_product<Scalar>;
     this->post_op_ = &op_;
   }
+  const Input<Z>& z() const { return in_; }
 
  private:
   void check_extents() override {

@@ -227,7 +227,7 @@ class Protocol : public Engine {
     using Gradient = std::remove_const_t<core::TensorOf<DY>>;
     constexpr core::Fault fault =
         core::first_of({core::fault_of_inputs<Scalar, Device, X, Gradient>(), core::fault_of_wanted<Scalar, Type, X>(),
-                        core::fault_of_post_op<Scalar, DY, X>()});
+                        core::fault_of_post_op<Scalar, DY, X, true>()});
     if constexpr (core::accepted<core::fault_of_backward<fault, X, Gradient>(), Device, X, Gradient, Type>()) {
       const core::Input<X> in(x);
       core::GradientInput<DY> dy_input(dy);

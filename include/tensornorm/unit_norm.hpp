@@ -21,11 +21,12 @@ struct UnitNormOptions {
 ///
 /// Modes: train and eval mode compute the same.
 ///
-/// Edges: a vector of zeros stays one. Where sum(x^2) is eps or less, y = x / sqrt(eps), which backward takes as a
-/// product with a constant; with eps = 0, y and dx are 0. NaN and infinity stay in their vector.
+/// Edges: a vector of zeros stays one. Where sum(x^2) is eps or less, but for a rounding, y = x / sqrt(eps), which
+/// backward takes as a product with a constant; with eps = 0, y and dx are 0. NaN and infinity stay in their vector.
 ///
-/// Precision: as RMSNorm. Source: Keras 3, UnitNormalization. PyTorch's normalize divides by max(sqrt(sum(x^2)), eps),
-/// with an eps that is the root of this one.
+/// Precision: as RMSNorm. Lengths of double vectors must lie between 1e-150 and 1e150. Source: Keras 3,
+/// UnitNormalization. PyTorch's normalize divides by max(sqrt(sum(x^2)), eps), with an eps that is the root of this
+/// one.
 template <class Scalar>
 class UnitNorm : public Layer<UnitNorm<Scalar>, Scalar, false> {
   using Base = Layer<UnitNorm<Scalar>, Scalar, false>;

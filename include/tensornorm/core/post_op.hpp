@@ -1,6 +1,7 @@
 // PostOp: what is done to a layer's result before it is stored, and how its gradient follows.
 #pragma once
 
+#include "tensornorm/core/function_ref.hpp"
 #include "tensornorm/core/plan/shape.hpp"
 #include "tensornorm/core/scalar.hpp"
 
@@ -13,6 +14,9 @@ template <class Scalar>
 struct NormalizedTile;
 template <class Scalar>
 struct UndoArguments;
+
+// The backward that follows: it calls `write` when all of its memory is there, before it reads or writes anything.
+using UndoneBackward = FunctionRef<void(const FunctionRef<void()>& write)>;
 
 // A clip of the result, or its product with z. `put` writes a tile: a pass calls it by its address, so that a program
 // without post-ops does not compile their kernels.
@@ -31,7 +35,7 @@ struct PostOp {
 template <class Scalar>
 struct PostOpGradient {
   PostOp<Scalar> op;
-  void (*undo)(const UndoArguments<Scalar>& arguments) = nullptr;
+  void (*undo)(const UndoArguments<Scalar>& arguments, const UndoneBackward& backward) = nullptr;
   void (*multiply)(const Scalar* a, const Scalar* b, Index n, Scalar* c) = nullptr;  // null: of a clip
   const Scalar* z = nullptr;
   const Shape* z_shape = nullptr;

@@ -147,6 +147,7 @@ class AddedTarget final : public Target<Scalar> {
     this->fits_ = true;
   }
   Scalar* resized() override { return memory_.data(); }
+  const Target<Scalar>& written() const override { return tensor_; }
 
   Target<Scalar>& tensor_;
   std::vector<Scalar>& memory_;

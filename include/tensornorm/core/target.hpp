@@ -60,10 +60,12 @@ class Target {
 
   // Refuses memory shared with another output.
   // @pre take_shape was called for both
-  void check_apart(const Target& other) const {
-    check_that(data_ == nullptr || data_ != other.data_, name_, " and ", other.name_,
-               " are the same memory: give each memory of its own");
-    check_memory(other.data_, other.span(), fits_ && other.fits_ && shape_ == other.shape_, other.name_);
+  void check_apart(const Target& other) const { written().check_from(other.written()); }
+
+  // Refuses memory shared with an input, also where it is the same tensor.
+  // @pre take_shape was called
+  void check_away(const Scalar* input, const Shape& input_shape, const char* input_name) const {
+    check_memory(input, span_of(input_shape), false, input_name);
   }
 
   const char* name() const { return name_; }
@@ -100,6 +102,14 @@ class Target {
   // Sets the above.
   virtual void check_extents() = 0;
   virtual Scalar* resized() = 0;
+  // The tensor that is written in the end.
+  virtual const Target& written() const { return *this; }
+
+  void check_from(const Target& other) const {
+    check_that(data_ == nullptr || data_ != other.data_, name_, " and ", other.name_,
+               " are the same memory: give each memory of its own");
+    check_memory(other.data_, other.span(), fits_ && other.fits_ && shape_ == other.shape_, other.name_);
+  }
 
   // Where strides differ, memory that overlaps is refused whether or not an element is shared.
   void check_other(const Scalar* input, const Shape& input_shape, const char* input_name) const {

@@ -36,7 +36,8 @@
                                                 ResidualArguments<Scalar>*);                                           \
   template void PassEngine<Scalar, false>::backward(                                                                   \
       const Statement&, const Parameters<ParamOf<Scalar>>&, const FunctionRef<ParameterGradients<ParamOf<Scalar>>()>&, \
-      Index, Runner&, const Scalar*, const Scalar*, const Shape&, Target<Scalar>*, PassState<Scalar>&, bool)
+      Index, Runner&, const Scalar*, const Scalar*, const Shape&, Target<Scalar>*, PassState<Scalar>&, bool,           \
+      const FunctionRef<void()>*)
 // NOLINTEND(bugprone-macro-parentheses)
 
 #define TENSORNORM_INSTANTIATE_LAYERS(Scalar)                                               \
@@ -54,7 +55,7 @@
   template void put_product_gradient(const PostOp<Scalar>&, const NormalizedTile<Scalar>&); \
   template void put_product(const PostOp<Scalar>&, const NormalizedTile<Scalar>&);          \
   template void put_clip_gradient(const PostOp<Scalar>&, const NormalizedTile<Scalar>&);    \
-  template void undo_post_op(const UndoArguments<Scalar>&);                                 \
+  template void undo_post_op(const UndoArguments<Scalar>&, const UndoneBackward&);          \
   template void sum(const Scalar*, const Scalar*, Index, Scalar*);                          \
   template void multiply(const Scalar*, const Scalar*, Index, Scalar*);                     \
   }                                                                                         \

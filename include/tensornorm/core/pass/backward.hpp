@@ -210,6 +210,11 @@ class Backward {
     if (a_.dgamma != nullptr) core::dispatch(RoundSums<T>{param_gx_, 1, 0, params_, a_.dgamma});
   }
 
+  // Whether the divisor of a unit was the root of eps, which is constant, but for what rounding may do to rstd.
+  bool is_of_eps(double rstd) const {
+    return rstd * rstd * a_.eps >= 1 - 4 * static_cast<double>(std::numeric_limits<T>::epsilon());
+  }
+
   T gamma_at(Index param) const { return a_.gamma == nullptr ? T(1) : a_.gamma[param]; }
 
   // ---- dx
@@ -289,7 +294,7 @@ class Backward {
       if (!of_one_ && (k == 0 || run.stat_stride != 0)) {
         find_coefficients(static_cast<double>(a_.lo[stat]), static_cast<double>(a_.rstd[stat]),
                           a_.centred ? stat_g_[stat] : 0, stat_gx_[stat], n, slope, shift);
-        if (a_.is_unit && a_.rstd[stat] >= static_cast<T>(1 / std::sqrt(a_.eps))) slope = shift = 0;  // eps is constant
+        if (a_.is_unit && is_of_eps(static_cast<double>(a_.rstd[stat]))) slope = shift = 0;
       }
       c.hi[i] = a_.hi[stat];
       c.minus_rstd[i] = -a_.rstd[stat];

@@ -133,8 +133,16 @@ void Engine<Scalar, tracks, settings>::run_backward(const AxesOf& axes, Runner& 
   const bool batch = state.record.batch;
   const Statement call{axes, shape, batch, pass == nullptr};
   const Parameters<Param> all = parameters(batch);
-  Shape layout;
-  if (dy.post_op != nullptr) {
+  const ParameterGradients<Param> wanted = this->gradients_wanted();
+  const auto gradients = [&] { return wanted; };
+  if (dy.post_op == nullptr) {
+    Passes::backward(call, all, gradients, gamma_size_, runner, x, dy.data, dy.shape, dx, state, training_);
+  } else {
+    Shape layout;
+    const auto backward = [&](const FunctionRef<void()>& write) {
+      Passes::backward(call, all, gradients, gamma_size_, runner, x, state.gradient.data(), layout, dx, state,
+                       training_, &write);
+    };
     const bool is_known = batch && call.is_own && state.plan.is_of({shape, batch});
     dy.post_op->undo({call,
                       all,
@@ -149,13 +157,9 @@ void Engine<Scalar, tracks, settings>::run_backward(const AxesOf& axes, Runner& 
                       is_known ? &state.plan.plan() : nullptr,
                       state.workspace,
                       state.gradient,
-                      layout});
+                      layout},
+                     backward);
   }
-  const ParameterGradients<Param> wanted = this->gradients_wanted();
-  const auto gradients = [&] { return wanted; };
-  const OutputGradient<Scalar> of_result =
-      dy.post_op == nullptr ? dy : OutputGradient<Scalar>{state.gradient.data(), layout};
-  Passes::backward(call, all, gradients, gamma_size_, runner, x, of_result.data, of_result.shape, dx, state, training_);
   this->finish_gradients();
 }
 

@@ -175,18 +175,18 @@ struct PassEngine<Scalar, tracks, settings>::Steps {
                                                               const GradientsOf& gradients, Index params,
                                                               Runner& runner, const Scalar* x, const Scalar* dy,
                                                               const Shape& dy_shape, Target<Scalar>* dx, State& state,
-                                                              bool training) {
+                                                              bool training, const FunctionRef<void()>* write) {
     if (dx != nullptr) {
       dx->check_overlap(x, call.shape, "x");
       dx->check_overlap(dy, dy_shape, "dy");
     }
     const Shape layout = staged_layout(call.shape);
-    const StagedInput<Scalar> input(x, call.shape, layout), gradient(dy, dy_shape, layout);
+    const LaidInput<Scalar> input(x, call.shape, layout), gradient(dy, dy_shape, layout);
     const Statement other{call.axes, layout, call.batch, call.is_own};
     const StagedRecord record(state.record, layout, core::fingerprint(input.data(), layout));
     const auto run = [&](Target<Scalar>* target) {
       backward(other, parameters, gradients, params, runner, input.data(), gradient.data(), layout, target, state,
-               training);
+               training, write);
     };
     if (dx == nullptr || walks_beside(layout, dx->shape())) return run(dx);
     StagedTarget<Scalar> target(*dx, layout);
@@ -207,9 +207,10 @@ struct PassEngine<Scalar, tracks, settings>::Steps {
   // By either kind of pass, which refers to its arguments.
   template <class Pass>
   static void run_backward(Pass&& backward, BackwardArguments<Scalar>& arguments, const Runner& runner,
-                           Target<Scalar>* dx, State& state) {
+                           Target<Scalar>* dx, State& state, const FunctionRef<void()>* write) {
     state.grow_workspace(backward.workspace_size(runner.threads()));
     if (dx != nullptr) arguments.dx = dx->prepare();
+    if (write != nullptr) (*write)();
     backward.run(runner, state.workspace.data());
   }
 };
@@ -312,7 +313,8 @@ template <class Scalar, bool tracks, unsigned settings>
 void PassEngine<Scalar, tracks, settings>::backward(const Statement& call, const Parameters<Param>& parameters,
                                                     const GradientsOf& gradients, Index params, Runner& runner,
                                                     const Scalar* x, const Scalar* dy, const Shape& dy_shape,
-                                                    Target<Scalar>* dx, State& state, bool training) {
+                                                    Target<Scalar>* dx, State& state, bool training,
+                                                    const FunctionRef<void()>* write) {
   const Shape& shape = call.shape;
   state.record.check_backward(shape, dy_shape, training);
   state.record.check_same(shape, core::fingerprint(x, shape));
@@ -323,7 +325,8 @@ void PassEngine<Scalar, tracks, settings>::backward(const Statement& call, const
   KeptPlan& kept = key.y == nullptr && key.z == nullptr ? state.plan : state.backward_plan;
   const bool is_known = call.is_own && kept.is_of(key);
   if (!is_known && (!walks_beside(shape, dy_shape) || (dx != nullptr && !walks_beside(shape, dx->shape())))) {
-    return Steps::staged_backward(call, parameters, gradients, params, runner, x, dy, dy_shape, dx, state, training);
+    return Steps::staged_backward(call, parameters, gradients, params, runner, x, dy, dy_shape, dx, state, training,
+                                  write);
   }
   const bool has_data = is_known || Steps::keep_plan(call, key, parameters, kept);
   if (dx != nullptr) {
@@ -332,6 +335,7 @@ void PassEngine<Scalar, tracks, settings>::backward(const Statement& call, const
   }
   if (!has_data) {
     if (dx != nullptr) dx->prepare();
+    if (write != nullptr) (*write)();
     const ParameterGradients<Param> none = gradients();
     for (Param* const array : {none.dgamma, none.dbeta}) {
       if (array != nullptr) std::fill_n(array, params, Param(0));
@@ -349,10 +353,10 @@ void PassEngine<Scalar, tracks, settings>::backward(const Statement& call, const
   const BackwardPlan& backward_plan = kept.backward_plan(Steps::uses(call, parameters), Steps::complete);
   if constexpr (!tracks) {
     if (backward_plan.crosses) {
-      return Steps::run_backward(BackwardApart<Scalar>(pass, plan, backward_plan), pass, runner, dx, state);
+      return Steps::run_backward(BackwardApart<Scalar>(pass, plan, backward_plan), pass, runner, dx, state, write);
     }
   }
-  Steps::run_backward(Backward<Scalar>(pass, plan, backward_plan), pass, runner, dx, state);
+  Steps::run_backward(Backward<Scalar>(pass, plan, backward_plan), pass, runner, dx, state, write);
 }
 
 }  // namespace core

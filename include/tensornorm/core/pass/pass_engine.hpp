@@ -54,11 +54,12 @@ class PassEngine {
                     Target<Scalar>& y, const InferPlans* plans, const InferMemory* memory,
                     ResidualArguments<Scalar>* sum = nullptr);
 
-  // A null dx is not wanted. `gradients` gives the memory of dgamma and dbeta, once nothing can be refused.
+  // A null dx is not wanted. `gradients` gives the memory of dgamma and dbeta, once nothing can be refused. `write`, or
+  // null, is called when all memory is there: it writes dy.
   using GradientsOf = FunctionRef<ParameterGradients<Param>()>;
   static void backward(const Statement& call, const Parameters<Param>& parameters, const GradientsOf& gradients,
                        Index params, Runner& runner, const Scalar* x, const Scalar* dy, const Shape& dy_shape,
-                       Target<Scalar>* dx, State& state, bool training);
+                       Target<Scalar>* dx, State& state, bool training, const FunctionRef<void()>* write = nullptr);
 
  private:
   struct Steps;

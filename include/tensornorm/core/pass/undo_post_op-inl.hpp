@@ -48,7 +48,17 @@ const Plan& plan_of(const UndoArguments<Scalar>& a, const Shape& x, std::optiona
 }
 
 template <class Scalar>
-void undo_post_op(const UndoArguments<Scalar>& a) {
+void multiply_in_parts(const UndoArguments<Scalar>& a, const Scalar* dy, const Scalar* z) {
+  const Index n = static_cast<Index>(a.gradient.size());
+  const Index parts = (std::max)(Index{1}, (std::min)(n / Partition::kSharedSize, Partition::kUnits));
+  a.runner(parts, n, [&](Index part, Index) {
+    const Index begin = part_begin(n, part, parts), size = part_begin(n, part + 1, parts) - begin;
+    a.dy.post_op->multiply(dy + begin, z + begin, size, a.gradient.data() + begin);
+  });
+}
+
+template <class Scalar>
+void undo_post_op(const UndoArguments<Scalar>& a, const UndoneBackward& backward) {
   check_undo(a);
   const Shape& shape = a.call.shape;
   const PostOpGradient<Scalar>& gradient = *a.dy.post_op;
@@ -56,8 +66,10 @@ void undo_post_op(const UndoArguments<Scalar>& a) {
   a.layout = staged_layout(shape);
   a.gradient.resize(static_cast<std::size_t>(n));
   if (n == 0) {
-    if (gradient.dz != nullptr) gradient.dz->prepare();
-    return;
+    const auto write = [&] {
+      if (gradient.dz != nullptr) gradient.dz->prepare();
+    };
+    return backward(FunctionRef<void()>(write));
   }
   // x where it lies, or as the gradient does.
   const Shape& from = walks_beside(shape, a.layout) ? shape : a.layout;
@@ -71,31 +83,35 @@ void undo_post_op(const UndoArguments<Scalar>& a) {
   if (static_cast<Index>(a.workspace.size()) < size) a.workspace.resize(static_cast<std::size_t>(size));
   PostOp<Scalar> op = gradient.op;
   op.z = dy.data();
-  const auto write = [&](Scalar* to) {
+  const auto put = [&](Scalar* to) {
     ForwardArguments<Scalar> pass{a.parameters, x.data(), to, {}};
     pass.frozen_mean = pass.frozen_var = nullptr;
     pass.found = a.found;
     pass.post_op = &op;
     Forward<Scalar>(pass, plan).run(a.runner, {a.workspace.data(), static_cast<Index>(a.workspace.size())});
   };
-  if (gradient.multiply == nullptr) return write(a.gradient.data());
+  if (gradient.multiply == nullptr) {
+    const auto write = [&] { put(a.gradient.data()); };
+    return backward(FunctionRef<void()>(write));
+  }
 
   const LaidInput<Scalar> z(gradient.z, *gradient.z_shape, a.layout);
   if (gradient.dz == nullptr) {
-    const Index parts = (std::max)(Index{1}, (std::min)(n / Partition::kSharedSize, Partition::kUnits));
-    return a.runner(parts, n, [&](Index part, Index) {
-      const Index begin = part_begin(n, part, parts);
-      gradient.multiply(dy.data() + begin, z.data() + begin, part_begin(n, part + 1, parts) - begin,
-                        a.gradient.data() + begin);
-    });
+    const auto write = [&] { multiply_in_parts(a, dy.data(), z.data()); };
+    return backward(FunctionRef<void()>(write));
   }
   op.factor = z.data();
   op.product = a.gradient.data();
-  if (gradient.dz->shape() == a.layout) return write(gradient.dz->prepare());
-  StagedTarget<Scalar> dz(*gradient.dz, a.layout);
-  dz.take_shape(a.layout);
-  write(dz.prepare());
-  dz.finish();
+  std::optional<StagedTarget<Scalar>> staged;
+  if (gradient.dz->shape() != a.layout) {
+    staged.emplace(*gradient.dz, a.layout);
+    staged->take_shape(a.layout);
+  }
+  const auto write = [&] {
+    put(staged ? staged->prepare() : gradient.dz->prepare());
+    if (staged) staged->finish();
+  };
+  backward(FunctionRef<void()>(write));
 }
 
 }  // namespace core

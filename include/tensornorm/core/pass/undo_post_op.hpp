@@ -27,9 +27,9 @@ struct UndoArguments {
   Shape& layout;                  // how it lies
 };
 
-// Computes the result again where that is needed. Writes dz too, and refuses what the backward that follows would.
+// Computes the result again where that is needed, and writes dz too. Whatever is refused is refused before.
 template <class Scalar>
-void undo_post_op(const UndoArguments<Scalar>& arguments);
+void undo_post_op(const UndoArguments<Scalar>& arguments, const UndoneBackward& backward);
 
 }  // namespace core
 }  // namespace tensornorm
