@@ -1,8 +1,9 @@
 #!/bin/sh
 # Every ```cpp block of README.md and include/tensornorm/README.md that has a main() compiles, and prints the ```text
 # block that follows it, if one does before the next program. The first is examples/quickstart.cpp, and README's own
-# compile line builds it. Every link of a README to a file leads to one.
-# From the environment: SOURCE, the checkout; WORK, a folder to use; CXX, CXXFLAGS; EIGEN, Eigen's include folder.
+# compile line builds it; the others are linked with the passes. Every link of a README to a file leads to one.
+# From the environment: SOURCE, the checkout; WORK, a folder to use; CXX, CXXFLAGS; EIGEN, Eigen's include folder;
+# PASSES, the library that holds the passes.
 set -eu
 rm -rf "$WORK"
 mkdir -p "$WORK"
@@ -36,7 +37,7 @@ for program in [0-9]*.cpp; do
   name=${program%.cpp}
   echo "program $name of the READMEs"
   # shellcheck disable=SC2086  # flags
-  "$CXX" $CXXFLAGS -std=c++17 -I include -isystem "$EIGEN" "$program" -o "$name" -pthread
+  "$CXX" $CXXFLAGS -std=c++17 -DTENSORNORM_COMPILED -I include -isystem "$EIGEN" "$program" "$PASSES" -o "$name" -pthread
   "./$name" >"$name.out"
   [ ! -f "$name.txt" ] || diff "$name.txt" "$name.out"
 done
