@@ -17,8 +17,15 @@
 
 namespace {
 
-using namespace tensornorm;
 using bench::Index;
+using tensornorm::add;
+using tensornorm::add_to;
+using tensornorm::BatchNorm;
+using tensornorm::LayerNorm;
+using tensornorm::RMSNorm;
+using tensornorm::then_relu;
+using tensornorm::then_times;
+using tensornorm::unit_norm;
 using Rows = Eigen::Map<Eigen::Array<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>>;
 
 class Call : public bench::Contender {

@@ -38,26 +38,29 @@
       const Statement&, const Parameters<ParamOf<Scalar>>&, const FunctionRef<ParameterGradients<ParamOf<Scalar>>()>&, \
       Index, Runner&, const Scalar*, const Scalar*, const Shape&, Target<Scalar>*, PassState<Scalar>&, bool,           \
       const FunctionRef<void()>*)
-// NOLINTEND(bugprone-macro-parentheses)
 
-#define TENSORNORM_INSTANTIATE_LAYERS(Scalar)                                               \
-  namespace tensornorm {                                                                    \
-  namespace core {                                                                          \
-  TENSORNORM_INSTANTIATE_ENGINE(Scalar, true);                                              \
-  template void Engine<Scalar, true>::track(Index, std::optional<double>, bool);            \
-  template void Engine<Scalar, true>::prepare();                                            \
-  TENSORNORM_INSTANTIATE_ENGINE(Scalar, false);                                             \
-  TENSORNORM_INSTANTIATE_FUNCTIONS(Scalar);                                                 \
-  template const GradientOperations& gradient_operations<Scalar>();                         \
-  template void LayerState<Scalar>::set_parameter_count(Index, Index);                      \
-  template void add_tile(const Residual<Scalar>&, const Tile&);                             \
+#define TENSORNORM_INSTANTIATE_POST_OPS(Scalar)                                             \
   template void put_clipped(const PostOp<Scalar>&, const NormalizedTile<Scalar>&);          \
-  template void put_product_gradient(const PostOp<Scalar>&, const NormalizedTile<Scalar>&); \
   template void put_product(const PostOp<Scalar>&, const NormalizedTile<Scalar>&);          \
+  template void put_product_gradient(const PostOp<Scalar>&, const NormalizedTile<Scalar>&); \
   template void put_clip_gradient(const PostOp<Scalar>&, const NormalizedTile<Scalar>&);    \
   template void undo_post_op(const UndoArguments<Scalar>&, const UndoneBackward&);          \
   template void sum(const Scalar*, const Scalar*, Index, Scalar*);                          \
-  template void multiply(const Scalar*, const Scalar*, Index, Scalar*);                     \
-  }                                                                                         \
-  }                                                                                         \
+  template void multiply(const Scalar*, const Scalar*, Index, Scalar*)
+// NOLINTEND(bugprone-macro-parentheses)
+
+#define TENSORNORM_INSTANTIATE_LAYERS(Scalar)                                    \
+  namespace tensornorm {                                                         \
+  namespace core {                                                               \
+  TENSORNORM_INSTANTIATE_ENGINE(Scalar, true);                                   \
+  template void Engine<Scalar, true>::track(Index, std::optional<double>, bool); \
+  template void Engine<Scalar, true>::prepare();                                 \
+  TENSORNORM_INSTANTIATE_ENGINE(Scalar, false);                                  \
+  TENSORNORM_INSTANTIATE_FUNCTIONS(Scalar);                                      \
+  TENSORNORM_INSTANTIATE_POST_OPS(Scalar);                                       \
+  template const GradientOperations& gradient_operations<Scalar>();              \
+  template void LayerState<Scalar>::set_parameter_count(Index, Index);           \
+  template void add_tile(const Residual<Scalar>&, const Tile&);                  \
+  }                                                                              \
+  }                                                                              \
   static_assert(true, "")

@@ -61,7 +61,7 @@ class WhiteningEngine : public LayerState<Scalar, settings> {
 
   void run_forward(const Runner& runner, const Scalar* x, const Shape& shape, Target<Scalar>& y);
   void run_infer(const Runner& runner, const Scalar* x, const Shape& shape, Target<Scalar>& y) const;
-  void run_backward(const Runner& runner, const Scalar* x, const Shape& shape, const OutputGradient<Scalar>& dy,
+  void run_backward(const Runner& runner, const Scalar* x, const Shape& shape, const OutputGradient<Scalar>& of_y,
                     Target<Scalar>* dx);
   void run_fit(const Runner& runner, const Scalar* x, const Shape& shape);
   void run_inverse(const Runner& runner, const Scalar* y, const Shape& shape, Target<Scalar>& x) const;
