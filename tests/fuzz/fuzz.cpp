@@ -687,7 +687,7 @@ class Session {
       const bool clips = in_.flag(), infers = in_.flag();
       const double low = in_.one_of(kNumbers), high = in_.one_of(kNumbers);
       Buffer<Scalar> y(x_.size(), 1), of_result(dy_), dx(x_.size(), 2), dz(x_.size(), 3);
-      const auto both = [&](Layer& norm, const auto& out) {
+      const auto both = [&](Layer& norm, auto out) {
         infers ? norm.infer(on, map(x_), out) : norm.forward(on, map(x_), out);
       };
       Map stored = map(y_);
