@@ -694,8 +694,9 @@ class Session {
       const bool done = call(layer, [&] {
         clips ? both(layer, then_clip(stored, low, high)) : both(layer, then_times(stored, map(dy_)));
       });
+      const bool is_range = static_cast<ParamOf<Scalar>>(low) < static_cast<ParamOf<Scalar>>(high);
       const bool is_plain = !throws([&] { both(other, map(y)); });
-      require(is_plain == done || (clips && !(low < high)), "a post-op changes what a call takes");
+      require(is_plain == done || (clips && !is_range), "a post-op changes what a call takes");
       statistics_.reset();
       if (!done) return;
       const auto after = [&](double v, double z) { return clips ? std::min(std::max(v, low), high) : v * z; };
