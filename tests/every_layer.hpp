@@ -84,6 +84,29 @@ std::string state(const Layer& layer) {
   }
 }
 
+template <class Scalar, int Layout>
+using Tensor4 = Eigen::Tensor<Scalar, 4, Layout>;
+
+/// Normal numbers about 0.5, in the order of memory.
+template <class Scalar, int Layout>
+Tensor4<Scalar, Layout> drawn(const Extents& extents, unsigned seed) {
+  Tensor4<Scalar, Layout> result(extents[0], extents[1], extents[2], extents[3]);
+  const Values values = normal(count(extents), seed, 0.5);
+  for (Index i = 0; i < result.size(); ++i) result.data()[i] = from_double<Scalar>(values[std::size_t(i)]);
+  return result;
+}
+
+/// What a call that must be refused says.
+template <class Call>
+std::string refusal_of(const Call& call) {
+  try {
+    call();
+  } catch (const std::invalid_argument& error) {
+    return error.what();
+  }
+  return "no error";
+}
+
 /// gamma not 1, beta not 0, running statistics not their defaults.
 template <class Layer>
 void stir(Layer& layer) {

@@ -13,17 +13,6 @@ namespace {
 
 using namespace tensornorm;
 
-template <class Scalar, int Layout>
-using Tensor = Eigen::Tensor<Scalar, 4, Layout>;
-
-template <class Scalar, int Layout>
-Tensor<Scalar, Layout> drawn(const Extents& extents, unsigned seed) {
-  Tensor<Scalar, Layout> result(extents[0], extents[1], extents[2], extents[3]);
-  const Values values = normal(count(extents), seed, 0.5);
-  for (Index i = 0; i < result.size(); ++i) result.data()[i] = from_double<Scalar>(values[std::size_t(i)]);
-  return result;
-}
-
 /// each(a_i, b_i), rounded once.
 template <class T, class Each>
 T of_pairs(const T& a, const T& b, const Each& each) {
@@ -56,7 +45,7 @@ template <class T>
 bool is_product_of_both(const T& dz, const T& dy, const T& y) {
   const double unit = std::is_same<typename T::Scalar, double>::value  ? 4e-16
                       : std::is_same<typename T::Scalar, float>::value ? 2e-7
-                                                                       : 2e-2;
+                                                                       : 8e-3;
   for (Index i = 0; i < dz.size(); ++i) {
     const double g = to_double(dy.data()[i]), v = to_double(y.data()[i]);
     if (!(std::abs(to_double(dz.data()[i]) - g * v) <= unit * std::abs(g) * (std::abs(v) + 1))) return false;
@@ -72,7 +61,7 @@ T away_from_bounds(const T& dy, const T& y, double low, double high) {
 
 template <class Scalar, int Layout>
 void expect_separate_calls(const Extents& extents, bool is_large = false) {
-  using T = Tensor<Scalar, Layout>;
+  using T = Tensor4<Scalar, Layout>;
   constexpr bool is_float = std::is_same<Scalar, float>::value || std::is_same<Scalar, double>::value;
   const double low = -0.5, high = 0.75, inf = std::numeric_limits<double>::infinity();
   Eigen::ThreadPool threads(3);
@@ -177,8 +166,8 @@ TEST(PostOp, RoundsAProductOnce) {
 }
 
 TEST(PostOp, OfTensorsThatLieDifferently) {
-  using Row = Tensor<float, kRow>;
-  using Col = Tensor<float, kCol>;
+  using Row = Tensor4<float, kRow>;
+  using Col = Tensor4<float, kCol>;
   const Extents extents{3, 4, 5, 6};
   const Eigen::array<int, 4> reversed{3, 2, 1, 0};
   const Row x = drawn<float, kRow>(extents, 1), z = drawn<float, kRow>(extents, 2), dy = drawn<float, kRow>(extents, 3);
@@ -334,60 +323,53 @@ TEST(PostOp, RefusesWhatItCannotDo) {
   norm.forward(x, y);
   y = before;
   const std::string state_before = state(norm);
-  const auto message = [](const auto& call) -> std::string {
-    try {
-      call();
-    } catch (const std::invalid_argument& error) {
-      return error.what();
-    }
-    return "no error";
-  };
-  EXPECT_EQ(message([&] { norm.forward(x, then_clip(y, 1, -1)); }),
+  EXPECT_EQ(refusal_of([&] { norm.forward(x, then_clip(y, 1, -1)); }),
             "tensornorm: a clip between 1 and -1: the first must be less");
-  EXPECT_EQ(message([&] { norm.infer(x, then_clip(y, 0, std::nan(""))); }),
+  EXPECT_EQ(refusal_of([&] { norm.infer(x, then_clip(y, 0, std::nan(""))); }),
             "tensornorm: a clip between 0 and nan: the first must be less");
-  EXPECT_EQ(message([&] { norm.infer(x, then_times(y, wide)); }),
+  EXPECT_EQ(refusal_of([&] { norm.infer(x, then_times(y, wide)); }),
             "tensornorm: z has extents (6, 7) but a factor of (6, 5) needs the same");
-  EXPECT_EQ(message([&] { norm.backward(x, then_times(x, wide, kNone), dx); }),
+  EXPECT_EQ(refusal_of([&] { norm.backward(x, then_times(x, wide, kNone), dx); }),
             "tensornorm: x has extents (6, 5) but z, a factor of the same, has (6, 7)");
-  EXPECT_EQ(message([&] { norm.backward(x, then_times(y, z, x), dx); }),
+  EXPECT_EQ(refusal_of([&] { norm.backward(x, then_times(y, z, x), dx); }),
             "tensornorm: dz is x, which backward reads afterwards: give it memory of its own");
-  EXPECT_EQ(message([&] { norm.backward(x, then_times(y, z, dx), dx); }),
+  EXPECT_EQ(refusal_of([&] { norm.backward(x, then_times(y, z, dx), dx); }),
             "tensornorm: dx and dz are the same memory: give each memory of its own");
-  EXPECT_NE(message([&] { norm.backward(wide, then_relu(y), dx); }).find("(6, 7)"), std::string::npos);
-  EXPECT_NE(message([&] { norm.backward(z, then_relu(y), dx); }).find("is not what the last forward pass read"),
+  EXPECT_NE(refusal_of([&] { norm.backward(wide, then_relu(y), dx); }).find("(6, 7)"), std::string::npos);
+  EXPECT_NE(refusal_of([&] { norm.backward(z, then_relu(y), dx); }).find("is not what the last forward pass read"),
             std::string::npos);
   Eigen::ArrayXf memory = Eigen::ArrayXf::Random(60);
   Eigen::Map<Eigen::ArrayXXf> first(memory.data(), 6, 5), second(memory.data() + 7, 6, 5), few(memory.data(), 3, 5);
-  EXPECT_NE(message([&] { norm.infer(x, then_times(first, second)); }).find("y and z overlap"), std::string::npos);
-  EXPECT_NE(message([&] { norm.backward(x, then_times(first, z, second), dx); }).find("dz and dy overlap"),
+  EXPECT_NE(refusal_of([&] { norm.infer(x, then_times(first, second)); }).find("y and z overlap"), std::string::npos);
+  EXPECT_NE(refusal_of([&] { norm.backward(x, then_times(first, z, second), dx); }).find("dz and dy overlap"),
             std::string::npos);
-  EXPECT_NE(message([&] { norm.backward(x, then_times(y, first, second), dx); }).find("dz and z overlap"),
+  EXPECT_NE(refusal_of([&] { norm.backward(x, then_times(y, first, second), dx); }).find("dz and z overlap"),
             std::string::npos);
-  EXPECT_NE(message([&] { norm.backward(x, then_times(y, z, few), dx); }).find("(3, 5)"), std::string::npos);
-  EXPECT_NE(message([&] { norm.backward(x, then_times(y, z, wide), few); }).find("(3, 5)"), std::string::npos);
+  EXPECT_NE(refusal_of([&] { norm.backward(x, then_times(y, z, few), dx); }).find("(3, 5)"), std::string::npos);
+  EXPECT_NE(refusal_of([&] { norm.backward(x, then_times(y, z, wide), few); }).find("(3, 5)"), std::string::npos);
   EXPECT_EQ(wide.cols(), 7);
   // Of a sum that is kept z may be no part, and what dx is added to is no place for dz.
   Eigen::ArrayXXf h = x;
-  EXPECT_NE(message([&] { norm.infer(add(x, z, h), then_times(y, h)); }).find("h and z overlap"), std::string::npos);
+  EXPECT_NE(refusal_of([&] { norm.infer(add(x, z, h), then_times(y, h)); }).find("h and z overlap"), std::string::npos);
   Eigen::ArrayXXf wider(40, 60);
   Eigen::Map<Eigen::ArrayXXf> in_old(wider.data(), 6, 5);
-  EXPECT_NE(message([&] { norm.infer(add(x, z, wider), then_times(y, in_old)); }).find("h and z overlap"),
+  EXPECT_NE(refusal_of([&] { norm.infer(add(x, z, wider), then_times(y, in_old)); }).find("h and z overlap"),
             std::string::npos);
   EXPECT_EQ(wider.cols(), 60);
-  EXPECT_NE(message([&] { norm.backward(x, then_times(y, z, dx), add_to(dx)); }).find("dx and dz are the same memory"),
-            std::string::npos);
-  EXPECT_NE(message([&] { norm.infer(x, then_clip(y, 0.1, 0.1 + 1e-12)); }).find("the first must be less"),
+  EXPECT_NE(
+      refusal_of([&] { norm.backward(x, then_times(y, z, dx), add_to(dx)); }).find("dx and dz are the same memory"),
+      std::string::npos);
+  EXPECT_NE(refusal_of([&] { norm.infer(x, then_clip(y, 0.1, 0.1 + 1e-12)); }).find("the first must be less"),
             std::string::npos);
   Whitening<float> whitening(5);
-  EXPECT_NE(message([&] { whitening.forward(x, then_relu(y)); }).find("Whitening takes no then_relu"),
+  EXPECT_NE(refusal_of([&] { whitening.forward(x, then_relu(y)); }).find("Whitening takes no then_relu"),
             std::string::npos);
-  EXPECT_NE(message([&] { whitening.infer(x, then_relu(y)); }).find("Whitening takes no"), std::string::npos);
+  EXPECT_NE(refusal_of([&] { whitening.infer(x, then_relu(y)); }).find("Whitening takes no"), std::string::npos);
   whitening.forward(x, dx);
   dx = before;
-  EXPECT_NE(message([&] { whitening.backward(x, then_relu(y), dx); }).find("Whitening takes no"), std::string::npos);
+  EXPECT_NE(refusal_of([&] { whitening.backward(x, then_relu(y), dx); }).find("Whitening takes no"), std::string::npos);
   LayerNorm<float> fresh(5);
-  EXPECT_NE(message([&] { fresh.backward(x, then_relu(y), dx); }).find("there was none"), std::string::npos);
+  EXPECT_NE(refusal_of([&] { fresh.backward(x, then_relu(y), dx); }).find("there was none"), std::string::npos);
   EXPECT_TRUE((x == before).all() && (y == before).all() && (dx == before).all());
   EXPECT_EQ(state(norm), state_before);
 }

@@ -13,19 +13,8 @@ namespace {
 using namespace tensornorm;
 
 template <class Scalar, int Layout>
-using Tensor = Eigen::Tensor<Scalar, 4, Layout>;
-
-template <class Scalar, int Layout>
-Tensor<Scalar, Layout> drawn(const Extents& extents, unsigned seed) {
-  Tensor<Scalar, Layout> result(extents[0], extents[1], extents[2], extents[3]);
-  const Values values = normal(count(extents), seed, 0.5);
-  for (Index i = 0; i < result.size(); ++i) result.data()[i] = from_double<Scalar>(values[std::size_t(i)]);
-  return result;
-}
-
-template <class Scalar, int Layout>
 void expect_pieces_in_turn(const Extents& extents, Index channel_axis, Index most) {
-  using T = Tensor<Scalar, Layout>;
+  using T = Tensor4<Scalar, Layout>;
   const int axis = channel_axis == 0 ? 1 : 0;
   const Index samples = extents[std::size_t(axis)], channels = extents[std::size_t(channel_axis)];
   Eigen::ThreadPool threads(3);
@@ -176,27 +165,20 @@ TEST(VirtualBatch, RefusesWhatItCannotDo) {
   layer.backward(x, x, dx);
   const Eigen::MatrixXf y_before = y, dx_before = dx;
   const std::string before = state(layer);
-  const auto message = [](const auto& call) -> std::string {
-    try {
-      call();
-    } catch (const std::invalid_argument& error) {
-      return error.what();
-    }
-    return "no error";
-  };
-  EXPECT_NE(message([&] { layer.forward(x.topRows(7), y); }).find("1 for each of 5 channels"), std::string::npos);
-  EXPECT_NE(message([&] { layer.forward(Eigen::MatrixXf(x.leftCols(4)), y); }).find("4 channels"), std::string::npos);
+  EXPECT_NE(refusal_of([&] { layer.forward(x.topRows(7), y); }).find("1 for each of 5 channels"), std::string::npos);
+  EXPECT_NE(refusal_of([&] { layer.forward(Eigen::MatrixXf(x.leftCols(4)), y); }).find("4 channels"),
+            std::string::npos);
   Eigen::Map<Eigen::MatrixXf> few(y.data(), 7, 5);
-  EXPECT_NE(message([&] { layer.forward(x, few); }).find("(7, 5)"), std::string::npos);
+  EXPECT_NE(refusal_of([&] { layer.forward(x, few); }).find("(7, 5)"), std::string::npos);
   Eigen::MatrixXf both = Eigen::MatrixXf::Random(10, 5);
-  EXPECT_NE(message([&] { layer.forward(both.topRows(8), both.bottomRows(8)); }).find("overlap"), std::string::npos);
-  EXPECT_NE(message([&] { layer.forward(add(x, x, both), y); }).find("take no add()"), std::string::npos);
+  EXPECT_NE(refusal_of([&] { layer.forward(both.topRows(8), both.bottomRows(8)); }).find("overlap"), std::string::npos);
+  EXPECT_NE(refusal_of([&] { layer.forward(add(x, x, both), y); }).find("take no add()"), std::string::npos);
   Eigen::MatrixXf other = x;
   for (Index r = 3; r < 6; ++r) other.row(r) *= 2;
-  EXPECT_NE(message([&] { layer.backward(other, x, dx); }).find("is not what the last forward pass read"),
+  EXPECT_NE(refusal_of([&] { layer.backward(other, x, dx); }).find("is not what the last forward pass read"),
             std::string::npos);
-  EXPECT_NE(message([&] { layer.backward(x, then_times(x, x, kNone), dx); }).find("then_times"), std::string::npos);
-  EXPECT_NE(message([&] { layer.backward(x.topRows(6), x.topRows(6), dx); }).find("(6, 5)"), std::string::npos);
+  EXPECT_NE(refusal_of([&] { layer.backward(x, then_times(x, x, kNone), dx); }).find("then_times"), std::string::npos);
+  EXPECT_NE(refusal_of([&] { layer.backward(x.topRows(6), x.topRows(6), dx); }).find("(6, 5)"), std::string::npos);
   EXPECT_EQ(y, y_before);
   EXPECT_EQ(dx, dx_before);
   EXPECT_EQ(state(layer), before);

@@ -135,41 +135,29 @@ Then<const DY, core::TimesGradient<Z, DZ>> then_times(const DY& dy, const Z& z, 
 namespace core {
 
 // What a tensor behind a post-op is: `Tensor`, and the Z of a product or None. Anything else is a tensor itself.
-template <class Y>
-struct ThenTraits {
+template <class Y, class Bare>
+struct ThenTraitsOf {
   using Tensor = Y;
   using Z = None;
   using DZ = None;
   static constexpr bool is_then = false, is_product = false, is_gradient = false;
 };
-template <class Y, class Op>
-struct BareThen;
-template <class Y>
-struct BareThen<Y, Clip> {
-  using Tensor = Y;
-  using Z = None;
-  using DZ = None;
-  static constexpr bool is_then = true, is_product = false, is_gradient = false;
+template <class Y, class T>
+struct ThenTraitsOf<Y, Then<T, Clip>> : ThenTraitsOf<T, T> {
+  static constexpr bool is_then = true;
 };
-template <class Y, class Z_>
-struct BareThen<Y, Times<Z_>> : BareThen<Y, Clip> {
+template <class Y, class T, class Z_>
+struct ThenTraitsOf<Y, Then<T, Times<Z_>>> : ThenTraitsOf<Y, Then<T, Clip>> {
   using Z = Z_;
   static constexpr bool is_product = true;
 };
-template <class Y, class Z_, class DZ_>
-struct BareThen<Y, TimesGradient<Z_, DZ_>> : BareThen<Y, Clip> {
-  using Z = Z_;
+template <class Y, class T, class Z_, class DZ_>
+struct ThenTraitsOf<Y, Then<T, TimesGradient<Z_, DZ_>>> : ThenTraitsOf<Y, Then<T, Times<Z_>>> {
   using DZ = DZ_;
-  static constexpr bool is_product = true, is_gradient = true;
+  static constexpr bool is_gradient = true;
 };
-template <class Y, class Op>
-struct ThenTraits<Then<Y, Op>> : BareThen<Y, Op> {};
-template <class Y, class Op>
-struct ThenTraits<const Then<Y, Op>> : BareThen<Y, Op> {};
-template <class Y, class Op>
-struct ThenTraits<Then<Y, Op>&> : BareThen<Y, Op> {};
-template <class Y, class Op>
-struct ThenTraits<const Then<Y, Op>&> : BareThen<Y, Op> {};
+template <class Y>
+using ThenTraits = ThenTraitsOf<Y, std::remove_cv_t<std::remove_reference_t<Y>>>;
 template <class Y>
 using TensorOf = typename ThenTraits<Y>::Tensor;
 

@@ -73,8 +73,8 @@ void call_function(const Device& device, const X& x, const G& gamma, const B& be
     using Param = ParamOf<Scalar>;
     const Input<X> in(x);
     OutputOf<Y> out(y, "y");
-    const ParamInput<Param, G> g(gamma, "gamma", pass == nullptr ? nullptr : &pass->parameters[0]);
-    const ParamInput<Param, B> b(beta, "beta", pass == nullptr ? nullptr : &pass->parameters[1]);
+    const ParamInput<Param, G> g(gamma, "gamma", pass == nullptr ? nullptr : &pass->gamma);
+    const ParamInput<Param, B> b(beta, "beta", pass == nullptr ? nullptr : &pass->beta);
     FunctionCall<Scalar> call;
     call.rule = rule_of(in.shape(), g);
     check_eps(eps);
@@ -122,9 +122,9 @@ void call_backward(const Device& device, const X& x, const DY& dy, const G& gamm
     const Input<X> in(x);
     const Input<DY> gradient(dy);
     PassState<Scalar>& state = PassAccess::state(pass);
-    const ParamInput<Param, G> g(gamma, "gamma", &state.parameters[0]);
-    DGamma dgamma_out(dgamma, "dgamma", state.parameters[2]);
-    DBeta dbeta_out(dbeta, "dbeta", state.parameters[3]);
+    const ParamInput<Param, G> g(gamma, "gamma", &state.gamma);
+    DGamma dgamma_out(dgamma, "dgamma", state.first_output);
+    DBeta dbeta_out(dbeta, "dbeta", state.second_output);
     FunctionCall<Scalar> call;
     call.rule = state.rule;
     check_that(state.record.done, "backward follows a forward pass, but there was none");
@@ -174,8 +174,8 @@ void call_batch_norm(const Device& device, const X& x, const G& gamma, const B& 
   if constexpr (accepted<first_of({Mean::fault, Var::fault}), M, V>()) {
     check_momentum(momentum);
     PassState<Scalar>& state = PassAccess::state(pass);
-    Mean mean(running_mean, "running_mean", state.parameters[2]);
-    Var var(running_var, "running_var", state.parameters[3]);
+    Mean mean(running_mean, "running_mean", state.first_output);
+    Var var(running_var, "running_var", state.second_output);
     call_function(
         device, x, gamma, beta, eps, y, ChannelRule{true},
         [&](auto& runner, const auto& call, const Scalar* data, const Shape& shape, auto& out) {

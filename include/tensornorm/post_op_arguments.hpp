@@ -69,7 +69,7 @@ class ThenOutput<Y, Times<Z>> final : public Output<Y> {
   }
 
   Input<Z> in_;
-  std::optional<LaidInput<Scalar>> z_;
+  std::optional<StagedInput<Scalar>> z_;
   PostOp<Scalar> op_;
 };
 

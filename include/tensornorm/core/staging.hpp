@@ -49,31 +49,18 @@ void add_strided(const Scalar* from, const Shape& from_shape, Scalar* to, const 
   });
 }
 
-// An input in another layout.
+// An input in a layout: where it is, if it lies so, or a copy.
 template <class Scalar>
 class StagedInput {
  public:
-  StagedInput(const Scalar* x, const Shape& from, const Shape& to) : values_(static_cast<std::size_t>(to.count())) {
-    copy_strided(x, from, values_.data(), to);
-  }
-  const Scalar* data() const { return values_.data(); }
-
- private:
-  std::vector<Scalar> values_;
-};
-
-// An input where it lies, if it lies so, or else a copy that does.
-template <class Scalar>
-class LaidInput {
- public:
-  LaidInput(const Scalar* x, const Shape& from, const Shape& to) : data_(x) {
+  StagedInput(const Scalar* x, const Shape& from, const Shape& to) : data_(x) {
     if (from == to) return;
     values_.resize(static_cast<std::size_t>(span_of(to)));
     copy_strided(x, from, values_.data(), to);
     data_ = values_.data();
   }
-  LaidInput(const LaidInput&) = delete;
-  LaidInput& operator=(const LaidInput&) = delete;
+  StagedInput(const StagedInput&) = delete;
+  StagedInput& operator=(const StagedInput&) = delete;
   const Scalar* data() const { return data_; }
 
  private:
@@ -117,7 +104,7 @@ class StagedTarget final : public Target<Scalar> {
 
   Target<Scalar>& tensor_;
   std::vector<Scalar> values_;
-  LaidInput<Scalar> z_;
+  StagedInput<Scalar> z_;
   PostOp<Scalar> post_op_copy_;
   Scalar* to_ = nullptr;
 };

@@ -181,7 +181,7 @@ struct PassEngine<Scalar, tracks, settings>::Steps {
       dx->check_overlap(dy, dy_shape, "dy");
     }
     const Shape layout = staged_layout(call.shape);
-    const LaidInput<Scalar> input(x, call.shape, layout), gradient(dy, dy_shape, layout);
+    const StagedInput<Scalar> input(x, call.shape, layout), gradient(dy, dy_shape, layout);
     const Statement other{call.axes, layout, call.batch, call.is_own};
     const StagedRecord record(state.record, layout, core::fingerprint(input.data(), layout));
     const auto run = [&](Target<Scalar>* target) {

@@ -22,8 +22,9 @@ struct PassState {
   std::vector<double> m2;  // sums of squared deviations, of the last forward that wants them
   std::vector<double> workspace;
   std::vector<Scalar> added;  // a result that is added to its tensor
-  // Of a function's gamma, beta and their gradients, or running statistics, that do not lie as a pass reads them.
-  std::vector<ParamOf<Scalar>> parameters[4];
+  // Copies of a function's parameters, and of their gradients or running statistics, that do not lie as passes read
+  // them.
+  std::vector<ParamOf<Scalar>> gamma, beta, first_output, second_output;
   std::vector<Scalar> gradient;  // of a layer's result, from that of what a post-op stored
   NormRule rule;                 // of a function's forward
   bool is_of_function = false;

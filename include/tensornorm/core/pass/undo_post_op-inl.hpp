@@ -73,7 +73,7 @@ void undo_post_op(const UndoArguments<Scalar>& a, const UndoneBackward& backward
   }
   // x where it lies, or as the gradient does.
   const Shape& from = walks_beside(shape, a.layout) ? shape : a.layout;
-  const LaidInput<Scalar> x(a.x, shape, from), dy(a.dy.data, a.dy.shape, a.layout);
+  const StagedInput<Scalar> x(a.x, shape, from), dy(a.dy.data, a.dy.shape, a.layout);
   std::optional<Plan> made;
   const bool is_known = a.plan != nullptr && shape == a.layout;
   const Plan& plan = is_known ? *a.plan : plan_of(a, from, made);
@@ -95,7 +95,7 @@ void undo_post_op(const UndoArguments<Scalar>& a, const UndoneBackward& backward
     return backward(FunctionRef<void()>(write));
   }
 
-  const LaidInput<Scalar> z(gradient.z, *gradient.z_shape, a.layout);
+  const StagedInput<Scalar> z(gradient.z, *gradient.z_shape, a.layout);
   if (gradient.dz == nullptr) {
     const auto write = [&] { multiply_in_parts(a, dy.data(), z.data()); };
     return backward(FunctionRef<void()>(write));
