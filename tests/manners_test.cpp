@@ -176,5 +176,65 @@ TEST(Axes, AColumnIsASample) {
   EXPECT_EQ(dv.size(), 8);
 }
 
+template <class Layer>
+void expect_checked(Layer layer, const Extents& extents) {
+  const Eigen::ArrayXf x = Eigen::ArrayXf::Random(count(extents));
+  Eigen::ArrayXf y(x.size()), wanted(x.size());
+  const auto in = view(x.data(), extents);
+  layer.forward(in, view(wanted.data(), extents));
+  layer.infer(in, view(wanted.data(), extents));
+  const auto checked = layer.check(extents);
+  const auto out = view(y.data(), extents);
+  static_assert(noexcept(checked.infer(in, out)), "infer of what was checked throws nothing");
+  checked.infer(in, out);
+  EXPECT_EQ(bytes(y), bytes(wanted));
+  for (const Extents& other : {Extents{3, 7, 3}, Extents{7}, Extents{}, Extents{2, -1}}) {
+    std::string thrown, checked_message;
+    try {
+      layer.infer(view(x.data(), other), view(y.data(), other));
+    } catch (const std::invalid_argument& error) {
+      thrown = error.what();
+    }
+    try {
+      layer.check(other);
+    } catch (const std::invalid_argument& error) {
+      checked_message = error.what();
+    }
+    EXPECT_NE(thrown, "");
+    EXPECT_EQ(thrown, checked_message);
+  }
+}
+TEST(CheckedInfer, IsInferThatThrowsNothing) {
+  expect_checked(BatchNorm<float>(8), {3, 8, 4});
+  expect_checked(InstanceNorm<float>(8), {3, 8, 4});
+  expect_checked(GroupNorm<float>(2, 8), {3, 8, 4});
+  expect_checked(LayerNorm<float>({8, 4}), {3, 8, 4});
+  expect_checked(RMSNorm<float>({8, 4}), {3, 8, 4});
+  expect_checked(Normalization<float>({1, 2}, {1, 2}), {3, 8, 4});
+  expect_checked(Whitening<float>(8), {3, 8, 4});
+  expect_checked(AnyNorm<float>(LayerNorm<float>({8, 4})), {3, 8, 4});
+}
+TEST(CheckedInfer, RefusesALayerThatWouldFail) {
+  BatchNorm<float> norm(8);
+  norm.check({4, 8});
+  EXPECT_THROW(norm.check({4, 7}), std::invalid_argument);
+  norm.gamma().resize(7);
+  EXPECT_THROW(norm.check({4, 8}), std::invalid_argument);
+  EXPECT_THROW(LayerNorm<float>().check({4, 8}), std::invalid_argument);
+  UnitNorm<float>().check({4, 8});
+  EXPECT_THROW(UnitNorm<float>(UnitNormOptions{1e-12, 2}).check({4, 8}), std::invalid_argument);
+  EXPECT_THROW(AnyNorm<float>().check({4, 8}), std::invalid_argument);
+  EXPECT_THROW(Normalization<float>({1}, {1}).check({4, 8}), std::invalid_argument);
+  BatchNormOptions options;
+  options.track_running_stats = false;
+  EXPECT_THROW(BatchNorm<float>(8, options).check({1, 8}), std::invalid_argument);
+}
+TEST(CheckedInferDeathTest, EndsTheProgramOnOtherExtents) {
+  const LayerNorm<float> norm(8);
+  Eigen::ArrayXXf x = Eigen::ArrayXXf::Random(4, 7), y;
+  const auto checked = norm.check({4, 8});
+  EXPECT_DEATH(checked.infer(x, y), "");
+}
+
 }  // namespace
 }  // namespace tensornorm_test

@@ -31,6 +31,7 @@ class AnyHeldNorm {
   virtual void infer(Runner& runner, const Scalar* x, const Shape& shape, Target<Scalar>& y) const = 0;
   virtual void backward(Runner& runner, const Scalar* x, const Shape& shape, const OutputGradient<Scalar>& dy,
                         Target<Scalar>* dx) = 0;
+  virtual void run_check(const Shape& x) const = 0;
   virtual void train(bool is_training) = 0;
   virtual bool training() const = 0;
   virtual NamedParameters<Array> parameters() = 0;
@@ -66,6 +67,7 @@ class HeldNorm final : public AnyHeldNorm<Scalar> {
                 Target<Scalar>* dx) override {
     norm_.backward_held(runner, x, shape, dy, dx);
   }
+  void run_check(const Shape& x) const override { norm_.check_held(x); }
   void train(bool is_training) override { norm_.train(is_training); }
   bool training() const override { return norm_.training(); }
   NamedParameters<typename Base::Array> parameters() override { return norm_.parameters(); }
@@ -131,6 +133,7 @@ class AnyEngine {
   void run_infer(Runner& runner, const Scalar* x, const Shape& shape, Target<Scalar>& y) const {
     static_cast<const Held&>(held()).infer(runner, x, shape, y);
   }
+  void run_check(const Shape& shape) const { held().run_check(shape); }
   void run_backward(Runner& runner, const Scalar* x, const Shape& shape, const OutputGradient<Scalar>& dy,
                     Target<Scalar>* dx) {
     held().backward(runner, x, shape, dy, dx);

@@ -130,6 +130,7 @@ class Layer : public Protocol<Derived, core::Engine<Scalar, tracks>> {
                  core::ResidualArguments<Scalar>* sum = nullptr) const {
     Engine::run_infer(statement(), runner, x, shape, y, sum);
   }
+  void run_check(const Shape& shape) const { Engine::run_check(statement(), shape); }
   void run_backward(Runner& runner, const Scalar* x, const Shape& shape, const core::OutputGradient<Scalar>& dy,
                     Target* dx, core::PassState<Scalar>* pass = nullptr) {
     Engine::run_backward(statement(), runner, x, shape, dy, dx, pass);

@@ -124,6 +124,12 @@ class Normalization : public Layer<Normalization<Scalar>, Scalar, false> {
     made_for(shape).Base::run_infer(runner, x, shape, y, sum);
   }
 
+  void run_check(const Shape& shape) const {
+    core::check_that(is_made(),
+                     "check of a Normalization whose parameters the first forward makes: call it after that");
+    Base::run_check(shape);
+  }
+
   std::vector<int> over_, along_;
   NormalizationOptions options_;
 };

@@ -26,6 +26,28 @@ constexpr bool kIsPlainCall = !kIsPass<Y> && !kIsKeptSum<Device> && !kIsKeptSum<
 
 }  // namespace core
 
+/// infer of a layer, for a shape that check() found right: no call throws. It refers to the layer.
+template <class Norm>
+class CheckedInfer {
+ public:
+  explicit CheckedInfer(const Norm& norm) : norm_(norm) {}
+
+  /// infer of the layer on the calling thread.
+  ///
+  /// x and y are tensors, matrices, maps or views, not expressions, and have the extents that were checked. What would
+  /// be an error of infer all the same ends the program (std::terminate): other extents that the layer does not take,
+  /// x and y that overlap, no memory for a copy.
+  template <class X, class Y>
+  void infer(const X& x, Y&& y) const noexcept {
+    static_assert(core::kHasMemory<X> || !core::kIsEigen<X>,
+                  "tensornorm: an expression is evaluated, which may throw: give what it makes");
+    norm_.infer(x, y);
+  }
+
+ private:
+  const Norm& norm_;
+};
+
 /// A parameter of a layer and its gradient, by reference.
 template <class Array>
 struct NamedParameter {
@@ -54,6 +76,7 @@ class NamedParameters {
 //   Index work(shape) const          what a call costs, in elements of a layer that scales
 //   void run_forward(runner, x, shape, y)
 //   void run_infer(runner, x, shape, y) const
+//   void run_check(shape) const      throws where run_infer would refuse such an x
 //   void run_backward(runner, x, shape, dy, dx)
 template <class Derived, class Engine>
 class Protocol : public Engine {
@@ -165,6 +188,23 @@ class Protocol : public Engine {
     return y;
   }
 
+  /// Throws std::invalid_argument where infer of an x of these extents would, but computes nothing. Returns calls of
+  /// infer that are noexcept, for a thread that must not throw:
+  ///
+  ///     const auto frame = norm.check({1, 64});  // once, where errors are handled
+  ///     frame.infer(x, y);                       // in the callback
+  ///
+  /// The layer must outlive what is returned, and keep its parameters' sizes. A Normalization must have its parameters.
+  CheckedInfer<Derived>(check)(std::initializer_list<Index> extents) const {
+    return (check)(std::vector<Index>(extents));
+  }
+  /// The same with an array or a vector of extents.
+  template <class Extents, class = std::enable_if_t<std::is_class<Extents>::value>>
+  CheckedInfer<Derived>(check)(const Extents& extents) const {
+    derived().run_check(view(static_cast<const Scalar*>(nullptr), extents).shape());
+    return CheckedInfer<Derived>(derived());
+  }
+
   /// Computes the gradients of x, gamma and beta from the gradient dy of y: dx, dgamma() and dbeta(). They are
   /// overwritten; dgamma() and dbeta() are added to after accumulate_gradients(true), and left after freeze(). Running
   /// statistics that the last forward used are constants.
@@ -262,6 +302,7 @@ class Protocol : public Engine {
   void infer_held(Runner& runner, const Scalar* x, const Shape& shape, Target& y) const {
     derived().run_infer(runner, x, shape, y);
   }
+  void check_held(const Shape& shape) const { derived().run_check(shape); }
   void backward_held(Runner& runner, const Scalar* x, const Shape& shape, const core::OutputGradient<Scalar>& dy,
                      Target* dx) {
     derived().run_backward(runner, x, shape, dy, dx);

@@ -19,6 +19,7 @@
                                                     Target<Scalar>&, PassState<Scalar>*, ResidualArguments<Scalar>*); \
   template void Engine<Scalar, tracks>::run_infer(const AxesOf&, Runner&, const Scalar*, const Shape&,                \
                                                   Target<Scalar>&, ResidualArguments<Scalar>*) const;                 \
+  template void Engine<Scalar, tracks>::run_check(const AxesOf&, const Shape&) const;                                 \
   template void Engine<Scalar, tracks>::run_backward(const AxesOf&, Runner&, const Scalar*, const Shape&,             \
                                                      const OutputGradient<Scalar>&, Target<Scalar>*,                  \
                                                      PassState<Scalar>*)

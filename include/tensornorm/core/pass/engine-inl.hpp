@@ -125,6 +125,12 @@ void Engine<Scalar, tracks, settings>::run_infer(const AxesOf& axes, Runner& run
 }
 
 template <class Scalar, bool tracks, unsigned settings>
+void Engine<Scalar, tracks, settings>::run_check(const AxesOf& axes, const Shape& shape) const {
+  check_parameters();
+  axes(shape, !is_tracked());
+}
+
+template <class Scalar, bool tracks, unsigned settings>
 void Engine<Scalar, tracks, settings>::run_backward(const AxesOf& axes, Runner& runner, const Scalar* x,
                                                     const Shape& shape, const OutputGradient<Scalar>& dy,
                                                     Target<Scalar>* dx, PassState<Scalar, settings>* pass) {

@@ -73,6 +73,8 @@ class Engine : public LayerState<Scalar, settings> {
                    PassState<Scalar, settings>* pass = nullptr, ResidualArguments<Scalar>* sum = nullptr);
   void run_infer(const AxesOf& axes, Runner& runner, const Scalar* x, const Shape& shape, Target<Scalar>& y,
                  ResidualArguments<Scalar>* sum = nullptr) const;
+  // @throws std::invalid_argument where run_infer of such an x would
+  void run_check(const AxesOf& axes, const Shape& shape) const;
   void run_backward(const AxesOf& axes, Runner& runner, const Scalar* x, const Shape& shape,
                     const OutputGradient<Scalar>& dy, Target<Scalar>* dx, PassState<Scalar, settings>* pass = nullptr);
 

@@ -118,6 +118,11 @@ void WhiteningEngine<Scalar, settings>::run_infer(const Runner& runner, const Sc
 }
 
 template <class Scalar, unsigned settings>
+void WhiteningEngine<Scalar, settings>::run_check(const Shape& shape) const {
+  checked_matrix(shape);
+}
+
+template <class Scalar, unsigned settings>
 void WhiteningEngine<Scalar, settings>::run_fit(const Runner& runner, const Scalar* x, const Shape& shape) {
   const ChannelMatrix m = checked_matrix(shape);
   check_batch(shape, channels_);

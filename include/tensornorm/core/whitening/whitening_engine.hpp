@@ -61,6 +61,7 @@ class WhiteningEngine : public LayerState<Scalar, settings> {
 
   void run_forward(const Runner& runner, const Scalar* x, const Shape& shape, Target<Scalar>& y);
   void run_infer(const Runner& runner, const Scalar* x, const Shape& shape, Target<Scalar>& y) const;
+  void run_check(const Shape& shape) const;
   void run_backward(const Runner& runner, const Scalar* x, const Shape& shape, const OutputGradient<Scalar>& of_y,
                     Target<Scalar>* dx);
   void run_fit(const Runner& runner, const Scalar* x, const Shape& shape);
