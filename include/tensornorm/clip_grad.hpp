@@ -83,7 +83,7 @@ double clip_grad_norm(const Device& device, double max_norm, ClipGradNormOptions
     norm = total.norm();
     if (!std::isfinite(norm) && options.error_if_nonfinite) core::fail_nonfinite(norm);
     if (!std::isfinite(norm) || norm <= max_norm) return norm;
-    const core::Wide factor = static_cast<core::Wide>(max_norm) / static_cast<core::Wide>(norm);
+    const core::Wide factor = core::Wide(max_norm).over(core::Wide(norm));
     const auto scale = [&](const core::GradientBatch& batch, const core::Runner& runner) {
       batch.scale(runner, factor);
     };

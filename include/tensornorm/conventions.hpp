@@ -132,7 +132,7 @@ ScaleAndShift<typename BatchNorm<Scalar>::Array> fold(const BatchNorm<Scalar>& n
     scale *= norm.gamma().template cast<double>();
     shift = norm.beta().template cast<double>();
   }
-  shift -= norm.running_mean().template cast<double>() * scale;
+  for (Index c = 0; c < n; ++c) shift[c] -= core::product(static_cast<double>(norm.running_mean()[c]), scale[c]);
   return {scale.template cast<typename Array::Scalar>(), shift.template cast<typename Array::Scalar>()};
 }
 

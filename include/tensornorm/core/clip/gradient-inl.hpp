@@ -1,6 +1,8 @@
 // Bodies of gradient.hpp.
 #pragma once
 
+#include <optional>
+
 #include "tensornorm/core/clip/gradient.hpp"
 #include "tensornorm/core/compiled.hpp"
 
@@ -38,16 +40,16 @@ TENSORNORM_BODY void GradientBatch::visit(Index unit, FunctionRef<void(const Gra
 }
 
 TENSORNORM_BODY void GradientBatch::measure(const Runner& runner, NormType type, NormPart& total) const {
-  Wide parts[kUnits];
+  std::optional<NormPart> parts[kUnits];
   runner(units(), elements_, [&](Index unit, Index) {
     NormPart part(type);
     visit(unit, [&](const Gradient& g, const Tile& tile) { g.operations->measure(g.data, tile, part); });
-    parts[unit] = part.value();
+    parts[unit] = part;
   });
-  for (Index unit = 0; unit < units(); ++unit) total.add(parts[unit]);
+  for (Index unit = 0; unit < units(); ++unit) total.add(*parts[unit]);
 }
 
-TENSORNORM_BODY void GradientBatch::scale(const Runner& runner, Wide factor) const {
+TENSORNORM_BODY void GradientBatch::scale(const Runner& runner, const Wide& factor) const {
   runner(units(), elements_, [&](Index unit, Index) {
     visit(unit, [&](const Gradient& g, const Tile& tile) { g.operations->scale(g.data, tile, factor); });
   });

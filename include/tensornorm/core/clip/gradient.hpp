@@ -11,7 +11,7 @@ namespace core {
 // What is done with a gradient's elements, whatever their type.
 struct GradientOperations {
   void (*measure)(const void* x, const Tile& tile, NormPart& part);
-  void (*scale)(void* x, const Tile& tile, Wide factor);
+  void (*scale)(void* x, const Tile& tile, const Wide& factor);
   void (*clamp)(void* x, const Tile& tile, double limit);
 };
 
@@ -58,7 +58,7 @@ class GradientBatch {
 
   // Adds the batch to a norm, unit by unit in their order.
   void measure(const Runner& runner, NormType type, NormPart& total) const;
-  void scale(const Runner& runner, Wide factor) const;
+  void scale(const Runner& runner, const Wide& factor) const;
   void clamp(const Runner& runner, double limit) const;
 
  private:

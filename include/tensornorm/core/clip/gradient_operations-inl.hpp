@@ -10,17 +10,19 @@ namespace core {
 
 // x *= factor over a tile. A factor below the least normal T has lost digits: the products are then taken one by one.
 template <class Scalar>
-void scale_tile(Scalar* x, const Tile& tile, Wide factor) {
+void scale_tile(Scalar* x, const Tile& tile, const Wide& factor) {
   using T = ParamOf<Scalar>;
-  if (!(factor > 0) || factor >= static_cast<Wide>((std::numeric_limits<T>::min)())) {
-    const T f = static_cast<T>(factor);
+  const double rounded = factor.rounded();
+  if (!(factor.high > 0) || rounded >= static_cast<double>((std::numeric_limits<T>::min)())) {
+    const T f = static_cast<T>(rounded);
     return map(Scaled<Scalar, PerRowOrAll<T>>{{{x + tile.offset, tile.stride}, {&f, kNone}}}, tile, x + tile.offset,
                tile.stride);
   }
   for (Index r = 0; r < tile.rows; ++r) {
     for (Index c = 0; c < tile.cols; ++c) {
       Scalar& v = x[tile.offset + r * tile.stride + c];
-      v = static_cast<Scalar>(static_cast<T>(static_cast<Wide>(static_cast<T>(v)) * factor));
+      const double product = static_cast<double>(static_cast<T>(v)) * factor.high;
+      v = static_cast<Scalar>(static_cast<T>(std::ldexp(product, factor.exponent)));
     }
   }
 }
@@ -39,9 +41,9 @@ template <class Scalar>
 const GradientOperations& gradient_operations() {
   static constexpr GradientOperations operations{
       [](const void* x, const Tile& tile, NormPart& part) {
-        part.add(TileNorm<Scalar>(static_cast<const Scalar*>(x), tile, part.type()).value());
+        TileNorm<Scalar>(static_cast<const Scalar*>(x), tile, part.type()).add_to(part);
       },
-      [](void* x, const Tile& tile, Wide factor) { scale_tile(static_cast<Scalar*>(x), tile, factor); },
+      [](void* x, const Tile& tile, const Wide& factor) { scale_tile(static_cast<Scalar*>(x), tile, factor); },
       [](void* x, const Tile& tile, double limit) { clamp_tile(static_cast<Scalar*>(x), tile, limit); }};
   return operations;
 }

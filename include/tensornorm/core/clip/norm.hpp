@@ -2,7 +2,7 @@
 #pragma once
 
 #include <cmath>
-#include <limits>
+#include <utility>
 
 #include "tensornorm/core/plan/axis.hpp"
 
@@ -19,8 +19,42 @@ namespace core {
 
 constexpr Index kNormRows = 64;  // of a tile, at most: sums by row live on the stack
 
-// Squares of any double fit, where the compiler's long double has the range of x87 or IEEE quadruple.
-using Wide = long double;
+// A number with an exponent of its own, so that squares of any double fit: (high + low) * 2^exponent.
+struct Wide {
+  double high = 0, low = 0;
+  int exponent = 0;
+
+  Wide() = default;
+  explicit Wide(double value, int power = 0) {
+    high = std::frexp(value, &exponent);
+    exponent = std::isfinite(value) ? exponent + power : 0;
+  }
+
+  // Rounded to a double, beyond the range of which it is 0 or infinite.
+  double rounded() const { return std::ldexp(high, exponent); }
+
+  // Adds a number that is not negative, and keeps what rounding loses.
+  void add(Wide other) {
+    if (other.high == 0) return;
+    if (high == 0 || exponent < other.exponent) std::swap(*this, other);
+    const double more = std::ldexp(other.high, other.exponent - exponent), sum = high + more, of_more = sum - high;
+    low += ((high - (sum - of_more)) + (more - of_more)) + std::ldexp(other.low, other.exponent - exponent);
+    if (!std::isfinite(sum)) low = 0;
+    high = sum;
+  }
+
+  // Its quotient, both as they were made of a number.
+  Wide over(const Wide& divisor) const { return Wide(high / divisor.high, exponent - divisor.exponent); }
+
+  // Its root, to about a double's last place.
+  double root() const {
+    const int odd = exponent % 2;
+    const double value = std::ldexp(high, odd), result = std::sqrt(value);
+    if (!(value > 0) || !std::isfinite(value)) return result;
+    const double residual = std::fma(-result, result, value) + std::ldexp(low, odd);
+    return std::ldexp(result + residual / (2 * result), (exponent - odd) / 2);
+  }
+};
 
 // The sum of |x| or x^2, or the largest |x|, of a part of the numbers.
 class NormPart {
@@ -29,27 +63,27 @@ class NormPart {
 
   NormType type() const { return type_; }
 
-  // Takes in another part's value.
-  void add(Wide value) {
-    if (type_ != NormType::kInfinity) {
-      value_ += value;
-    } else if (!(value <= value_) && !std::isnan(value_)) {  // NaN replaces any number and stays
-      value_ = value;
-    }
+  // Takes in the sum of another part.
+  void add(const Wide& sum) { sum_.add(sum); }
+  // The same with its largest number. NaN replaces any number and stays.
+  void add_largest(double value) {
+    if (!(value <= largest_) && !std::isnan(largest_)) largest_ = value;
   }
-
-  Wide value() const { return value_; }
+  void add(const NormPart& other) {
+    sum_.add(other.sum_);
+    add_largest(other.largest_);
+  }
 
   // The norm; infinite where a double cannot hold it.
   double norm() const {
-    const Wide result = type_ == NormType::kTwo ? std::sqrt(value_) : value_;
-    return result > static_cast<Wide>((std::numeric_limits<double>::max)()) ? std::numeric_limits<double>::infinity()
-                                                                            : static_cast<double>(result);
+    if (type_ == NormType::kInfinity) return largest_;
+    return type_ == NormType::kTwo ? sum_.root() : sum_.rounded();
   }
 
  private:
   NormType type_;
-  Wide value_ = 0;
+  Wide sum_;
+  double largest_ = 0;
 };
 
 }  // namespace core

@@ -21,15 +21,16 @@ class TileNorm {
   // Of at most kNormRows rows.
   TileNorm(const Scalar* x, const Tile& tile, NormType type) : x_(x), tile_(tile), type_(type) {}
 
-  // Their part of a norm.
-  Wide value() const {
-    if (type_ != NormType::kInfinity) {
+  // Adds them to a norm.
+  void add_to(NormPart& part) const {
+    const bool is_sum = type_ != NormType::kInfinity;
+    if (is_sum) {
       const Sum plain = sum(T(1));
-      if (can_trust(plain)) return static_cast<Wide>(of(plain));
+      if (can_trust(plain)) return part.add(Wide(of(plain)));
     }
     const T largest = largest_magnitude(x_, tile_);
-    const bool is_value = type_ == NormType::kInfinity || !std::isfinite(largest);
-    return is_value ? static_cast<Wide>(largest) : scaled_sum(largest);
+    if (!is_sum) return part.add_largest(static_cast<double>(largest));
+    part.add(std::isfinite(largest) ? scaled_sum(largest) : Wide(static_cast<double>(largest)));
   }
 
  private:
@@ -65,7 +66,7 @@ class TileNorm {
     constexpr int most = std::numeric_limits<T>::max_exponent - 2;
     const int exponent = (std::min)((std::max)(std::ilogb(largest), -most), most);
     const Sum scaled = sum(std::ldexp(T(1), -exponent));
-    return std::ldexp(static_cast<Wide>(of(scaled)), type_ == NormType::kOne ? exponent : 2 * exponent);
+    return Wide(of(scaled), type_ == NormType::kOne ? exponent : 2 * exponent);
   }
 
   const Scalar* x_;

@@ -11,12 +11,14 @@
 namespace tensornorm {
 namespace core {
 
-// ---- reductions hand out p and q: the loop sums p and p * q
+// ---- reductions hand out p and q: the loop sums p and p * q. `sums`: to how many sums in turn a row's vectors go, so
+// that they do not wait for each other
 
 // p = q = estimate - x: the sums of a mean and a variance about an estimate of the mean.
 template <class S, class Estimate>
 struct Deviations {
   using Scalar = S;
+  static constexpr int sums = 2;
   Rows<S> x;
   Estimate estimate;
 
@@ -47,6 +49,7 @@ struct Deviations {
 template <class Estimate>
 struct ScaledDeviations {
   using Scalar = double;
+  static constexpr int sums = 2;
   Deviations<double, Estimate> plain;
   PerRowOrAll<double> down, up;
 
@@ -70,7 +73,9 @@ struct ScaledDeviations {
     row.plain.estimate.get(at, e);
     row.down.get(at, before);
     row.up.get(at, after);
-    p = (e * before - p * before) * after;
+    multiply(e, before, e);
+    multiply(p, before, p);
+    p = (e - p) * after;
     q = p;
   }
 };
@@ -78,8 +83,13 @@ struct ScaledDeviations {
 // (hi - x) * scale + shift: xhat with scale = -rstd and shift = -lo * rstd; y, where gamma and beta are folded in.
 template <class S, class Stat>
 struct Xhat {
+  using Scalar = S;
+  static constexpr int inputs = 1;
+  static constexpr bool has_many_values = false;
   Rows<S> x;
   Stat hi, scale, shift;
+
+  TENSORNORM_INLINE void prefetch(Index r, Index j) const { x.prefetch(r, j); }
 
   template <class V>
   struct Row {
@@ -100,7 +110,9 @@ struct Xhat {
     row.hi.get(at, mean);
     row.scale.get(at, a);
     row.shift.get(at, b);
-    xhat = (mean - xhat) * a + b;
+    mean -= xhat;
+    multiply(mean, a, xhat);
+    xhat += b;
   }
 };
 
@@ -108,6 +120,7 @@ struct Xhat {
 template <class S, class Stat, class Param>
 struct Gradients {
   using Scalar = S;
+  static constexpr int sums = 1;
   Xhat<S, Stat> xhat;
   Rows<S> dy;
   Param gamma;
@@ -165,6 +178,8 @@ struct WithOperand {
 // p = q = |x| * factor: the sums of a 1-norm and a 2-norm.
 template <class S, class Factor>
 struct Magnitudes : WithOperand<S, Factor> {
+  static constexpr int sums = 2;
+
   template <class V>
   using Row = typename WithOperand<S, Factor>::template Row<V>;
 
@@ -182,8 +197,8 @@ struct Magnitudes : WithOperand<S, Factor> {
   }
 };
 
-// ---- maps give a value for each element. `inputs`: the tensors they read. `has_many_values`: four rows of them need
-// more than 16 registers
+// ---- maps, and Xhat, give a value for each element. `inputs`: the tensors they read. `has_many_values`: four rows of
+// them need more than 16 registers
 
 // y = x * factor.
 template <class S, class Factor>
@@ -245,7 +260,8 @@ struct Normalize {
     xhat.value(row.xhat, at, y);
     row.gamma.get(at, g);
     row.beta.get(at, b);
-    y = y * g + b;
+    multiply(y, g, y);
+    y += b;
   }
 };
 
@@ -324,7 +340,11 @@ struct InputGradient {
     row.dy.get(at, g);
     row.gamma.get(at, factor);
     row.scale.get(at, a);
-    dx = g * factor * a + ((mean - dx) * r * b + c);
+    mean = (mean - dx) * r;
+    multiply(mean, b, dx);
+    g *= factor;
+    multiply(g, a, g);
+    dx = g + (dx + c);
   }
 };
 

@@ -18,7 +18,11 @@ TENSORNORM_INLINE void reciprocal_root(const V& sum, V& root) {
   copy_bits(sum, bits);
   bits = 0x5fe6eb50c7b537a9 - (bits >> 1);
   copy_bits(bits, root);
-  for (int step = 0; step < 3; ++step) root *= 1.5 - half * root * root;
+  for (int step = 0; step < 3; ++step) {
+    V square = half * root;
+    multiply(square, root, square);
+    root *= 1.5 - square;
+  }
 }
 
 // Statistics of float and 16-bit tensors, as arrays.
@@ -88,12 +92,14 @@ struct FinishSums {
 
     // From the sum of squares about an estimate, `moment` about the mean and 1 / sqrt(var + eps).
     TENSORNORM_INLINE void take(const V& correction, V& moment, V& root) {
-      const V excess = n * correction * correction;
+      V excess = n * correction, var, doubtful;
+      multiply(excess, correction, excess);
       moment -= excess;
-      const V var = moment * share;
+      multiply(moment, share, var);
+      multiply(V(moment + hidden), share, doubtful);
       Bits distant, tiny, wild;  // by the sign; by the sign; by any bit, as inf - inf is NaN
       copy_bits(V((moment - excess) + hidden), distant);
-      copy_bits(V((moment + hidden) * share - least_var), tiny);
+      copy_bits(V(doubtful - least_var), tiny);
       copy_bits(V(var - var), wild);
       doubt |= ((distant | tiny) >> 63) | wild;
       const V sum = var + eps;
@@ -105,7 +111,7 @@ struct FinishSums {
   TENSORNORM_INLINE bool take_each() const {
     Arithmetic<double, std::uint64_t> a{n, 1 / n, centred ? -1 / n : 0, eps, least_var, hidden_by(eps, n), least_sum()};
     for (Index s = 0; s < count; ++s) {
-      const double e = static_cast<double>(estimate[s]), correction = sum_d[s] * a.minus_share;
+      const double e = static_cast<double>(estimate[s]), correction = product(sum_d[s], a.minus_share);
       double root;
       m2[s] = sum_d2[s];
       a.take(correction, m2[s], root);
@@ -134,22 +140,24 @@ struct FinishSums {
     }
     for (Index j = 0; j < count; j += floats) {
       Vec<float, floats> e, h, low, r;
-      V wide[2], correction[2], mean[2], root[2], rounded[2];
+      V wide[2], corrections[2], mean[2], root[2], rounded[2];
       std::memcpy(&e, estimate + j, sizeof e);
       VectorOps<Isa>::widen(e, wide[0], wide[1]);
       for (int i = 0; i < 2; ++i) {
-        V sum, squares;  // not elements of arrays: GCC would copy these in halves, which loads then wait for
+        V sum, squares,
+            correction;  // not elements of arrays: GCC would copy these in halves, which loads then wait for
         std::memcpy(&sum, sum_d + j + i * lanes, sizeof sum);
         std::memcpy(&squares, sum_d2 + j + i * lanes, sizeof squares);
-        correction[i] = sum * a.minus_share;
-        a.take(correction[i], squares, root[i]);
+        multiply(sum, a.minus_share, correction);
+        a.take(correction, squares, root[i]);
+        corrections[i] = correction;
         std::memcpy(m2 + j + i * lanes, &squares, sizeof squares);
-        mean[i] = wide[i] + correction[i];
+        mean[i] = wide[i] + correction;
       }
       VectorOps<Isa>::narrow(mean[0], mean[1], h);
       VectorOps<Isa>::widen(h, rounded[0], rounded[1]);
-      for (int i = 0; i < 2; ++i) correction[i] += wide[i] - rounded[i];
-      VectorOps<Isa>::narrow(correction[0], correction[1], low);
+      for (int i = 0; i < 2; ++i) corrections[i] += wide[i] - rounded[i];
+      VectorOps<Isa>::narrow(corrections[0], corrections[1], low);
       VectorOps<Isa>::narrow(root[0], root[1], r);
       to.put(j, h, low, r);
     }

@@ -5,6 +5,8 @@
 // build runs as fast as one for the machine it is on.
 #pragma once
 
+#include <type_traits>
+
 // What kernels are made of is compiled only within a kernel, for its instruction set: GCC emits no copy for callers of
 // other sets, not even where flags ask for one of every function.
 #if defined(__clang__)
@@ -19,8 +21,7 @@
 
 /// @def TENSORNORM_BASELINE_ONLY
 /// @ingroup macros
-/// Defined for all files of a program: neither the kernels for AVX-512 nor those for AVX2 are compiled. Without -march
-/// this fixes the instruction set, and hence the bits of the results, on all x86-64 machines.
+/// Defined for all files of a program: neither the kernels for AVX-512 nor those for AVX2 are compiled.
 
 // GCC for Windows spills vectors of 32 bytes to a stack aligned to 16, by instructions that then fault (GCC bug 54412).
 #if defined(_WIN64) && !defined(__clang__) && !defined(TENSORNORM_BASELINE_ONLY)
@@ -78,10 +79,12 @@ struct Avx512 {
 
 // Vectors of half the size.
 template <class Isa>
-struct HalfOf {
+struct HalfVectors {
   static constexpr int bytes = Isa::bytes / 2;
   static constexpr bool has_f16c = Isa::has_f16c;
 };
+template <class Isa>
+using HalfOf = std::conditional_t<Isa::bytes == Avx512::bytes, Avx2, HalfVectors<Isa>>;
 
 template <unsigned flags, class Kernel>
 void run_baseline(const Kernel& kernel) {
@@ -118,16 +121,22 @@ __attribute__((target("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl"))) void
 }
 #endif
 
-// Runs the kernel on the best instruction set of this machine whose vectors its tile fills: Kernel::fills<Isa>().
+// Runs the kernel on the better of AVX2 and the baseline whose vectors its tile fills: Kernel::fills<Isa>().
+template <class Kernel>
+void dispatch_to_avx2(const Kernel& kernel) {
+#if TENSORNORM_HAS_AVX2
+  if (has_avx2() && kernel.template fills<Avx2>()) return run_avx2<kFlags>(kernel);
+#endif
+  run_baseline<kFlags>(kernel);
+}
+
+// The same of all instruction sets.
 template <class Kernel>
 void dispatch(const Kernel& kernel) {
 #if TENSORNORM_HAS_AVX512
   if (has_avx512() && kernel.template fills<Avx512>()) return run_avx512<kFlags>(kernel);
 #endif
-#if TENSORNORM_HAS_AVX2
-  if (has_avx2() && kernel.template fills<Avx2>()) return run_avx2<kFlags>(kernel);
-#endif
-  run_baseline<kFlags>(kernel);
+  dispatch_to_avx2(kernel);
 }
 
 }  // namespace core

@@ -19,38 +19,36 @@ struct LaneSums {
     return true;
   }
 
+  // In four lanes, of one vector or two.
   template <class Isa>
   TENSORNORM_INLINE void run() const {
     for (Index j = 0; j < (b == nullptr ? 1 : k); ++j) {
       for (Index i = is_lower ? j : 0; i < k; ++i) {
-        Vec<double, kLanes<Isa, double>> sum{};
-        const double *p = a + i * stride, *q = b + j * stride;
-        if (b == nullptr) {
-          add<Isa>(p, sum);
-        } else {
-          add_product<Isa>(p, q, sum);
+        constexpr int lanes = kLanes<Isa, double>;
+        Vec<double, lanes> sum{};
+        const double *const p = a + i * stride, *const q = b + j * stride;
+        add_every_fourth<Isa>(p, q, 0, sum);
+        if constexpr (lanes == 2) {
+          Vec<double, lanes> high{};
+          add_every_fourth<Isa>(p, q, lanes, high);
+          sum += high;
         }
-        to[i + j * k] += sum_lanes<double, kLanes<Isa, double>>(sum);
+        to[i + j * k] += sum_lanes<double, lanes>(sum);
       }
     }
   }
 
  private:
   template <class Isa, class V>
-  TENSORNORM_INLINE void add(const double* p, V& sum) const {
-    for (Index r = 0; r < positions; r += kLanes<Isa, double>) {
-      V v;
-      std::memcpy(&v, p + r, sizeof v);
-      sum += v;
-    }
-  }
-  template <class Isa, class V>
-  TENSORNORM_INLINE void add_product(const double* p, const double* q, V& sum) const {
-    for (Index r = 0; r < positions; r += kLanes<Isa, double>) {
+  TENSORNORM_INLINE void add_every_fourth(const double* p, const double* q, Index first, V& sum) const {
+    for (Index r = first; r < positions; r += 4) {
       V v, w;
       std::memcpy(&v, p + r, sizeof v);
-      std::memcpy(&w, q + r, sizeof w);
-      sum += v * w;
+      if (b != nullptr) {
+        std::memcpy(&w, q + r, sizeof w);
+        multiply(v, w, v);
+      }
+      sum += v;
     }
   }
 };

@@ -5,10 +5,13 @@
 #include <limits>
 #include <type_traits>
 
+#include "tensornorm/core/kernel/rounding.hpp"
 #include "tensornorm/core/plan/axis.hpp"
 
 namespace tensornorm {
 namespace core {
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 // The mean is estimate + correction, kept apart: near a large offset their sum would round what the correction holds.
 struct Moments {
@@ -23,15 +26,16 @@ struct Moments {
 // From the sums of d = x - estimate and of d^2 over n numbers, share = 1 / n; exact in exact arithmetic for any
 // estimate.
 inline Moments moments_about(double estimate, Index n, double share, double sum_d, double sum_d2) {
-  const double correction = sum_d * share;
-  const double m2 = sum_d2 - sum_d * correction;
+  const double correction = product(sum_d, share);
+  const double m2 = sum_d2 - product(sum_d, correction);
   return {n, estimate, correction, m2 < 0 ? 0.0 : m2};
 }
 
 // True when m2 lost digits to cancellation: the square of the mean's distance from the estimate exceeds so many
 // variances. The tolerance is for n times that difference.
 inline bool is_far(const Moments& m, double variances = 1, double tolerance = 0) {
-  return static_cast<double>(m.n) * m.correction * m.correction - variances * m.m2 > tolerance;
+  const double distance = product(static_cast<double>(m.n) * m.correction, m.correction);
+  return distance - product(variances, m.m2) > tolerance;
 }
 
 // The union of two disjoint sets (Chan, Golub and LeVeque 1979, formula 2.1); associative up to rounding.
@@ -41,7 +45,8 @@ inline Moments merge(const Moments& a, const Moments& b) {
   const Index n = a.n + b.n;
   const double delta = (b.estimate - a.estimate) + (b.correction - a.correction);
   const double share = static_cast<double>(b.n) / static_cast<double>(n);
-  return {n, a.estimate, a.correction + delta * share, a.m2 + b.m2 + delta * delta * share * static_cast<double>(a.n)};
+  return {n, a.estimate, a.correction + product(delta, share),
+          a.m2 + b.m2 + product(delta * delta * share, static_cast<double>(a.n))};
 }
 
 // What a map needs of a statistic: the mean as hi + lo, and 1 / sqrt(var + eps).
@@ -50,16 +55,33 @@ struct Statistic {
   T hi = 0, lo = 0, rstd = 0;
 };
 
-// 1 / sqrt(var + eps), and 0 where that is no T: a slice that is constant, or as good as, becomes beta. Double tensors
-// take the root in long double, so that it rounds once.
+// 1 / sqrt(high + low) to more than a double's last place, high being the rounded sum: Newton's step, with what
+// rounding lost of the residual. @pre high > 0 and finite
+inline double precise_reciprocal_root(double high, double low) {
+  int exponent = 0;
+  std::frexp(high, &exponent);
+  exponent -= exponent % 2;  // the square of the power by which the root is scaled
+  high = std::ldexp(high, -exponent);
+  low = std::ldexp(low, -exponent);
+  const double root = 1 / std::sqrt(high);
+  const double square = product(root, root), of_square = std::fma(root, root, -square);
+  const double one = product(high, square), of_one = std::fma(high, square, -one);
+  const double residual = (1 - one) - (of_one + (product(high, of_square) + product(low, square)));
+  return std::ldexp(root + product(root / 2, residual), -exponent / 2);
+}
+
+// 1 / sqrt(var + eps), and 0 where that is no T: a slice that is constant, or as good as, becomes beta.
 template <class T>
 T reciprocal_std(double var, double eps) {
-  using Real = std::conditional_t<std::is_same<T, double>::value, long double, double>;
-  const Real sum = static_cast<Real>(var) + static_cast<Real>(eps);
+  const double sum = var + eps;
   if (!(sum > 0)) return sum >= 0 ? T(0) : std::numeric_limits<T>::quiet_NaN();
-  const Real result = 1 / std::sqrt(sum);
+  if (std::is_same<T, double>::value && sum < kInfinity) {
+    const double of_eps = sum - var, lost = (var - (sum - of_eps)) + (eps - of_eps);
+    return static_cast<T>(precise_reciprocal_root(sum, lost));
+  }
+  const double result = 1 / std::sqrt(sum);
   const T largest = (std::numeric_limits<T>::max)();
-  return static_cast<T>(result > static_cast<Real>(largest) ? Real(0) : result);
+  return static_cast<T>(result > static_cast<double>(largest) ? 0 : result);
 }
 
 template <class T>
@@ -74,8 +96,6 @@ template <class T>
 Statistic<T> finish(const Moments& m, double eps) {
   return finish<T>(m, m.var(), eps);
 }
-
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 // The least variance that sums of squares in T give: smaller ones lost digits to underflow, unless eps hides that.
 template <class T>

@@ -9,6 +9,7 @@
 #include <limits>
 #include <type_traits>
 
+#include "tensornorm/core/kernel/rounding.hpp"
 #include "tensornorm/core/kernel/vector_ops.hpp"
 #include "tensornorm/core/scalar.hpp"
 
@@ -236,6 +237,14 @@ struct WideSum<Isa, double> {
     total += sum;
     std::memcpy(out, &total, sizeof total);
   }
+  // Adds another, once each is whole.
+  TENSORNORM_INLINE void merge(const WideSum& other) {
+    V whole, of_other;
+    fold(whole);
+    other.fold(of_other);
+    sum = whole + of_other;
+    lost = V{};
+  }
   // An infinite sum lost NaN.
   TENSORNORM_INLINE void fold(V& v) const {
     const V whole = sum + lost;
@@ -257,6 +266,10 @@ struct WideSum<Isa, float> {
   TENSORNORM_INLINE explicit WideSum(const V& v) { VectorOps<Isa>::widen(v, low, high); }
   TENSORNORM_INLINE void add(const V& v) {
     const WideSum other(v);
+    low += other.low;
+    high += other.high;
+  }
+  TENSORNORM_INLINE void merge(const WideSum& other) {
     low += other.low;
     high += other.high;
   }

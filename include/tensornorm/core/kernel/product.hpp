@@ -39,7 +39,9 @@ struct ColumnVectors {
     rest.load(p + kWidth);
   }
   TENSORNORM_INLINE void add_product(const ColumnVectors& column, const V& factor) {
-    first += column.first * factor;
+    V more;
+    multiply(column.first, factor, more);
+    first += more;
     rest.add_product(column.rest, factor);
   }
   TENSORNORM_INLINE void add_to(double* p) const {
@@ -134,7 +136,7 @@ struct ProductColumns {
       double sums[static_cast<std::size_t>(columns)] = {};
       for (Index r = 0; r < depth; ++r) {
         const double value = a.at[i * a.row + r * a.col];
-        for (int q = 0; q < columns; ++q) sums[q] += value * b.at[r * b.row + q * b.col];
+        for (int q = 0; q < columns; ++q) sums[q] += core::product(value, b.at[r * b.row + q * b.col]);
       }
       for (int q = 0; q < columns; ++q) c[i + q * c_col] += sums[q];
     }

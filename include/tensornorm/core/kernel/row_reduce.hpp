@@ -20,132 +20,238 @@ struct RowReduce {
 
   template <class Isa>
   TENSORNORM_INLINE void run() const {
-    constexpr int lanes = kLanes<Isa, T>;
     const RowReduce k = *this;  // in registers: what is stored below cannot change it
     if constexpr (Isa::is_baseline) {
-      if (k.cols < lanes) return k.add_narrow_rows<Isa>();
-    }
-    const LaneMask<T, lanes> rest(lanes - static_cast<int>(k.cols % lanes), lanes);
-    if constexpr (Isa::unrolls) {
-      if (k.cols <= kFewVectors * lanes) return k.add_short_rows<Isa>(rest);
-    }
-    for (Index r = 0; r < k.rows; ++r) {
-      typename Functor::template Row<Vec<T, lanes>> row{};
-      k.functor.template begin<Isa>(r, row);
-      Sums<Vec<T, lanes>> sums;
-      Index j = k.add_stretch<Isa>(r, row, 0, rest, sums);
-      WideSum<Isa, T> wide_p(sums.p), wide_pq(sums.pq);
-      while (j < k.cols) {
-        sums = {};
-        j = k.add_stretch<Isa>(r, row, j, rest, sums);
-        wide_p.add(sums.p);
-        wide_pq.add(sums.pq);
-      }
-      k.sum_p[r] += wide_p.total();
-      k.sum_pq[r] += wide_pq.total();
+      k.add_rows_in_passes<Isa>();
+    } else {
+      k.add_rows<Isa>();
     }
   }
 
  private:
-  // Rows of few vectors, four at a time: what comes before and after a row takes longer than the row.
+  // A row is summed in windows of kWindow lanes, whatever vectors the machine has. Windows go in turn to `sums` sums of
+  // as many lanes, one or two, whose lanes take kFloatAdds numbers each. Then the second sum is added to the first, the
+  // upper half of the lanes to the lower half, and what is left goes to double. What remains of a row is the end of its
+  // last window, added to the first sum after the second. A row shorter than a window has windows of half or a quarter
+  // of the lanes; a lane beyond the row's end holds 0.
+  static constexpr int kWindow = 64 / static_cast<int>(sizeof(T));
+  static constexpr int kHalf = kWindow / 2, kSums = Functor::sums, kTogether = kSums * kWindow;
+
+  // ---- AVX2 and AVX-512: vectors of half a window, or of a whole one
+
   template <class Isa>
-  TENSORNORM_INLINE void add_short_rows(const LaneMask<T, kLanes<Isa, T>>& rest) const {
-    Vec<double, kLanes<Isa, double>> p[4], pq[4];
+  static constexpr int lanes = kLanes<Isa, T>;
+  // The set whose vectors are half a window.
+  template <class Isa>
+  using HalfIsa = std::conditional_t<lanes<Isa> == kWindow, HalfOf<Isa>, Isa>;
+  using Wide = Vec<double, 4>;
+
+  // Which lanes remain of a row's last window: in its last vector, and in the one before.
+  template <class Isa>
+  struct Rest {
+    LaneMask<T, lanes<Isa>> last, before;
+    TENSORNORM_INLINE explicit Rest(int n)
+        : last((std::max)(lanes<Isa> - n, 0), lanes<Isa>),
+          before((std::max)((std::min)(2 * lanes<Isa> - n, lanes<Isa>), 0), lanes<Isa>) {}
+  };
+
+  // Four rows at a time: what comes before and after a short row takes longer than the row.
+  template <class Isa>
+  TENSORNORM_INLINE void add_rows() const {
+    const Rest<Isa> rest(static_cast<int>(cols % kWindow));
+    Wide p[4], pq[4];
     Index r = 0;
     for (; r + 4 <= rows; r += 4) {
-      for (Index i = 0; i < 4; ++i) sum_short_row<Isa>(r + i, rest, p[i], pq[i]);
-      VectorOps<Isa>::add_sums_of_lanes(p[0], p[1], p[2], p[3], sum_p + r);
-      VectorOps<Isa>::add_sums_of_lanes(pq[0], pq[1], pq[2], pq[3], sum_pq + r);
+      for (Index i = 0; i < 4; ++i) sum_row<Isa>(r + i, rest, p[i], pq[i]);
+      VectorOps<HalfIsa<Isa>>::add_sums_of_lanes(p[0], p[1], p[2], p[3], sum_p + r);
+      VectorOps<HalfIsa<Isa>>::add_sums_of_lanes(pq[0], pq[1], pq[2], pq[3], sum_pq + r);
     }
     for (; r < rows; ++r) {
-      sum_short_row<Isa>(r, rest, p[0], pq[0]);
-      sum_p[r] += sum_lanes<double, kLanes<Isa, double>>(p[0]);
-      sum_pq[r] += sum_lanes<double, kLanes<Isa, double>>(pq[0]);
+      sum_row<Isa>(r, rest, p[0], pq[0]);
+      sum_p[r] += sum_lanes<double, 4>(p[0]);
+      sum_pq[r] += sum_lanes<double, 4>(pq[0]);
     }
   }
 
-  // In two sums of float each.
-  template <class Isa, class Wide>
-  TENSORNORM_INLINE void sum_short_row(Index r, const LaneMask<T, kLanes<Isa, T>>& rest, Wide& wide_p,
-                                       Wide& wide_pq) const {
-    constexpr int lanes = kLanes<Isa, T>;
-    typename Functor::template Row<Vec<T, lanes>> row{};
-    functor.template begin<Isa>(r, row);
-    if (next != 0) prefetch_lines<typename Functor::Scalar>(functor, r, next, cols);
-    Sums<Vec<T, lanes>> sums, odd;
-    Index j = 0;
-    for (; j + 2 * lanes <= cols; j += 2 * lanes) {
-      step(row, FullVector<Isa>{j}, sums);
-      step(row, FullVector<Isa>{j, 1}, odd);
-    }
-    if (j + lanes <= cols) {
-      step(row, FullVector<Isa>{j}, sums);
-      j += lanes;
-    }
-    sums.add(odd);
-    if (j < cols) {
-      Vec<T, lanes> p, q;
-      functor.factors(row, FullVector<Isa>{cols - lanes}, p, q);
-      rest.keep(p);
-      rest.keep(q);
-      sums.add(p, q);
-    }
-    WideSum<Isa, T>(sums.p).fold(wide_p);
-    WideSum<Isa, T>(sums.pq).fold(wide_pq);
-  }
-
-  // Sums the columns from j on, as many as float sums may take, and returns where it stopped.
-  template <class Isa, class Row, class V>
-  TENSORNORM_INLINE Index add_stretch(Index r, const Row& row, Index j, const LaneMask<T, kLanes<Isa, T>>& rest,
-                                      Sums<V>& sums) const {
-    constexpr int lanes = kLanes<Isa, T>;
-    constexpr int together = Isa::unrolls ? 4 * lanes : lanes;
-    const Index stop = (std::min)(j + kFloatAdds * together, cols - together + 1);
-    if constexpr (Isa::unrolls) {
-      Sums<V> s1, s2, s3;
-      for (; j < stop; j += together) {
-        step(row, FullVector<Isa>{j}, sums);
-        step(row, FullVector<Isa>{j, 1}, s1);
-        step(row, FullVector<Isa>{j, 2}, s2);
-        step(row, FullVector<Isa>{j, 3}, s3);
-        if (next != 0) prefetch_lines<typename Functor::Scalar>(functor, r, j + next, together);
-      }
-      sums.add(s1);
-      s2.add(s3);
-      sums.add(s2);
-    } else {
-      for (; j < stop; j += lanes) step(row, FullVector<Isa>{j}, sums);
-    }
-    if (j + together <= cols) return j;
-    if (next != 0) prefetch_lines<typename Functor::Scalar>(functor, r, j + next, cols - j);
-    for (; j + lanes <= cols; j += lanes) step(row, FullVector<Isa>{j}, sums);
-    if (j < cols) {  // the row's last vector, without the lanes that are summed already
-      V p, q;
-      functor.factors(row, FullVector<Isa>{cols - lanes}, p, q);
-      rest.keep(p);
-      rest.keep(q);
-      sums.add(p, q);
-    }
-    return cols;
-  }
-
-  // Rows narrower than a vector: q may be infinite where there is nothing.
   template <class Isa>
-  TENSORNORM_INLINE void add_narrow_rows() const {
-    constexpr int lanes = kLanes<Isa, T>;
-    const PartialVector<Isa> at{0, static_cast<int>(cols)};
-    for (Index r = 0; r < rows; ++r) {
-      typename Functor::template Row<Vec<T, lanes>> row{};
-      functor.template begin<Isa>(r, row);
-      Vec<T, lanes> p, q;
-      functor.factors(row, at, p, q);
-      keep_lanes<T, lanes>(0, at.n, p);
-      keep_lanes<T, lanes>(0, at.n, q);
-      sum_p[r] += WideSum<Isa, T>(p).total();
-      sum_pq[r] += WideSum<Isa, T>(p * q).total();
+  TENSORNORM_INLINE void sum_row(Index r, const Rest<Isa>& rest, Wide& p, Wide& pq) const {
+    typename Functor::template Row<Vec<T, lanes<Isa>>> row{};
+    functor.template begin<Isa>(r, row);
+    if constexpr (lanes<Isa> == kHalf) {
+      if (cols < kWindow) return sum_half_window<Isa>(row, rest, p, pq);
+    }
+    Sums<Vec<T, kHalf>> half;
+    Index j = add_stretch<Isa>(r, row, 0, rest, half);
+    WideSum<HalfIsa<Isa>, T> wide_p(half.p), wide_pq(half.pq);
+    while (j < cols) {
+      j = add_stretch<Isa>(r, row, j, rest, half);
+      wide_p.add(half.p);
+      wide_pq.add(half.pq);
+    }
+    wide_p.fold(p);
+    wide_pq.fold(pq);
+  }
+
+  // A row shorter than a window.
+  template <class Isa, class Row>
+  TENSORNORM_INLINE void sum_half_window(const Row& row, const Rest<Isa>& rest, Wide& p, Wide& pq) const {
+    Sums<Vec<T, kHalf>> sums;
+    step(row, FullVector<Isa>{0}, sums);
+    if (cols > kHalf) add_kept(row, FullVector<Isa>{cols - kHalf}, rest.before, sums);
+    widen_half<Isa>(sums.p, p);
+    widen_half<Isa>(sums.pq, pq);
+  }
+  template <class Isa>
+  static TENSORNORM_INLINE void widen_half(const Vec<T, kHalf>& v, Wide& wide) {
+    if constexpr (kHalf == 4) {
+      wide = v;
+    } else {
+      Vec<T, 4> low, high;
+      split(v, low, high);
+      low += high;
+      VectorOps<Isa>::widen(low, wide);
     }
   }
 
+  // Sums the columns from j on, as many as float sums may take, to half a window; returns where it stopped.
+  template <class Isa, class Row>
+  TENSORNORM_INLINE Index add_stretch(Index r, const Row& row, Index j, const Rest<Isa>& rest,
+                                      Sums<Vec<T, kHalf>>& half) const {
+    constexpr bool is_whole = lanes<Isa> == kWindow;
+    const Index stop = (std::min)(j + kFloatAdds * kTogether, cols - kTogether + 1);
+    Sums<Vec<T, lanes<Isa>>> s0, s1, s2, s3;  // of the first window s0, and s1 where vectors are half of it
+    for (; j < stop; j += kTogether) {
+      add_window<Isa>(row, j, s0, s1);
+      if constexpr (kSums == 2) add_window<Isa>(row, j + kWindow, s2, s3);
+      if (next != 0) prefetch_lines<typename Functor::Scalar>(functor, r, j + next, kTogether);
+    }
+    const bool is_end = j + kTogether > cols;
+    if (is_end && next != 0) prefetch_lines<typename Functor::Scalar>(functor, r, j + next, cols - j);
+    if constexpr (kSums == 2) {
+      if (is_end && j + kWindow <= cols) {
+        add_window<Isa>(row, j, s0, s1);
+        j += kWindow;
+      }
+      s0.add(s2);
+      if (!is_whole) s1.add(s3);
+    }
+    if constexpr (is_whole) {
+      if (is_end && j < cols) add_kept(row, FullVector<Isa>{cols - kWindow}, rest.last, s0);
+      Sums<Vec<T, kHalf>> high;
+      split(s0.p, half.p, high.p);
+      split(s0.pq, half.pq, high.pq);
+      half.add(high);
+    } else {
+      if (is_end && j < cols) {
+        if (cols - j > kHalf) add_kept(row, FullVector<Isa>{cols - kWindow}, rest.before, s0);
+        add_kept(row, FullVector<Isa>{cols - kHalf}, rest.last, s1);
+      }
+      half = s0;
+      half.add(s1);
+    }
+    return is_end ? cols : j;
+  }
+
+  template <class Isa, class Row, class V>
+  TENSORNORM_INLINE void add_window(const Row& row, Index j, Sums<V>& first, Sums<V>& second) const {
+    step(row, FullVector<Isa>{j}, first);
+    if constexpr (lanes<Isa> == kHalf) step(row, FullVector<Isa>{j, 1}, second);
+  }
+
+  // ---- the baseline: vectors of a quarter of a window, two of a window's at a time
+
+  template <class Isa>
+  TENSORNORM_INLINE void add_rows_in_passes() const {
+    using V = Vec<T, lanes<Isa>>;
+    const int n = cols >= kWindow ? 4 : cols >= kHalf ? 2 : 1;  // vectors of a window
+    for (Index r = 0; r < rows; ++r) {
+      typename Functor::template Row<V> row{};
+      functor.template begin<Isa>(r, row);
+      Sums<V> sums;
+      if (n == 1) sum_quarter_window<Isa>(row, sums);
+      WideSum<Isa, T> p(sums.p), pq(sums.pq);
+      if (n > 1) add_pass<Isa>(r, row, n, 0, p, pq);
+      if (n == 4) {
+        WideSum<Isa, T> other_p(V{}), other_pq(V{});
+        add_pass<Isa>(r, row, n, 1, other_p, other_pq);
+        p.merge(other_p);
+        pq.merge(other_pq);
+      }
+      sum_p[r] += p.total();
+      sum_pq[r] += pq.total();
+    }
+  }
+
+  template <class Isa, class Row, class V>
+  TENSORNORM_INLINE void sum_quarter_window(const Row& row, Sums<V>& sums) const {
+    const int rest = static_cast<int>(cols) - lanes<Isa>;
+    if (rest < 0) {  // q may be infinite where there is nothing
+      add_kept(row, PartialVector<Isa>{0, static_cast<int>(cols)}, LaneMask<T, lanes<Isa>>(0, static_cast<int>(cols)),
+               sums);
+      return;
+    }
+    step(row, FullVector<Isa>{0}, sums);
+    if (rest > 0) add_kept(row, FullVector<Isa>{rest}, LaneMask<T, lanes<Isa>>(lanes<Isa> - rest, lanes<Isa>), sums);
+  }
+
+  // Vectors `first` and first + n / 2 of windows of n.
+  template <class Isa, class Row>
+  TENSORNORM_INLINE void add_pass(Index r, const Row& row, int n, int first, WideSum<Isa, T>& p,
+                                  WideSum<Isa, T>& pq) const {
+    const Index window = n * lanes<Isa>, low = first * lanes<Isa>, high = low + window / 2;
+    Index j = 0;
+    while (j < cols) {
+      const Index stop = (std::min)(j + kFloatAdds * kSums * window, cols - kSums * window + 1);
+      Sums<Vec<T, lanes<Isa>>> s0, s1, s2, s3;
+      for (; j < stop; j += kSums * window) {
+        step(row, FullVector<Isa>{j + low}, s0);
+        step(row, FullVector<Isa>{j + high}, s1);
+        if constexpr (kSums == 2) {
+          step(row, FullVector<Isa>{j + window + low}, s2);
+          step(row, FullVector<Isa>{j + window + high}, s3);
+        }
+        if (next != 0 && first == 0) prefetch_lines<typename Functor::Scalar>(functor, r, j + next, kSums * window);
+      }
+      const bool is_end = j + kSums * window > cols;
+      if constexpr (kSums == 2) {
+        if (is_end && j + window <= cols) {
+          step(row, FullVector<Isa>{j + low}, s0);
+          step(row, FullVector<Isa>{j + high}, s1);
+          j += window;
+        }
+        s0.add(s2);
+        s1.add(s3);
+      }
+      if (is_end && j < cols) {
+        add_end<Isa>(row, window, low, cols - j, s0);
+        add_end<Isa>(row, window, high, cols - j, s1);
+        j = cols;
+      }
+      s0.add(s1);
+      p.add(s0.p);
+      pq.add(s0.pq);
+    }
+  }
+
+  // The vector at lane `at` of a row's last window, of which so many columns remain.
+  template <class Isa, class Row, class V>
+  TENSORNORM_INLINE void add_end(const Row& row, Index window, Index at, Index remain, Sums<V>& sums) const {
+    const int skipped = static_cast<int>((std::max)(window - remain - at, Index{0}));
+    if (skipped >= lanes<Isa>) return;
+    add_kept(row, FullVector<Isa>{cols - window + at}, LaneMask<T, lanes<Isa>>(skipped, lanes<Isa>), sums);
+  }
+
+  // ---- a vector
+
+  // Without the lanes that are summed already.
+  template <class Row, class At, class Mask, class V>
+  TENSORNORM_INLINE void add_kept(const Row& row, const At& at, const Mask& mask, Sums<V>& sums) const {
+    V p, q;
+    functor.factors(row, at, p, q);
+    mask.keep(p);
+    mask.keep(q);
+    sums.add(p, q);
+  }
   template <class Row, class At, class V>
   TENSORNORM_INLINE void step(const Row& row, const At& at, Sums<V>& sums) const {
     V p, q;

@@ -7,16 +7,17 @@
 namespace tensornorm {
 namespace core {
 
-// Four neighbouring numbers, converted to those of V and back.
-template <class T, class V>
-void load_four(const T* from, V& to) {
-  Vec<T, 4> values;
+// Two neighbouring numbers as doubles, which fit a register of any instruction set, and back.
+using Pair = Vec<double, 2>;
+template <class T>
+void load_pair(const T* from, Pair& to) {
+  Vec<T, 2> values;
   std::memcpy(&values, from, sizeof values);
-  to = __builtin_convertvector(values, V);
+  to = __builtin_convertvector(values, Pair);
 }
-template <class T, class V>
-void store_four(const V& from, T* to) {
-  using Values = Vec<T, 4>;
+template <class T>
+void store_pair(const Pair& from, T* to) {
+  using Values = Vec<T, 2>;
   const Values values = __builtin_convertvector(from, Values);
   std::memcpy(to, &values, sizeof values);
 }

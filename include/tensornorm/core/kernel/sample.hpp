@@ -8,7 +8,8 @@
 namespace tensornorm {
 namespace core {
 
-// estimate[r] = the mean of `width` or a whole vector of neighbours at each point of row r.
+// estimate[r] = the mean of 32 bytes of neighbours at each point of row r; of 16 bytes, or of all, where `width` is
+// less.
 template <class Scalar>
 struct SampleRows {
   using T = ParamOf<Scalar>;
@@ -27,21 +28,40 @@ struct SampleRows {
     constexpr int lanes = kLanes<Isa, T>;
     if constexpr (Isa::is_baseline) {
       if (width < lanes) return sample<lanes>(PartialVector<Isa>{0, static_cast<int>(width)}, width);
+      if (width >= 2 * lanes) return sample_two<Isa>();
     }
     sample<lanes>(FullVector<Isa>{0}, lanes);
   }
 
  private:
   template <int lanes, class At>
-  TENSORNORM_INLINE void sample(const At& at, Index width_of_one) const {
-    const T share = T(1) / static_cast<T>(points.count * width_of_one);
+  TENSORNORM_INLINE void sample(const At& at, Index n) const {
     for (Index r = 0; r < rows; ++r) {
-      Vec<T, lanes> sum{}, v;
-      for (int i = 0; i < points.count; ++i) {
-        at.load(x + r * stride + points.offsets[i], v);
-        sum += v;
-      }
-      estimate[r] = sum_lanes<T, lanes>(sum) * share;  // an overflow is found when the deviations are summed
+      Vec<T, lanes> sum{};
+      add_points(at, r, sum);
+      estimate[r] = sum_lanes<T, lanes>(sum) * share_of(n);  // an overflow is found when the deviations are summed
+    }
+  }
+  // What is a vector of AVX2 are two.
+  template <class Isa>
+  TENSORNORM_INLINE void sample_two() const {
+    constexpr int lanes = kLanes<Isa, T>;
+    for (Index r = 0; r < rows; ++r) {
+      Vec<T, lanes> low{}, high{};
+      add_points(FullVector<Isa>{0}, r, low);
+      add_points(FullVector<Isa>{lanes}, r, high);
+      low += high;
+      estimate[r] = sum_lanes<T, lanes>(low) * share_of(2 * lanes);
+    }
+  }
+  T share_of(Index n) const { return T(1) / static_cast<T>(points.count * n); }
+
+  template <class At, class V>
+  TENSORNORM_INLINE void add_points(const At& at, Index r, V& sum) const {
+    V v;
+    for (int i = 0; i < points.count; ++i) {
+      at.load(x + r * stride + points.offsets[i], v);
+      sum += v;
     }
   }
 };

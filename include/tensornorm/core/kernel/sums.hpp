@@ -16,8 +16,10 @@ struct Sums {
   V p{}, pq{};
 
   TENSORNORM_INLINE void add(const V& a, const V& b) {
+    V ab;
+    multiply(a, b, ab);
     p += a;
-    pq += a * b;
+    pq += ab;
   }
   TENSORNORM_INLINE void add(const Sums& other) {
     p += other.p;

@@ -91,30 +91,16 @@ struct VectorOps {
   static TENSORNORM_INLINE void widen(const Narrow& narrow, Wide& wide) {
     wide = __builtin_convertvector(narrow, Wide);
   }
-  // to[i] += the sum of the lanes of vector i of four, halves first.
+  // to[i] += the sum of the lanes of vector i of four vectors of four doubles, halves first.
   template <class Doubles>
   static TENSORNORM_INLINE void add_sums_of_lanes(const Doubles& a, const Doubles& b, const Doubles& c,
                                                   const Doubles& d, double* to) {
-    constexpr int kDoubles = kLanes<Isa, double>;
-    if constexpr (kDoubles == 4) {
-      const Doubles ac = __builtin_shufflevector(a, c, 0, 1, 4, 5) + __builtin_shufflevector(a, c, 2, 3, 6, 7);
-      const Doubles bd = __builtin_shufflevector(b, d, 0, 1, 4, 5) + __builtin_shufflevector(b, d, 2, 3, 6, 7);
-      Doubles sums;
-      std::memcpy(&sums, to, sizeof sums);
-      sums += __builtin_shufflevector(ac, bd, 0, 4, 2, 6) + __builtin_shufflevector(ac, bd, 1, 5, 3, 7);
-      std::memcpy(to, &sums, sizeof sums);
-    } else if constexpr (kDoubles == 8) {
-      Vec<double, 4> halves[8];
-      split(a, halves[0], halves[4]);
-      split(b, halves[1], halves[5]);
-      split(c, halves[2], halves[6]);
-      split(d, halves[3], halves[7]);
-      for (int i = 0; i < 4; ++i) halves[i] += halves[i + 4];
-      VectorOps<HalfOf<Isa>>::add_sums_of_lanes(halves[0], halves[1], halves[2], halves[3], to);
-    } else {
-      const Doubles* const vectors[4] = {&a, &b, &c, &d};
-      for (int i = 0; i < 4; ++i) to[i] += sum_lanes<double, kDoubles>(*vectors[i]);
-    }
+    const Doubles ac = __builtin_shufflevector(a, c, 0, 1, 4, 5) + __builtin_shufflevector(a, c, 2, 3, 6, 7);
+    const Doubles bd = __builtin_shufflevector(b, d, 0, 1, 4, 5) + __builtin_shufflevector(b, d, 2, 3, 6, 7);
+    Doubles sums;
+    std::memcpy(&sums, to, sizeof sums);
+    sums += __builtin_shufflevector(ac, bd, 0, 4, 2, 6) + __builtin_shufflevector(ac, bd, 1, 5, 3, 7);
+    std::memcpy(to, &sums, sizeof sums);
   }
   // The halves of a vector of float as vectors of double.
   template <class V, class Doubles>
@@ -180,14 +166,6 @@ struct VectorOps<Baseline> {
   using Doubles = Vec<double, 2>;
   using Words = Vec<std::uint32_t, 4>;
   using Shorts = Vec<std::uint16_t, 4>;
-
-  static TENSORNORM_INLINE void add_sums_of_lanes(const Doubles& a, const Doubles& b, const Doubles& c,
-                                                  const Doubles& d, double* to) {
-    to[0] += a[0] + a[1];
-    to[1] += b[0] + b[1];
-    to[2] += c[0] + c[1];
-    to[3] += d[0] + d[1];
-  }
 
   template <class T, class V>
   static TENSORNORM_INLINE void broadcast(const T& value, V& v) {
@@ -300,21 +278,6 @@ struct VectorOps<Avx512> {
   using Words = Vec<std::uint32_t, 16>;
   using Shorts = Vec<std::uint16_t, 16>;
 
-  static TENSORNORM_INLINE void add_sums_of_lanes(const Doubles& a, const Doubles& b, const Doubles& c,
-                                                  const Doubles& d, double* to) {
-    Vec<double, 4> sums[4];
-    fold(a, sums[0]);
-    fold(b, sums[1]);
-    fold(c, sums[2]);
-    fold(d, sums[3]);
-    VectorOps<Avx2>::add_sums_of_lanes(sums[0], sums[1], sums[2], sums[3], to);
-  }
-  static TENSORNORM_INLINE void fold(const Doubles& v, Vec<double, 4>& sum) {
-    Vec<double, 4> high;
-    asm("vextractf64x4 {$1, %1, %t0|%t0, %1, 1}" : "=v"(high) : "v"(v));
-    std::memcpy(&sum, &v, sizeof sum);
-    sum += high;
-  }
   static TENSORNORM_INLINE void broadcast(const float& value, Floats& v) {
     asm("vbroadcastss {%1, %0|%0, %1}" : "=v"(v) : "m"(value));
   }

@@ -45,7 +45,7 @@ class Backward {
       for (Index b = 0; b < partition_.blocks; ++b) finish(place(b));
       if (a_.dx != nullptr)
         over_blocks(runner, [&](const Block& block, Arena memory) { map_block(block, 0, 1, memory); });
-    } else if (partition_.parts > 1) {
+    } else if (partition_.shares_parts()) {
       for (Index b = 0; b < partition_.blocks; ++b) run_in_parts(runner, place(b));
     } else {
       over_blocks(runner, [&](const Block& block, Arena memory) {
@@ -93,7 +93,7 @@ class Backward {
   }
 
   Index part_sums() const {
-    return has_sums() && partition_.parts > 1 ? PartSums::doubles(partition_.parts, partition_.block_bins) : 0;
+    return has_sums() && partition_.shares_parts() ? PartSums::doubles(partition_.parts, partition_.block_bins) : 0;
   }
   Arena memory_of(Index worker) const { return Arena(workers_ + worker * backward_plan_.worker_size); }
 
@@ -132,12 +132,16 @@ class Backward {
     if (!has_sums()) return;
     double *const g = memory.take<double>((std::min)(kBins, block.size())), *const gx = memory.take<double>(
                                                                                 (std::min)(kBins, block.size()));
-    for (Index i = 0; i < block.size(); i += kBins) {
-      const Index end = (std::min)(i + kBins, block.size());
-      std::fill_n(g, end - i, 0.0);
-      std::fill_n(gx, end - i, 0.0);
-      reduce(block, i, end, 0, plan_.map_walk.line(), g, gx, memory);
-      add_shares(block.bin + i, end - i, g, gx);
+    const Index line = plan_.map_walk.line();
+    for (Index part = 0; part < partition_.parts; ++part) {
+      const Index p0 = part_begin(line, part, partition_.parts), p1 = part_begin(line, part + 1, partition_.parts);
+      for (Index i = 0; i < block.size(); i += kBins) {
+        const Index end = (std::min)(i + kBins, block.size());
+        std::fill_n(g, end - i, 0.0);
+        std::fill_n(gx, end - i, 0.0);
+        reduce(block, i, end, p0, p1, g, gx, memory);
+        add_shares(block.bin + i, end - i, g, gx);
+      }
     }
   }
 
@@ -174,27 +178,27 @@ class Backward {
   void finish(const Block& block) const {
     for_each_bin_run(backward_plan_.shares, block.share, block.shares, [&](const BinRun& run) {
       Index k = 0;
-      for (; a_.gamma != nullptr && run.stat_stride == 1 && run.param_stride == 1 && k + 4 <= run.n; k += 4) {
-        Vec<double, 4> gamma;
-        load_four(a_.gamma + run.param + k, gamma);
-        add_four(gamma, share_g_ + block.share + run.first + k, stat_g_ + run.stat + k);
-        add_four(gamma, share_gx_ + block.share + run.first + k, stat_gx_ + run.stat + k);
+      for (; a_.gamma != nullptr && run.stat_stride == 1 && run.param_stride == 1 && k + 2 <= run.n; k += 2) {
+        Pair gamma;
+        load_pair(a_.gamma + run.param + k, gamma);
+        add_pair(gamma, share_g_ + block.share + run.first + k, stat_g_ + run.stat + k);
+        add_pair(gamma, share_gx_ + block.share + run.first + k, stat_gx_ + run.stat + k);
       }
       for (; k < run.n; ++k) {
         const Index share = block.share + run.first + k, stat = run.stat + k * run.stat_stride;
         const double gamma = static_cast<double>(gamma_at(run.param + k * run.param_stride));
-        stat_g_[stat] += gamma * share_g_[share];
-        stat_gx_[stat] += gamma * share_gx_[share];
+        stat_g_[stat] += product(gamma, share_g_[share]);
+        stat_gx_[stat] += product(gamma, share_gx_[share]);
       }
     });
   }
 
-  static void add_four(const Vec<double, 4>& gamma, const double* from, double* to) {
-    Vec<double, 4> sum, values;
-    std::memcpy(&sum, to, sizeof sum);
-    std::memcpy(&values, from, sizeof values);
-    sum += gamma * values;
-    std::memcpy(to, &sum, sizeof sum);
+  static void add_pair(const Pair& gamma, const double* from, double* to) {
+    Pair sum, values;
+    load_pair(to, sum);
+    load_pair(from, values);
+    multiply(gamma, values, values);
+    store_pair(sum + values, to);
   }
 
   // dbeta and dgamma: the shares, over every axis along which parameters do not vary.
@@ -244,36 +248,36 @@ class Backward {
                      [&](const BinRun& run) { set(c, run); });
     plan_.map_walk.visit(block.group, k0, k1, p0, p1, [&](const Tile& tile) {
       if (plan_.map_walk.columns()) {
-        put<PerColumn<T>>(c, every_row(kOne<T>), every_row(kMinusZero<T>), tile, ahead);
+        put<PerColumn<T>>(c, every_row(kOne<T>), tile, ahead);
       } else {
-        put<PerRow<T>>(c, every_column(kOne<T>), every_column(kMinusZero<T>), tile, ahead);
+        put<PerRow<T>>(c, every_column(kOne<T>), tile, ahead);
       }
     });
   }
 
-  // Four at a time, where each bin has a statistic and a gamma of its own, side by side. Returns how many.
-  Index set_fours(const Coefficients& c, const BinRun& run, double n) const {
+  // Two at a time, where each bin has a statistic and a gamma of its own, side by side. Returns how many.
+  Index set_pairs(const Coefficients& c, const BinRun& run, double n) const {
     const bool fits = run.stat_stride == 1 && run.param_stride == 1 && a_.gamma != nullptr && a_.centred;
     if (!fits || a_.is_frozen() || of_one_) return 0;
     Index k = 0;
-    for (; k + 4 <= run.n; k += 4) {
+    for (; k + 2 <= run.n; k += 2) {
       const Index i = run.first + k, stat = run.stat + k;
-      Vec<T, 4> hi, root, gamma;
-      Vec<double, 4> r, lo, g, gx;
-      load_four(a_.hi + stat, hi);
-      load_four(a_.rstd + stat, root);
-      load_four(a_.gamma + run.param + k, gamma);
-      load_four(a_.rstd + stat, r);
-      load_four(a_.lo + stat, lo);
-      std::memcpy(&g, stat_g_ + stat, sizeof g);
-      std::memcpy(&gx, stat_gx_ + stat, sizeof gx);
-      Vec<double, 4> slope, shift;
+      Vec<T, 2> root, gamma;
+      Pair r, lo, g, gx, slope, shift;
+      std::memcpy(c.hi + i, a_.hi + stat, 2 * sizeof(T));
+      std::memcpy(&root, a_.rstd + stat, sizeof root);
+      std::memcpy(&gamma, a_.gamma + run.param + k, sizeof gamma);
+      load_pair(a_.rstd + stat, r);
+      load_pair(a_.lo + stat, lo);
+      load_pair(stat_g_ + stat, g);
+      load_pair(stat_gx_ + stat, gx);
       find_coefficients(lo, r, g, gx, n, slope, shift);
-      store_four(hi, c.hi + i);
-      store_four(-root, c.minus_rstd + i);
-      store_four(root * gamma, c.scale + i);
-      store_four(slope, c.slope + i);
-      store_four(shift, c.shift + i);
+      gamma *= root;
+      root = -root;
+      std::memcpy(c.minus_rstd + i, &root, sizeof root);
+      std::memcpy(c.scale + i, &gamma, sizeof gamma);
+      store_pair(slope, c.slope + i);
+      store_pair(shift, c.shift + i);
     }
     return k;
   }
@@ -282,7 +286,7 @@ class Backward {
     const double n = a_.is_unit ? 1 : static_cast<double>(plan_.stat_size);
     const bool is_one = run.stat_stride == 0 && run.param_stride == 0;
     double slope = 0, shift = 0;  // of the statistic at hand
-    for (Index k = set_fours(c, run, n); k < (is_one ? 1 : run.n); ++k) {
+    for (Index k = set_pairs(c, run, n); k < (is_one ? 1 : run.n); ++k) {
       const Index i = run.first + k, stat = run.stat + k * run.stat_stride;
       const T scale = of_one_ ? T(0) : a_.rstd[stat] * gamma_at(run.param + k * run.param_stride);
       if (a_.is_frozen()) {
@@ -309,12 +313,12 @@ class Backward {
   }
 
   template <class Stat, class Param>
-  void put(const Coefficients& c, const Param& one, const Param& minus_zero, const Tile& tile, Index ahead) const {
+  void put(const Coefficients& c, const Param& one, const Tile& tile, Index ahead) const {
     const Rows<Scalar> x{a_.x + tile.offset, tile.stride}, dy{a_.dy + tile.y_offset, tile.y_stride};
     const Stat hi{c.hi}, scale{c.scale}, shift{c.shift};
     if (a_.is_frozen()) {  // constants: dx = dy * scale whatever x holds, which is y of dy
-      map(Normalize<Scalar, Stat, Param>{{dy, hi, scale, shift}, one, minus_zero}, tile, a_.dx + tile.z_offset,
-          tile.z_stride, {streams_, is_in_place(a_), ahead});
+      map(Xhat<Scalar, Stat>{dy, hi, scale, shift}, tile, a_.dx + tile.z_offset, tile.z_stride,
+          {streams_, is_in_place(a_), ahead});
     } else {
       const Stat minus_rstd{c.minus_rstd}, slope{c.slope};
       const InputGradient<Scalar, Stat, Param> functor{x, dy, hi, minus_rstd, scale, slope, shift, one};

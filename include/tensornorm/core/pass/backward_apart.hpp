@@ -23,13 +23,14 @@ class BackwardApart {
   // Bytes for a block's arrays, copies of parameters and their sums.
   static Index worker_bytes(const Plan& plan, const Partition& partition) {
     const Index n = partition.block_bins, line = copied(plan);
-    return Block::bytes(n) + Arena::bytes<T>(line) + 2 * Arena::bytes<double>(line);
+    const Index of_part = partition.parts > 1 ? 2 * Arena::bytes<double>(n) : 0;
+    return Block::bytes(n) + of_part + Arena::bytes<T>(line) + 2 * Arena::bytes<double>(line);
   }
 
   void run(const Runner& runner, double* sums) {
     parts_ = sums + sums_size();
     workers_ = parts_ + part_sums();
-    if (partition_.parts > 1) {
+    if (partition_.shares_parts()) {
       std::fill_n(sums, sums_size(), 0.0);
       for (Index b = 0; b < partition_.blocks; ++b) run_in_parts(runner, b, sums);
     } else {
@@ -39,7 +40,7 @@ class BackwardApart {
         const Block block(partition_.block(b), memory_of(worker));
         load(block);
         if (a_.dx != nullptr) {
-          reduce(block, 0, 1, block.sum_g, block.sum_gx, block.rest);
+          reduce_block(block);
           finish(block);
         }
         const Index ahead = streams_ ? partition_.ahead(plan_.walk, b) : 0;
@@ -72,7 +73,7 @@ class BackwardApart {
 
   Index sums_size() const { return 2 * units_ * params_; }
   Index part_sums() const {
-    return partition_.parts > 1 ? PartSums::doubles(partition_.parts, partition_.block_bins) : 0;
+    return partition_.shares_parts() ? PartSums::doubles(partition_.parts, partition_.block_bins) : 0;
   }
   // Parameters that are copied, and summed, at a time.
   static Index copied(const Plan& plan) {
@@ -82,7 +83,7 @@ class BackwardApart {
 
   Index choose_units() const {
     const Index pairs = plan_.elements / (2 * kUnitElements);
-    return partition_.parts > 1 || pairs == 0 ? 1 : (std::min)({partition_.blocks, 2 * pairs, kUnits});
+    return partition_.shares_parts() || pairs == 0 ? 1 : (std::min)({partition_.blocks, 2 * pairs, kUnits});
   }
 
   void load(const Block& block) const {
@@ -117,6 +118,19 @@ class BackwardApart {
     });
   }
 
+  // One part after the other.
+  void reduce_block(const Block& block) const {
+    if (partition_.parts == 1) return reduce(block, 0, 1, block.sum_g, block.sum_gx, block.rest);
+    Arena memory = block.rest;
+    double *const g = memory.take<double>(block.size()), *const gx = memory.take<double>(block.size());
+    for (Index part = 0; part < partition_.parts; ++part) {
+      for (double* const of_part : {g, gx}) std::fill_n(of_part, block.size(), 0.0);
+      reduce(block, part, partition_.parts, g, gx, memory);
+      for (Index i = 0; i < block.size(); ++i) block.sum_g[i] += g[i];
+      for (Index i = 0; i < block.size(); ++i) block.sum_gx[i] += gx[i];
+    }
+  }
+
   // Adds the sums of g and g * xhat, with g = dy * gamma.
   void reduce(const Block& block, Index part, Index parts, double* sum_g, double* sum_gx, Arena memory) const {
     T* const buffer = memory.take<T>(copied(plan_));
@@ -142,14 +156,14 @@ class BackwardApart {
     if (!a_.centred) fill_run(block.sum_g, block.size(), 0.0);
     const double n = static_cast<double>(plan_.stat_size);
     Index i = 0;
-    for (Vec<double, 4> lo, rstd, g, gx, slope, shift; i + 4 <= block.size(); i += 4) {
-      load_four(block.lo + i, lo);
-      load_four(block.rstd + i, rstd);
-      load_four(block.sum_g + i, g);
-      load_four(block.sum_gx + i, gx);
+    for (Pair lo, rstd, g, gx, slope, shift; i + 2 <= block.size(); i += 2) {
+      load_pair(block.lo + i, lo);
+      load_pair(block.rstd + i, rstd);
+      load_pair(block.sum_g + i, g);
+      load_pair(block.sum_gx + i, gx);
       find_coefficients(lo, rstd, g, gx, n, slope, shift);
-      store_four(slope, block.slope + i);
-      store_four(shift, block.shift + i);
+      store_pair(slope, block.slope + i);
+      store_pair(shift, block.shift + i);
     }
     for (double slope, shift; i < block.size(); ++i) {
       find_coefficients(static_cast<double>(block.lo[i]), static_cast<double>(block.rstd[i]), block.sum_g[i],

@@ -41,14 +41,14 @@ template <class Scalar, class T>
 void get_xhat(const BackwardArguments<Scalar>& a, const BinRun& run, T* hi, T* scale, T* shift) {
   const bool is_one = run.stat_stride == 0;
   Index k = 0;
-  for (Vec<T, 4> high, root, low; run.stat_stride == 1 && k + 4 <= run.n; k += 4) {
-    load_four(a.hi + run.stat + k, high);
-    load_four(a.rstd + run.stat + k, root);
-    load_four(a.lo + run.stat + k, low);
+  for (Vec<T, 4> root, low; run.stat_stride == 1 && k + 4 <= run.n; k += 4) {
+    std::memcpy(hi + run.first + k, a.hi + run.stat + k, sizeof root);
+    std::memcpy(&root, a.rstd + run.stat + k, sizeof root);
+    std::memcpy(&low, a.lo + run.stat + k, sizeof low);
     root = -root;
-    store_four(high, hi + run.first + k);
-    store_four(root, scale + run.first + k);
-    store_four(low * root, shift + run.first + k);
+    low *= root;
+    std::memcpy(scale + run.first + k, &root, sizeof root);
+    std::memcpy(shift + run.first + k, &low, sizeof low);
   }
   for (Index stat = run.stat + k * run.stat_stride; k < (is_one ? 1 : run.n); ++k, stat += run.stat_stride) {
     const Index i = run.first + k;
@@ -63,8 +63,11 @@ void get_xhat(const BackwardArguments<Scalar>& a, const BinRun& run, T* hi, T* s
 // What dx needs of a statistic, from the sums of g and g * xhat over its n elements; of one, or of several in lanes.
 template <class V>
 void find_coefficients(const V& lo, const V& rstd, const V& sum_g, const V& sum_gx, double n, V& slope, V& shift) {
+  V of_g, of_lo;
   slope = -rstd * (sum_gx / n);
-  shift = -rstd * (sum_g / n) - slope * rstd * lo;
+  multiply(V(-rstd), V(sum_g / n), of_g);
+  multiply(V(slope * rstd), lo, of_lo);
+  shift = of_g - of_lo;
 }
 
 }  // namespace core

@@ -115,7 +115,7 @@ class FindStatistics {
     if (plan_.walk.columns()) {
       core::dispatch(SampleColumns<Scalar>{x, chunk.size(), plan_.samples, by_bin});
     } else {
-      core::dispatch(
+      dispatch_to_avx2(
           SampleRows<Scalar>{x, plan_.walk.bin_stride(), chunk.size(), plan_.walk.run(), plan_.samples, by_bin});
     }
     if (plan_.multiple == 1) return;
@@ -138,7 +138,7 @@ class FindStatistics {
     for (Index k = (in * n + of_run - 1) / of_run; k < n; ++k) {
       const Index at = k * of_run / n - in;
       if (at >= run.n) return;
-      to[at * run.stat_stride] += by_bin[run.first + at] * weight;
+      to[at * run.stat_stride] += product(by_bin[run.first + at], weight);
     }
   }
 

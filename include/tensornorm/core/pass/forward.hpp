@@ -30,7 +30,7 @@ class Forward {
 
   // Doubles with which so many threads take blocks whole. One thread can do with fewer, or with none and the stack.
   static Index workspace_size(const Plan& plan, Index threads) {
-    const bool shares_parts = threads > 1 && plan.partition.parts > 1;
+    const bool shares_parts = threads > 1 && plan.partition.shares_parts();
     const Index sums = shares_parts ? PartSums::doubles(plan.partition.parts, plan.partition.block_bins) : 0;
     return sums + threads * (shares_parts ? plan.shared_worker_size : plan.worker_size) + plan.copies_size;
   }
@@ -141,7 +141,11 @@ class Forward {
       a_.add_residual(plan_.walk, range, 0, plan_.walk.line());
       Block block(range, plan_, extents_.chunk, memory);
       FindStatistics<Scalar> statistics(a_, plan_);
-      statistics.run(block, extents_.chunk, ahead);
+      const auto in_parts = [&](const BinRange& chunk, double* sum_d, double* sum_d2) {
+        add_parts(statistics, block, chunk, sum_d, sum_d2);
+      };
+      const typename FindStatistics<Scalar>::Reduce reduce(in_parts);
+      statistics.run(block, extents_.chunk, ahead, partition_.parts > 1 ? &reduce : nullptr);
       normalize(block, 0, 1, ahead, block.rest);
     });
   }
@@ -182,7 +186,7 @@ class Forward {
 
   void run_all(const Runner& runner) {
     partition_.share_among(plan_.walk, plan_.multiple, runner.threads());
-    if (partition_.parts > 1) {
+    if (partition_.shares_parts()) {
       for (Index b = 0; b < partition_.blocks; ++b) {
         with_memory(0, [&](const Arena& memory) { run_in_parts(runner, b, memory); });
       }
@@ -191,7 +195,7 @@ class Forward {
     }
   }
 
-  // Too few blocks to share: their lines are divided into parts, whose sums are added in order.
+  // Too few blocks to share: threads share their parts, whose sums are added in order.
   __attribute__((noinline)) void run_in_parts(const Runner& runner, Index b, const Arena& memory) const {
     if (a_.residual != nullptr) add_residual_in_parts(runner, partition_.block(b));
     each_portion(partition_.block(b), [&](const BinRange& range) {
@@ -306,7 +310,7 @@ class Forward {
 template <class Scalar>
 void Forward<Scalar>::run(const Runner& runner, const Workspace& workspace) {
   if (plan_.is_small && workspace.doubles >= plan_.worker_size) return run_small(workspace);
-  const bool shares_parts = runner.threads() > 1 && partition_.parts > 1;
+  const bool shares_parts = runner.threads() > 1 && partition_.shares_parts();
   const Index needed = workspace_size(plan_, runner.threads());
   if (workspace.doubles >= needed) {
     extents_ = whole();

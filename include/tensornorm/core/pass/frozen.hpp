@@ -27,7 +27,7 @@ class Frozen {
     if (plan_.is_small && a_.frozen_scale != nullptr && is_plain()) return run_small();
     workspace_ = {workspace.memory, workspace.doubles / runner.threads()};
     const Index parts = partition_.map_parts;
-    const bool shares_parts = parts > 1 && runner.threads() > 1;
+    const bool shares_parts = partition_.shares_parts() && runner.threads() > 1;
     if (!shares_parts) {
       const Index units = (std::min)(partition_.blocks, Partition::kUnits);
       const auto run = [&](Index b, Index, Index worker) {

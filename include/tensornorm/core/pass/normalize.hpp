@@ -23,23 +23,29 @@ struct NormalizedTile {
   const Tile& tile;
   StoreMode to;
 
-  // Calls use(functor).
+  // Calls use(functor) with one for any tile.
   template <class Use>
   void visit(const Use& use) const {
-    const Rows<Scalar> rows{x + tile.offset, tile.stride};
     if (columns) {
       use(Normalize<Scalar, PerColumn<T>, PerRowOrAll<T>>{
-          {rows, {hi}, {scale}, {shift}},
-          gamma == nullptr ? every_row(kOne<T>) : PerRowOrAll<T>{gamma},
-          beta == nullptr ? every_row(kZero<T>) : PerRowOrAll<T>{beta}});
+          xhat<PerColumn<T>>(), gamma == nullptr ? every_row(kOne<T>) : PerRowOrAll<T>{gamma},
+          beta == nullptr ? every_row(kMinusZero<T>) : PerRowOrAll<T>{beta}});
     } else {
       use(Normalize<Scalar, PerRow<T>, PerColumnOrAll<T>>{
-          {rows, {hi}, {scale}, {shift}},
-          gamma == nullptr ? every_column(kOne<T>) : PerColumnOrAll<T>{gamma},
-          beta == nullptr ? every_column(kZero<T>) : PerColumnOrAll<T>{beta}});
+          xhat<PerRow<T>>(), gamma == nullptr ? every_column(kOne<T>) : PerColumnOrAll<T>{gamma},
+          beta == nullptr ? every_column(kMinusZero<T>) : PerColumnOrAll<T>{beta}});
     }
   }
+  // The same value without a post-op: with no gamma, it is xhat.
+  void put() const {
+    if (gamma != nullptr || beta != nullptr) return visit([this](const auto& functor) { put(functor); });
+    columns ? put(xhat<PerColumn<T>>()) : put(xhat<PerRow<T>>());
+  }
 
+  template <class Stat>
+  Xhat<Scalar, Stat> xhat() const {
+    return {{x + tile.offset, tile.stride}, {hi}, {scale}, {shift}};
+  }
   template <class Functor>
   void put(const Functor& functor) const {
     map(functor, tile, y + tile.y_offset, tile.y_stride, to);
@@ -78,7 +84,7 @@ class Normalizer {
     const bool is_one = run.stat_stride == 0 && run.param_stride == 0;
     const Index first = run.first, n = run.n;
     if (is_one) run.n = 1;
-    if (run.stat_stride <= 1 && run.param_stride == 1) fold_each<Vec<T, 4>, 4>(hi, lo, rstd, run, c);
+    if (run.stat_stride <= 1 && run.param_stride == 1) fold_each<Vec<T, kTogether>, kTogether>(hi, lo, rstd, run, c);
     fold_each<T, 1>(hi, lo, rstd, run, c);
     if (!is_one) return;
     for (T* const array : {c.hi, c.scale, c.shift}) fill_run(array + first, n, array[first]);
@@ -113,6 +119,8 @@ class Normalizer {
   }
 
  private:
+  static constexpr Index kTogether = 16 / sizeof(T);  // fit a register of any instruction set
+
   // As many `together` as a V holds; leaves the rest of the run.
   // @pre with several at a time, their parameters lie side by side, and their statistics too or are one
   template <class V, Index together>
@@ -134,7 +142,8 @@ class Normalizer {
       if (lo != nullptr) {
         V low;
         load(lo, low);
-        beta += low * slope;
+        multiply(low, slope, low);
+        beta += low;
       }
       std::memcpy(c.hi + run.first, &mean, sizeof mean);
       std::memcpy(c.scale + run.first, &slope, sizeof slope);
@@ -148,7 +157,7 @@ class Normalizer {
     const NormalizedTile<Scalar> t{columns, a_.x,  a_.y, c.hi, c.scale,
                                    c.shift, gamma, beta, tile, {streams_, a_.is_in_place(), ahead}};
     if (a_.post_op != nullptr) return a_.post_op->put(*a_.post_op, t);
-    t.visit([&](const auto& functor) { t.put(functor); });
+    t.put();
   }
 
   const ForwardArguments<Scalar>& a_;

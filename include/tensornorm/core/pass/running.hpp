@@ -19,21 +19,29 @@ struct BatchStatistics {
   const double* m2;
 };
 
-// Four channels at a time, of one statistic each. Returns how many. @pre weight > 0
 template <class Param>
-Index move_fours(const BatchStatistics<Param>& batch, double weight, double degrees, Param* mean, Param* var) {
+void blend_pair(const Pair& kept, const Pair& value, const Pair& weight, Param* to) {
+  Pair of_kept, of_value;
+  multiply(Pair(1 - weight), kept, of_kept);
+  multiply(weight, value, of_value);
+  store_pair(of_kept + of_value, to);
+}
+
+// Two channels at a time, of one statistic each. Returns how many. @pre weight > 0
+template <class Param>
+Index move_pairs(const BatchStatistics<Param>& batch, double weight, double degrees, Param* mean, Param* var) {
   Index c = 0;
-  for (; c + 4 <= batch.count; c += 4) {
-    Vec<double, 4> hi, lo, m2, kept_mean{}, kept_var{};
-    load_four(batch.hi + c, hi);
-    load_four(batch.lo + c, lo);
-    std::memcpy(&m2, batch.m2 + c, sizeof m2);
+  for (; c + 2 <= batch.count; c += 2) {
+    Pair hi, lo, m2, kept_mean{}, kept_var{};
+    load_pair(batch.hi + c, hi);
+    load_pair(batch.lo + c, lo);
+    load_pair(batch.m2 + c, m2);
     if (weight < 1) {
-      load_four(mean + c, kept_mean);
-      load_four(var + c, kept_var);
+      load_pair(mean + c, kept_mean);
+      load_pair(var + c, kept_var);
     }
-    store_four((1 - weight) * kept_mean + weight * (hi + lo), mean + c);
-    store_four((1 - weight) * kept_var + weight * (m2 / degrees), var + c);
+    blend_pair(kept_mean, hi + lo, weight - Pair{}, mean + c);
+    blend_pair(kept_var, m2 / degrees, weight - Pair{}, var + c);
   }
   return c;
 }
@@ -45,12 +53,12 @@ void move_running(const BatchStatistics<Param>& batch, Index channels, double we
                   Param* var) {
   if (!(weight > 0)) return;
   const auto blend = [weight](Param& running, double value) {
-    const double kept = weight >= 1 ? 0 : (1 - weight) * static_cast<double>(running);
-    running = static_cast<Param>(kept + weight * value);
+    const double kept = weight >= 1 ? 0 : product(1 - weight, static_cast<double>(running));
+    running = static_cast<Param>(kept + product(weight, value));
   };
   const Index instances = batch.count / channels;
   const double all = static_cast<double>(instances), degrees = static_cast<double>(unbiased ? batch.n - 1 : batch.n);
-  for (Index c = instances == 1 ? move_fours(batch, weight, degrees, mean, var) : 0; c < channels; ++c) {
+  for (Index c = instances == 1 ? move_pairs(batch, weight, degrees, mean, var) : 0; c < channels; ++c) {
     double mean_sum = 0, var_sum = 0;
     for (Index i = c; i < batch.count; i += channels) {
       mean_sum += static_cast<double>(batch.hi[i]) + static_cast<double>(batch.lo[i]);

@@ -7,8 +7,8 @@
 namespace tensornorm {
 namespace core {
 
-// Blocks of neighbouring bins, small enough for the cache between the reduction and the map where they can be; and
-// where there are too few blocks to share among threads, their lines in parts.
+// Blocks of neighbouring bins, small enough for the cache between the reduction and the map where they can be; and the
+// lines of large blocks in parts, which threads share where there are too few blocks for them.
 struct Partition {
   static constexpr Index kBlockBins = 1024;
   static constexpr Index kFloatAdds = 16;      // rows that a float sum takes; see kernel/sums.hpp
@@ -20,7 +20,7 @@ struct Partition {
   static constexpr Index kManyRowsBytes = 256 << 10;
   static constexpr Index kGappedBlockSize = 128 << 10;
   static constexpr Index kCacheLineBins = 16;
-  static constexpr Index kFewBlocks = 16;       // where there are fewer, their lines are divided into parts
+  static constexpr Index kFewBlocks = 16;       // where there are fewer, threads share their parts
   static constexpr Index kPartSize = 64 << 10;  // elements a part has, at least
   static constexpr Index kPartBins = 4 << 10;   // bins that all parts of a block have together
   static constexpr Index kUnits = 64;
@@ -51,7 +51,8 @@ struct Partition {
     // No cache matters. But bins in one run of memory are not cut across: two threads that write pieces of each would
     // ask for each other's cache lines ahead of themselves (measured on two cores: 512 rows of 256 take twice as long).
     if (reads_once) bins = walk.is_dense() ? kPartSize / line : kBlockBins;
-    if (walk.is_dense() && rows > 1 && walk.groups() * group_bins <= 2 * rows) bins = 2 * rows;
+    if (walk.is_dense() && rows > 1 && walk.groups() * group_bins <= 2 * rows)
+      bins = (std::min)(2 * rows, 2 * kPartSize / line);
     bins = (std::min)({(std::max)(bins, Index{1}), kBlockBins, group_bins});
     // Sixteen floats make a cache line: blocks that are multiples of it begin and end with one, however long a bin is.
     // What fits one block is not cut.
@@ -59,16 +60,20 @@ struct Partition {
     block_bins = bins == group_bins ? bins : (std::max)(bins / together, Index{1}) * together;
     blocks_per_group = (group_bins + block_bins - 1) / block_bins;
     blocks = walk.groups() * blocks_per_group;
-    const Index elements = block_bins * walk.line();
+    // A row is divided by its own length, so that its sums are the same whatever rows are beside it.
+    const Index elements = walk.columns() ? block_bins * walk.line() : walk.line();
     // Columns may be cut anywhere; a row that is cut has shorter runs of memory, so only few runs are.
     const Index runs = walk.line() / walk.run(), cuts = walk.columns() || runs < kFewBlocks ? walk.line() : runs;
     const Index most = (std::min)({kUnits, elements / kPartSize, cuts}), of_sums = kPartBins / block_bins;
-    parts = blocks >= kFewBlocks ? 1 : (std::max<Index>)((std::min)(most, of_sums), 1);
+    parts = (std::max<Index>)((std::min)(most, of_sums), 1);
     map_parts = parts > 1 && walk.columns() ? most : parts;
   }
 
+  // Whether threads share the parts of a block; else each takes the parts of its blocks in order.
+  bool shares_parts() const { return parts > 1 && blocks < kFewBlocks; }
+
   // Cuts the columns of blocks in pieces, so that many threads have some each. A piece is as wide as a vector wherever
-  // its block is: the same kernels, with the same fused multiply-adds, see every column.
+  // its block is.
   void share_among(const Walk& walk, Index multiple, Index threads) {
     if (threads < 2 || !walk.columns() || reads_once || block_bins > kBlockBins) return;
     const Index wanted = 2 * threads, most = block_bins * walk.line() / kSharedSize;  // two for each: none waits long

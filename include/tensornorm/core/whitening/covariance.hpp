@@ -32,7 +32,7 @@ class SumPanels {
 
   // to[c] += the sum over positions of channel c.
   void add_positions(const Panel& a, Index rows, double* to) const {
-    if (is_narrow(k_)) return dispatch(LaneSums{a.at, nullptr, stride_, k_, padded(rows), to});
+    if (is_narrow(k_)) return dispatch_to_avx2(LaneSums{a.at, nullptr, stride_, k_, padded(rows), to});
     for (Index p = 0; p < rows; ++p) VectorMap(to, k_) += VectorMap(a.at + p * stride_, k_);
   }
 
@@ -43,7 +43,7 @@ class SumPanels {
 
   // to(i, j) += the sum over positions of a_i * b_j; of a lower triangle at least i >= j.
   void add_products(const Panel& a, const Panel& b, Index rows, double* to, bool is_lower) const {
-    if (is_narrow(k_)) return dispatch(LaneSums{a.at, b.at, stride_, k_, padded(rows), to, is_lower});
+    if (is_narrow(k_)) return dispatch_to_avx2(LaneSums{a.at, b.at, stride_, k_, padded(rows), to, is_lower});
     Product{a.by_channel(), b.by_channel().transposed(), to, k_, k_, k_, rows, is_lower}.add();
   }
 
@@ -65,9 +65,9 @@ struct CoMoments {
   void merge_mean(double other_n, const VectorMap& other_mean, VectorMap step) {
     const double share = other_n / (n + other_n), weight = n * share;
     step = other_mean - mean;
-    mean += share * step;
+    for (Index i = 0; i < mean.size(); ++i) mean[i] += product(share, step[i]);
     for (Index j = 0; weight > 0 && j < m2.cols(); ++j) {
-      m2.col(j).tail(m2.rows() - j) += (weight * step[j]) * step.tail(m2.rows() - j);
+      for (Index i = j; i < m2.rows(); ++i) m2(i, j) += product(weight * step[j], step[i]);
     }
     n += other_n;
   }

@@ -144,7 +144,7 @@ struct Affine {
   const Param *gamma = nullptr, *beta = nullptr;
 
   double operator()(double z, Index c) const {
-    return gamma == nullptr ? z : z * static_cast<double>(gamma[c]) + static_cast<double>(beta[c]);
+    return gamma == nullptr ? z : product(z, static_cast<double>(gamma[c])) + static_cast<double>(beta[c]);
   }
   // A gamma of 0 took z away: 0 stands for it.
   double inverse(double y, Index c) const {
