@@ -116,23 +116,53 @@ struct Xhat {
   }
 };
 
-// p = dy * gamma, q = xhat: the sums of dx, and without gamma those of dbeta and dgamma.
-template <class S, class Stat, class Param>
+// (hi - x) * scale: xhat without its shift.
+template <class S, class Stat>
+struct Unshifted {
+  Rows<S> x;
+  Stat hi, scale;
+
+  TENSORNORM_INLINE void prefetch(Index r, Index j) const { x.prefetch(r, j); }
+
+  template <class V>
+  struct Row {
+    RowOf<Rows<S>, V> x;
+    RowOf<Stat, V> hi, scale;
+  };
+  template <class Isa, class V>
+  TENSORNORM_INLINE void begin(Index r, Row<V>& row) const {
+    x.template begin<Isa>(r, row.x);
+    hi.template begin<Isa>(r, row.hi);
+    scale.template begin<Isa>(r, row.scale);
+  }
+  template <class V, class At>
+  TENSORNORM_INLINE void value(const Row<V>& row, const At& at, V& result) const {
+    V mean, a;
+    row.x.get(at, result);
+    row.hi.get(at, mean);
+    row.scale.get(at, a);
+    result = (mean - result) * a;
+  }
+};
+
+// p = dy * gamma, q = xhat: the sums of dx, and without gamma those of dbeta and dgamma. Where all of a sum has one
+// statistic, q is Unshifted: what a shift adds follows from the sum of p.
+template <class S, class Value, class Param>
 struct Gradients {
   using Scalar = S;
   static constexpr int sums = 1;
-  Xhat<S, Stat> xhat;
+  Value xhat;
   Rows<S> dy;
   Param gamma;
 
   TENSORNORM_INLINE void prefetch(Index r, Index j) const {
-    xhat.x.prefetch(r, j);
+    xhat.prefetch(r, j);
     dy.prefetch(r, j);
   }
 
   template <class V>
   struct Row {
-    RowOf<Xhat<S, Stat>, V> xhat;
+    RowOf<Value, V> xhat;
     RowOf<Rows<S>, V> dy;
     RowOf<Param, V> gamma;
   };

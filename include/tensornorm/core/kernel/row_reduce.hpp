@@ -30,12 +30,14 @@ struct RowReduce {
 
  private:
   // A row is summed in windows of kWindow lanes, whatever vectors the machine has. Windows go in turn to `sums` sums of
-  // as many lanes, one or two, whose lanes take kFloatAdds numbers each. Then the second sum is added to the first, the
-  // upper half of the lanes to the lower half, and what is left goes to double. What remains of a row is the end of its
-  // last window, added to the first sum after the second. A row shorter than a window has windows of half or a quarter
-  // of the lanes; a lane beyond the row's end holds 0.
+  // as many lanes, one or two, whose lanes take about kFloatAdds numbers each. Then the second sum is added to the
+  // first, the upper half of the lanes to the lower half, and what is left goes to double. What remains of a row is the
+  // end of its last window, added to the first sum after the second. A row shorter than a window has windows of half or
+  // a quarter of the lanes; a lane beyond the row's end holds 0.
   static constexpr int kWindow = 64 / static_cast<int>(sizeof(T));
-  static constexpr int kHalf = kWindow / 2, kSums = Functor::sums, kTogether = kSums * kWindow;
+  static constexpr int kHalf = kWindow / 2, kPair = 2 * kWindow;
+  static constexpr bool kTwoSums = Functor::sums == 2;
+  static constexpr Index kStretch = kFloatAdds * Functor::sums * kWindow;  // elements that float sums may take
 
   // ---- AVX2 and AVX-512: vectors of half a window, or of a whole one
 
@@ -55,41 +57,62 @@ struct RowReduce {
           before((std::max)((std::min)(2 * lanes<Isa> - n, lanes<Isa>), 0), lanes<Isa>) {}
   };
 
-  // Four rows at a time: what comes before and after a short row takes longer than the row.
   template <class Isa>
   TENSORNORM_INLINE void add_rows() const {
     const Rest<Isa> rest(static_cast<int>(cols % kWindow));
+    if (cols <= kShort) return add_short_rows<Isa>(rest);
+    for (Index r = 0; r < rows; ++r) {
+      typename Functor::template Row<Vec<T, lanes<Isa>>> row{};
+      functor.template begin<Isa>(r, row);
+      Sums<Vec<T, kHalf>> half;
+      Index j = add_stretch<Isa>(r, row, 0, rest, half);
+      WideSum<HalfIsa<Isa>, T> wide_p(half.p), wide_pq(half.pq);
+      while (j < cols) {
+        j = add_stretch<Isa>(r, row, j, rest, half);
+        wide_p.add(half.p);
+        wide_pq.add(half.pq);
+      }
+      sum_p[r] += wide_p.total();
+      sum_pq[r] += wide_pq.total();
+    }
+  }
+
+  // Rows of so many columns at most are one stretch each, and taken four at a time: what comes before and after a short
+  // row takes longer than the row.
+  static constexpr Index kShort = 256;
+
+  template <class Isa>
+  TENSORNORM_INLINE void add_short_rows(const Rest<Isa>& rest) const {
     Wide p[4], pq[4];
     Index r = 0;
     for (; r + 4 <= rows; r += 4) {
-      for (Index i = 0; i < 4; ++i) sum_row<Isa>(r + i, rest, p[i], pq[i]);
+      for (Index i = 0; i < 4; ++i) sum_short_row<Isa>(r + i, rest, p[i], pq[i]);
       VectorOps<HalfIsa<Isa>>::add_sums_of_lanes(p[0], p[1], p[2], p[3], sum_p + r);
       VectorOps<HalfIsa<Isa>>::add_sums_of_lanes(pq[0], pq[1], pq[2], pq[3], sum_pq + r);
     }
     for (; r < rows; ++r) {
-      sum_row<Isa>(r, rest, p[0], pq[0]);
+      sum_short_row<Isa>(r, rest, p[0], pq[0]);
       sum_p[r] += sum_lanes<double, 4>(p[0]);
       sum_pq[r] += sum_lanes<double, 4>(pq[0]);
     }
   }
 
   template <class Isa>
-  TENSORNORM_INLINE void sum_row(Index r, const Rest<Isa>& rest, Wide& p, Wide& pq) const {
+  TENSORNORM_INLINE void sum_short_row(Index r, const Rest<Isa>& rest, Wide& p, Wide& pq) const {
     typename Functor::template Row<Vec<T, lanes<Isa>>> row{};
     functor.template begin<Isa>(r, row);
+    if (next != 0) prefetch_lines<typename Functor::Scalar>(functor, r, next, cols);
     if constexpr (lanes<Isa> == kHalf) {
       if (cols < kWindow) return sum_half_window<Isa>(row, rest, p, pq);
     }
+    RowSums<Isa> sums;
     Sums<Vec<T, kHalf>> half;
-    Index j = add_stretch<Isa>(r, row, 0, rest, half);
-    WideSum<HalfIsa<Isa>, T> wide_p(half.p), wide_pq(half.pq);
-    while (j < cols) {
-      j = add_stretch<Isa>(r, row, j, rest, half);
-      wide_p.add(half.p);
-      wide_pq.add(half.pq);
-    }
-    wide_p.fold(p);
-    wide_pq.fold(pq);
+    Index j = 0;
+    for (; j + kPair <= cols; j += kPair) add_pair<Isa>(row, j, sums);
+    add_rest<Isa>(row, j, rest, sums);
+    sums.fold(half);
+    WideSum<HalfIsa<Isa>, T>(half.p).fold(p);
+    WideSum<HalfIsa<Isa>, T>(half.pq).fold(pq);
   }
 
   // A row shorter than a window.
@@ -113,45 +136,73 @@ struct RowReduce {
     }
   }
 
+  // The lanes of a window: of one vector, or low and high of two; those of the second sum are `odd`.
+  template <class Isa>
+  struct RowSums {
+    Sums<Vec<T, lanes<Isa>>> low, high, odd_low, odd_high;
+
+    TENSORNORM_INLINE void add_odd() {
+      if constexpr (kTwoSums) {
+        low.add(odd_low);
+        if (lanes<Isa> == kHalf) high.add(odd_high);
+      }
+    }
+    TENSORNORM_INLINE void fold(Sums<Vec<T, kHalf>>& half) const {
+      if constexpr (lanes<Isa> == kWindow) {
+        Sums<Vec<T, kHalf>> upper;
+        split(low.p, half.p, upper.p);
+        split(low.pq, half.pq, upper.pq);
+        half.add(upper);
+      } else {
+        half = low;
+        half.add(high);
+      }
+    }
+  };
+
   // Sums the columns from j on, as many as float sums may take, to half a window; returns where it stopped.
   template <class Isa, class Row>
   TENSORNORM_INLINE Index add_stretch(Index r, const Row& row, Index j, const Rest<Isa>& rest,
                                       Sums<Vec<T, kHalf>>& half) const {
-    constexpr bool is_whole = lanes<Isa> == kWindow;
-    const Index stop = (std::min)(j + kFloatAdds * kTogether, cols - kTogether + 1);
-    Sums<Vec<T, lanes<Isa>>> s0, s1, s2, s3;  // of the first window s0, and s1 where vectors are half of it
-    for (; j < stop; j += kTogether) {
-      add_window<Isa>(row, j, s0, s1);
-      if constexpr (kSums == 2) add_window<Isa>(row, j + kWindow, s2, s3);
-      if (next != 0) prefetch_lines<typename Functor::Scalar>(functor, r, j + next, kTogether);
+    const Index stop = (std::min)(j + kStretch, cols - kPair + 1);
+    RowSums<Isa> sums;
+    for (; j < stop; j += kPair) {
+      add_pair<Isa>(row, j, sums);
+      if (next != 0) prefetch_lines<typename Functor::Scalar>(functor, r, j + next, kPair);
     }
-    const bool is_end = j + kTogether > cols;
-    if (is_end && next != 0) prefetch_lines<typename Functor::Scalar>(functor, r, j + next, cols - j);
-    if constexpr (kSums == 2) {
-      if (is_end && j + kWindow <= cols) {
-        add_window<Isa>(row, j, s0, s1);
-        j += kWindow;
-      }
-      s0.add(s2);
-      if (!is_whole) s1.add(s3);
-    }
-    if constexpr (is_whole) {
-      if (is_end && j < cols) add_kept(row, FullVector<Isa>{cols - kWindow}, rest.last, s0);
-      Sums<Vec<T, kHalf>> high;
-      split(s0.p, half.p, high.p);
-      split(s0.pq, half.pq, high.pq);
-      half.add(high);
+    if (j + kPair <= cols) {
+      sums.add_odd();
     } else {
-      if (is_end && j < cols) {
-        if (cols - j > kHalf) add_kept(row, FullVector<Isa>{cols - kWindow}, rest.before, s0);
-        add_kept(row, FullVector<Isa>{cols - kHalf}, rest.last, s1);
-      }
-      half = s0;
-      half.add(s1);
+      if (next != 0) prefetch_lines<typename Functor::Scalar>(functor, r, j + next, cols - j);
+      add_rest<Isa>(row, j, rest, sums);
+      j = cols;
     }
-    return is_end ? cols : j;
+    sums.fold(half);
+    return j;
   }
 
+  template <class Isa, class Row>
+  TENSORNORM_INLINE void add_pair(const Row& row, Index j, RowSums<Isa>& sums) const {
+    add_window<Isa>(row, j, sums.low, sums.high);
+    kTwoSums ? add_window<Isa>(row, j + kWindow, sums.odd_low, sums.odd_high)
+             : add_window<Isa>(row, j + kWindow, sums.low, sums.high);
+  }
+  // What remains of a row: less than two windows.
+  template <class Isa, class Row>
+  TENSORNORM_INLINE void add_rest(const Row& row, Index j, const Rest<Isa>& rest, RowSums<Isa>& sums) const {
+    if (j + kWindow <= cols) {
+      add_window<Isa>(row, j, sums.low, sums.high);
+      j += kWindow;
+    }
+    sums.add_odd();
+    if (j == cols) return;
+    if constexpr (lanes<Isa> == kWindow) {
+      add_kept(row, FullVector<Isa>{cols - kWindow}, rest.last, sums.low);
+    } else {
+      if (cols - j > kHalf) add_kept(row, FullVector<Isa>{cols - kWindow}, rest.before, sums.low);
+      add_kept(row, FullVector<Isa>{cols - kHalf}, rest.last, sums.high);
+    }
+  }
   template <class Isa, class Row, class V>
   TENSORNORM_INLINE void add_window(const Row& row, Index j, Sums<V>& first, Sums<V>& second) const {
     step(row, FullVector<Isa>{j}, first);
@@ -201,24 +252,23 @@ struct RowReduce {
     const Index window = n * lanes<Isa>, low = first * lanes<Isa>, high = low + window / 2;
     Index j = 0;
     while (j < cols) {
-      const Index stop = (std::min)(j + kFloatAdds * kSums * window, cols - kSums * window + 1);
+      const Index stop = (std::min)(j + kFloatAdds * Functor::sums * window, cols - 2 * window + 1);
       Sums<Vec<T, lanes<Isa>>> s0, s1, s2, s3;
-      for (; j < stop; j += kSums * window) {
+      for (; j < stop; j += 2 * window) {
+        const Index second = j + window;
         step(row, FullVector<Isa>{j + low}, s0);
         step(row, FullVector<Isa>{j + high}, s1);
-        if constexpr (kSums == 2) {
-          step(row, FullVector<Isa>{j + window + low}, s2);
-          step(row, FullVector<Isa>{j + window + high}, s3);
-        }
-        if (next != 0 && first == 0) prefetch_lines<typename Functor::Scalar>(functor, r, j + next, kSums * window);
+        step(row, FullVector<Isa>{second + low}, kTwoSums ? s2 : s0);
+        step(row, FullVector<Isa>{second + high}, kTwoSums ? s3 : s1);
+        if (next != 0 && first == 0) prefetch_lines<typename Functor::Scalar>(functor, r, j + next, 2 * window);
       }
-      const bool is_end = j + kSums * window > cols;
-      if constexpr (kSums == 2) {
-        if (is_end && j + window <= cols) {
-          step(row, FullVector<Isa>{j + low}, s0);
-          step(row, FullVector<Isa>{j + high}, s1);
-          j += window;
-        }
+      const bool is_end = j + 2 * window > cols;
+      if (is_end && j + window <= cols) {
+        step(row, FullVector<Isa>{j + low}, s0);
+        step(row, FullVector<Isa>{j + high}, s1);
+        j += window;
+      }
+      if (kTwoSums) {
         s0.add(s2);
         s1.add(s3);
       }

@@ -155,15 +155,16 @@ class Backward {
     plan_.map_walk.visit(block.group, block.k0 + i, block.k0 + end, p0, p1, [&](const Tile& tile) {
       const Rows<Scalar> x{a_.x + tile.offset, tile.stride}, dy{a_.dy + tile.y_offset, tile.y_stride};
       if (plan_.map_walk.columns()) {
-        const Gradients<Scalar, PerColumn<T>, PerRowOrAll<T>> functor{
-            {x, {hi}, {scale}, {shift}}, dy, every_row(kOne<T>)};
+        const Gradients<Scalar, Unshifted<Scalar, PerColumn<T>>, PerRowOrAll<T>> functor{
+            {x, {hi}, {scale}}, dy, every_row(kOne<T>)};
         column_reduce(functor, tile, sum_g, sum_gx);
       } else {
-        const Gradients<Scalar, PerRow<T>, PerColumnOrAll<T>> functor{
-            {x, {hi}, {scale}, {shift}}, dy, every_column(kOne<T>)};
+        const Gradients<Scalar, Unshifted<Scalar, PerRow<T>>, PerColumnOrAll<T>> functor{
+            {x, {hi}, {scale}}, dy, every_column(kOne<T>)};
         row_reduce(functor, tile, sum_g, sum_gx);
       }
     });
+    add_shifts(shift, sum_g, end - i, sum_gx);
   }
 
   // Sums by bin to sums by share.

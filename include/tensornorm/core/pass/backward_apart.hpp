@@ -137,15 +137,16 @@ class BackwardApart {
     visit(block, part, parts, [&](const Tile& tile, Index i, const LineParams& params) {
       const T* const gamma = params.of(a_.gamma, buffer);
       if (plan_.walk.columns()) {
-        const Gradients<Scalar, PerColumn<T>, PerRowOrAll<T>> functor{
-            xhat<PerColumn<T>>(block, tile, i), dy(tile), {gamma}};
+        const Gradients<Scalar, Unshifted<Scalar, PerColumn<T>>, PerRowOrAll<T>> functor{
+            {x(tile), {block.hi + i}, {block.minus_rstd + i}}, dy(tile), {gamma}};
         column_reduce(functor, tile, sum_g + i, sum_gx + i);
       } else {
-        const Gradients<Scalar, PerRow<T>, PerColumnOrAll<T>> functor{
-            xhat<PerRow<T>>(block, tile, i), dy(tile), {gamma}};
+        const Gradients<Scalar, Unshifted<Scalar, PerRow<T>>, PerColumnOrAll<T>> functor{
+            {x(tile), {block.hi + i}, {block.minus_rstd + i}}, dy(tile), {gamma}};
         row_reduce(functor, tile, sum_g + i, sum_gx + i);
       }
     });
+    add_shifts(block.minus_lo_rstd, sum_g, block.size(), sum_gx);
   }
 
   void finish(const Block& block) const {
@@ -222,12 +223,12 @@ class BackwardApart {
 
   void reduce_dual(const Block& block, const Tile& tile, Index i, double* sum_g, double* sum_gx) const {
     if (plan_.walk.columns()) {
-      const Gradients<Scalar, PerColumn<T>, PerRowOrAll<T>> functor{xhat<PerColumn<T>>(block, tile, i), dy(tile),
-                                                                    every_row(kOne<T>)};
+      const Gradients<Scalar, Xhat<Scalar, PerColumn<T>>, PerRowOrAll<T>> functor{xhat<PerColumn<T>>(block, tile, i),
+                                                                                  dy(tile), every_row(kOne<T>)};
       row_reduce(functor, tile, sum_g, sum_gx);
     } else {
-      const Gradients<Scalar, PerRow<T>, PerColumnOrAll<T>> functor{xhat<PerRow<T>>(block, tile, i), dy(tile),
-                                                                    every_column(kOne<T>)};
+      const Gradients<Scalar, Xhat<Scalar, PerRow<T>>, PerColumnOrAll<T>> functor{xhat<PerRow<T>>(block, tile, i),
+                                                                                  dy(tile), every_column(kOne<T>)};
       column_reduce(functor, tile, sum_g, sum_gx);
     }
   }
