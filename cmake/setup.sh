@@ -45,6 +45,11 @@ need_build_tools() {
   need libeigen3-dev 'the tensors' /usr/include/eigen3/Eigen/Core /usr/local/include/eigen3/Eigen/Core
 }
 
+need_mpi() {
+  need libopenmpi-dev 'MPI, for ranks that are processes' mpicxx
+  need openmpi-bin 'which starts them' mpirun
+}
+
 # build NAME CMAKE-ARGUMENT...: configures the checkout in build/NAME and builds it, or only $targets of it.
 build() {
   build_dir=$root/build/$1
