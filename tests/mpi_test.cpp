@@ -29,13 +29,13 @@ bool are_same(const std::string& mine) {
 
 template <class Communicator>
 void expect_rank_order(Communicator communicator) {
-  ASSERT_EQ(communicator.size(), size());
-  ASSERT_EQ(communicator.rank(), rank());
+  EXPECT_EQ(communicator.size(), size());
+  EXPECT_EQ(communicator.rank(), rank());
   for (const Index n : {0, 1, 5, 1000}) {
     std::vector<double> mine, all(std::size_t(n * size()), -1);
     for (Index i = 0; i < n; ++i) mine.push_back(double(1000 * rank() + i));
     communicator.all_gather(mine.data(), n, all.data());
-    for (Index i = 0; i < n * size(); ++i) ASSERT_EQ(all[std::size_t(i)], double(1000 * (i / n) + i % n)) << n;
+    for (Index i = 0; i < n * size(); ++i) EXPECT_EQ(all[std::size_t(i)], double(1000 * (i / n) + i % n)) << n;
   }
 }
 
@@ -83,11 +83,14 @@ TEST(Mpi, RanksHaveTheNumbersOfOne) {
     layer.forward(its_x, of_part);
     layer.backward(its_x, its_dy, dx_of_part);
     const Matrix want = y.middleRows(part.first, part.n), want_dx = dx.middleRows(part.first, part.n);
+    // No ASSERT: a rank that leaves would keep the others waiting.
+    float off_y = 0, off_dx = 0;
     for (Index i = 0; i < want.size(); ++i) {
-      const float of_y = want.data()[i];
-      ASSERT_LE(std::abs(of_part.data()[i] - of_y), 1.2e-7F * std::max(4.F, std::abs(of_y)));
-      ASSERT_LE(std::abs(dx_of_part.data()[i] - want_dx.data()[i]), 2e-6F);
+      off_y = std::max(off_y, std::abs(of_part.data()[i] - want.data()[i]) / std::max(4.F, std::abs(want.data()[i])));
+      off_dx = std::max(off_dx, std::abs(dx_of_part.data()[i] - want_dx.data()[i]));
     }
+    EXPECT_LE(off_y, 2e-7F);
+    EXPECT_LE(off_dx, 2e-6F);
     EXPECT_TRUE(are_same(running(layer) + bytes(layer.mean()) + bytes(layer.rstd())));
     Matrix y_by_node, dx_by_node;
     by_node.forward(its_x, y_by_node);

@@ -150,6 +150,43 @@ TEST(SyncBatchNorm, PartsHaveTheNumbersOfTheWhole) {
   }
 }
 
+/// Of one rank, the bits of BatchNorm.
+template <class Scalar, int Layout>
+void expect_bits_of_one(const Extents& extents, int channel_axis, double scale = 1) {
+  BatchNormOptions options;
+  options.channel_axis = channel_axis;
+  const Index channels = extents[std::size_t(channel_axis)];
+  const Values values = normal(count(extents), 1, scale * 0.5, scale);
+  Guarded<Scalar, 4, Layout> x(extents, values), dy(extents, normal(count(extents), 2)), y(extents), dx(extents),
+      of_rank(extents), dx_of_rank(extents);
+  BatchNorm<Scalar> plain(channels, options);
+  ThreadGroup one(1);
+  Sync<Scalar> layer(channels, ThreadRank(one, 0), options);
+  stir(plain);
+  stir(layer);
+  plain.forward(x.map(), y.map());
+  plain.backward(x.map(), dy.map(), dx.map());
+  layer.forward(x.map(), of_rank.map());
+  layer.backward(x.map(), dy.map(), dx_of_rank.map());
+  SCOPED_TRACE(text(extents) + layout_name(Layout) + name_of<Scalar>() + " along " + std::to_string(channel_axis));
+  EXPECT_TRUE(of_rank.same_bits(y));
+  EXPECT_TRUE(dx_of_rank.same_bits(dx));
+  EXPECT_EQ(state(layer), state(plain));
+}
+
+TEST(SyncBatchNorm, OneRankHasTheBitsOfBatchNorm) {
+  for (const Extents& extents : {Extents{8, 5, 3, 4}, {9, 1, 1, 1}, {3, 4, 31, 33}, {2, 40, 9, 70}, {2, 1, 300, 301}}) {
+    for (const int axis : {0, 1, 3}) {
+      if (count(extents) == extents[std::size_t(axis)]) continue;
+      expect_bits_of_one<float, kRow>(extents, axis);
+      expect_bits_of_one<float, kCol>(extents, axis);
+      expect_bits_of_one<double, kRow>(extents, axis);
+      expect_bits_of_one<Eigen::half, kRow>(extents, axis);
+    }
+  }
+  for (const double scale : {1e-30, 1e-18, 1e18, 1e30}) expect_bits_of_one<float, kRow>({8, 5, 3, 4}, 1, scale);
+}
+
 TEST(SyncBatchNorm, OneValueOnEachOfManyRanks) {
   expect_whole<float, kRow>({9, 33, 1, 1}, 1, std::vector<Index>(9, 1));
   expect_whole<double, kRow>({9, 33, 1, 1}, 1, std::vector<Index>(9, 1));

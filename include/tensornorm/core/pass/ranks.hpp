@@ -48,48 +48,9 @@ class Ranks {
 
   // Makes the moments and the statistics those of all ranks. @throws std::invalid_argument where a rank refused, or
   // there is one value to a channel and that is not allowed
-  void merge(const AllGather& all_gather, double eps, bool allows_one) {
-    double* to = mine_.data();
-    for (const Moments& m : moments_) {
-      for (const double value : {kFine, static_cast<double>(m.n), m.estimate, m.correction, m.m2}) *to++ = value;
-    }
-    gather(kOfForward, all_gather);
-    check_refused(kOfForward, "forward");
-    for (Index c = 0; c < channels_; ++c) {
-      Moments& m = moments_[static_cast<std::size_t>(c)];
-      m = received(0, c);
-      for (Index rank = 1; rank < size_; ++rank) m = core::merge(m, received(rank, c));
-    }
-    check_that(values() != 1 || allows_one, "batch statistics need more than 1 value per channel but the x of ", size_,
-               " ranks have 1 in all for each of ", channels_, " channels");
-    for (std::size_t c = 0; c < moments_.size() && values() > 0; ++c) {
-      const Statistic<T> s = finish<T>(moments_[c], eps);
-      hi_[c] = s.hi;
-      lo_[c] = s.lo;
-      rstd_[c] = s.rstd;
-      m2_[c] = moments_[c].m2;
-    }
-  }
-
+  void merge(const AllGather& all_gather, double eps, bool allows_one);
   // Makes the sums of every channel those of all ranks; null: this rank has none. @throws as merge
-  void add(const AllGather& all_gather, double* sum_g, double* sum_gx) {
-    double* to = mine_.data();
-    for (Index c = 0; c < channels_; ++c) {
-      for (const double value : {kFine, sum_g == nullptr ? 0 : sum_g[c], sum_gx == nullptr ? 0 : sum_gx[c]}) {
-        *to++ = value;
-      }
-    }
-    gather(kOfBackward, all_gather);
-    check_refused(kOfBackward, "backward");
-    for (Index c = 0; c < channels_ && sum_g != nullptr; ++c) {
-      sum_g[c] = sum_gx[c] = 0;
-      for (Index rank = 0; rank < size_; ++rank) {
-        const double* const sums = of(rank, c, kOfBackward);
-        sum_g[c] += sums[1];
-        sum_gx[c] += sums[2];
-      }
-    }
-  }
+  void add(const AllGather& all_gather, double* sum_g, double* sum_gx);
 
  private:
   static constexpr double kFine = 0, kRefused = 1;
@@ -107,12 +68,8 @@ class Ranks {
     const double* const values = of(rank, channel, kOfForward);
     return {static_cast<Index>(values[1]), values[2], values[3], values[4]};
   }
-  void check_refused(Index of_channel, const char* call) const {
-    for (Index rank = 0; rank < size_; ++rank) {
-      check_that(*of(rank, 0, of_channel) == kFine, "rank ", rank, " of ", size_, " refused its arguments of ", call,
-                 ", so no rank goes on: its own error says why");
-    }
-  }
+  void check_refused(Index of_channel, const char* call) const;
+  static Statistic<T> finished(const Moments& m, double eps);
 
   Index size_, channels_;
   bool has_gathered_ = true;
@@ -124,3 +81,7 @@ class Ranks {
 
 }  // namespace core
 }  // namespace tensornorm
+
+#ifndef TENSORNORM_COMPILED
+#include "tensornorm/core/pass/ranks-inl.hpp"
+#endif

@@ -1,0 +1,77 @@
+// Bodies of ranks.hpp.
+#pragma once
+
+#include "tensornorm/core/kernel/finish_sums.hpp"
+#include "tensornorm/core/pass/ranks.hpp"
+
+namespace tensornorm {
+namespace core {
+
+template <class T>
+void Ranks<T>::check_refused(Index of_channel, const char* call) const {
+  for (Index rank = 0; rank < size_; ++rank) {
+    check_that(*of(rank, 0, of_channel) == kFine, "rank ", rank, " of ", size_, " refused its arguments of ", call,
+               ", so no rank goes on: its own error says why");
+  }
+}
+
+// By the arithmetic of a pass that has all values, so that one rank has its bits.
+template <class T>
+Statistic<T> Ranks<T>::finished(const Moments& m, double eps) {
+  constexpr double kLeast = 1e-28;  // what FinishSums trusts
+  const double var = m.m2 * (1 / static_cast<double>(m.n));
+  Statistic<T> s = finish<T>(m, var, eps);
+  if (std::is_same<T, float>::value && var + eps > kLeast && std::isfinite(var)) {
+    double root;
+    reciprocal_root<std::uint64_t>(var + eps, root);
+    s.rstd = static_cast<T>(root);
+  }
+  return s;
+}
+
+template <class T>
+void Ranks<T>::merge(const AllGather& all_gather, double eps, bool allows_one) {
+  double* to = mine_.data();
+  for (const Moments& m : moments_) {
+    for (const double value : {kFine, static_cast<double>(m.n), m.estimate, m.correction, m.m2}) *to++ = value;
+  }
+  gather(kOfForward, all_gather);
+  check_refused(kOfForward, "forward");
+  for (Index c = 0; c < channels_; ++c) {
+    Moments& m = moments_[static_cast<std::size_t>(c)];
+    m = received(0, c);
+    for (Index rank = 1; rank < size_; ++rank) m = core::merge(m, received(rank, c));
+  }
+  check_that(values() != 1 || allows_one, "batch statistics need more than 1 value per channel but the x of ", size_,
+             " ranks have 1 in all for each of ", channels_, " channels");
+  for (std::size_t c = 0; c < moments_.size() && values() > 0; ++c) {
+    const Statistic<T> s = finished(moments_[c], eps);
+    hi_[c] = s.hi;
+    lo_[c] = s.lo;
+    rstd_[c] = s.rstd;
+    m2_[c] = moments_[c].m2;
+  }
+}
+
+template <class T>
+void Ranks<T>::add(const AllGather& all_gather, double* sum_g, double* sum_gx) {
+  double* to = mine_.data();
+  for (Index c = 0; c < channels_; ++c) {
+    for (const double value : {kFine, sum_g == nullptr ? 0 : sum_g[c], sum_gx == nullptr ? 0 : sum_gx[c]}) {
+      *to++ = value;
+    }
+  }
+  gather(kOfBackward, all_gather);
+  check_refused(kOfBackward, "backward");
+  for (Index c = 0; c < channels_ && sum_g != nullptr; ++c) {
+    sum_g[c] = sum_gx[c] = 0;
+    for (Index rank = 0; rank < size_; ++rank) {
+      const double* const sums = of(rank, c, kOfBackward);
+      sum_g[c] += sums[1];
+      sum_gx[c] += sums[2];
+    }
+  }
+}
+
+}  // namespace core
+}  // namespace tensornorm
