@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstring>
+#include <limits>
 #include <random>
 #include <string>
 #include <vector>
@@ -162,41 +163,55 @@ class Net {
   Eigen::RowVectorXd bias_;
 };
 
-/// Differences from one rank that has the whole batch.
+/// How far y is from that of one rank with the whole batch, in units in the last place of y, 1 at least.
+template <class Scalar>
+double units_of_y(MpiCommunicator& ranks, const Doubles& batch) {
+  using Matrix = Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+  const Matrix x = batch.cast<Scalar>();
+  const Part part(x.rows(), ranks.rank(), ranks.size());
+  tensornorm::BatchNorm<Scalar> whole(x.cols());
+  tensornorm::SyncBatchNorm<Scalar, MpiCommunicator> norm(x.cols(), ranks);
+  const Matrix want = whole(x).middleRows(part.first, part.n), y = norm(Matrix(x.middleRows(part.first, part.n)));
+  double units = 0;
+  for (Index i = 0; i < y.size(); ++i) {
+    const Scalar size = std::max(Scalar(1), std::abs(want.data()[i]));
+    const Scalar unit = std::nextafter(size, std::numeric_limits<Scalar>::max()) - size;
+    units = std::max(units, static_cast<double>(std::abs(y.data()[i] - want.data()[i]) / unit));
+  }
+  return largest(ranks, units);
+}
+
+/// Largest differences from the statistics of the whole batch: of means in deviations, of variances in themselves.
 struct Differences {
-  double statistics = 0;                            // of mean and variance, in variances and standard deviations
-  double y = 0;                                     // in units in the last place of y, 1 at least
-  double averaged_mean = 0, averaged_variance = 0;  // where the ranks' means of x and of its square are averaged
+  double mean = 0, variance = 0;
 };
 
-/// Of the first hidden layer's batch, in double.
-Differences compare(MpiCommunicator& ranks, const Doubles& x) {
+Differences differences(const tensornorm::Moments& whole, const Array& mean, const Array& var) {
+  return {((mean - whole.mean) / whole.var().sqrt()).abs().maxCoeff(),
+          ((var - whole.var()) / whole.var()).abs().maxCoeff()};
+}
+
+/// Of SyncBatchNorm.
+Differences synchronized(MpiCommunicator& ranks, const Doubles& x) {
   const Part part(x.rows(), ranks.rank(), ranks.size());
-  const Doubles mine = x.middleRows(part.first, part.n);
-  tensornorm::BatchNorm<double> whole(x.cols());
-  Norm norm(x.cols(), ranks);
-  Doubles y, of_whole;
-  whole.forward(x, of_whole);
-  norm.forward(mine, y);
-  const Array deviation = whole.rstd().inverse();
-  Differences all;
-  all.statistics = std::max(((norm.mean() - whole.mean()) / deviation).abs().maxCoeff(),
-                            ((norm.rstd() - whole.rstd()) * deviation).abs().maxCoeff());
-  for (Index i = 0; i < y.size(); ++i) {
-    const double want = of_whole.middleRows(part.first, part.n).reshaped<Eigen::RowMajor>()[i];
-    const double unit = std::nextafter(std::max(1.0, std::abs(want)), 1e300) - std::max(1.0, std::abs(want));
-    all.y = std::max(all.y, std::abs(y.reshaped<Eigen::RowMajor>()[i] - want) / unit);
-  }
-  all.y = largest(ranks, all.y);
-  Array mean = mine.colwise().mean(), square = mine.array().square().colwise().mean();
+  tensornorm::BatchNormOptions options;
+  options.momentum = 1;
+  options.unbiased_running_var = false;
+  Norm norm(x.cols(), ranks, options);
+  norm(x.middleRows(part.first, part.n));
+  return differences(tensornorm::moments(x, {0}), norm.running_mean(), norm.running_var());
+}
+
+/// Of the ranks' means of x and of x^2, averaged.
+Differences averaged(MpiCommunicator& ranks, const Doubles& x) {
+  const Part part(x.rows(), ranks.rank(), ranks.size());
+  const auto mine = x.middleRows(part.first, part.n).array();
+  Array mean = mine.colwise().mean(), square = mine.square().colwise().mean();
   add_up(ranks, mean.data(), mean.size());
   add_up(ranks, square.data(), square.size());
   mean /= ranks.size();
   square /= ranks.size();
-  const Array var = deviation.square() - whole.options().eps;
-  all.averaged_mean = ((mean - whole.mean()) / deviation).abs().maxCoeff();
-  all.averaged_variance = ((square - mean.square() - var) / var).abs().maxCoeff();
-  return all;
+  return differences(tensornorm::moments(x, {0}), mean, square - mean.square());
 }
 
 struct Training {
@@ -248,7 +263,8 @@ void run(const Options& options) {
     std::mt19937 random(options.seed);
     const Net net(data.train.images.cols(), ranks, random);
     const Doubles x = first_images(data.train, kBatch).images.cast<double>() * net.first_weights();
-    const Differences differences = compare(ranks, x);
+    const Differences ours = synchronized(ranks, x), others = averaged(ranks, x);
+    const double y = units_of_y<double>(ranks, x), y_of_floats = units_of_y<float>(ranks, x);
     const std::string name = std::to_string(size) + (size == 1 ? " rank" : " ranks");
     const Training training = train(data, ranks, epochs, options.seed, name);
     const Training again = train(data, ranks, epochs, options.seed, name + " again");
@@ -257,17 +273,16 @@ void run(const Options& options) {
     const bool same_bits = std::memcmp(training.running.data(), again.running.data(), bytes) == 0;
     const double running = ((training.running - one.running) / one.running.abs().max(1e-3)).abs().maxCoeff();
     char line[256];
-    std::snprintf(line, sizeof line, "%5d  %-10s  %10.1e  %5.1f  %10.1e  %7.1f %%  %-9s  %7.1e  %8.1e\n", size,
-                  parts_of(kBatch, size).c_str(), differences.statistics, differences.y, running,
-                  100 * training.accuracy, same_bits ? "yes" : "no", differences.averaged_mean,
-                  differences.averaged_variance);
+    std::snprintf(line, sizeof line, "%5d  %-10s  %7.1e  %7.1e  %6.1f  %5.1f  %7.1e  %7.1e  %8.1e  %7.1f %%  %s\n",
+                  size, parts_of(kBatch, size).c_str(), ours.mean, ours.variance, y, y_of_floats, others.mean,
+                  others.variance, running, 100 * training.accuracy, same_bits ? "yes" : "no");
     table += line;
     MPI_Comm_free(&comm);
   }
   MPI_Barrier(MPI_COMM_WORLD);
-  std::printf("\n%5s  %-10s  %10s  %5s  %10s  %9s  %-9s  %17s\n%5s  %-10s  %10s  %5s  %10s  %9s  %-9s  %7s  %8s\n%s",
-              "", "", "statistics", "y,", "after the", "", "same bits", "averages of ranks", "ranks", "parts",
-              "of a batch", "units", "training", "accuracy", "again", "mean", "variance", table.c_str());
+  std::printf("\n%19s%16s  %13s  %16s  %8s\n%5s  %-10s  %7s  %7s  %6s  %5s  %7s  %7s  %8s  %9s  %s\n%s", "",
+              "SyncBatchNorm", "y, units", "averages", "running,", "ranks", "parts", "mean", "var", "double", "float",
+              "mean", "var", "trained", "accuracy", "same bits again", table.c_str());
 }
 
 }  // namespace

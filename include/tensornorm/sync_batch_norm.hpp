@@ -40,8 +40,9 @@ struct IsCommunicator<Communicator,
 ///
 /// Errors: as BatchNorm. Where a rank's call throws, it first tells the others, and every rank throws:
 /// std::invalid_argument. No rank waits for ever, and on every rank the layer and the outputs are as before the call.
-/// The exception is memory for a y or dx of another size, which is allocated after the ranks have gathered:
-/// std::bad_alloc is then that rank's alone. In train mode forward takes no add(), and backward no then_times().
+/// Memory for a y or dx of another size is allocated after the ranks have gathered: std::bad_alloc is then that rank's
+/// alone. With -fno-exceptions a refused rank ends its program and tells the others nothing. In train mode forward
+/// takes no add(), and backward no then_times().
 ///
 /// Cost: a rank sends 40 bytes for each channel in forward (status, count, mean in two doubles, squared deviations) and
 /// 24 in backward (status and two sums), and the layer holds 40 for each channel and rank.
@@ -115,7 +116,7 @@ class SyncBatchNorm : public Layer<SyncBatchNorm<Scalar, Communicator>, Scalar, 
   class Turn {
    public:
     Turn(SyncBatchNorm& layer, Index of_channel)
-        : layer_(layer), of_channel_(of_channel), is_outer_(layer.training() && !layer.has_turn_) {
+        : layer_(layer), of_channel_(of_channel), is_outer_(core::kThrows && layer.training() && !layer.has_turn_) {
       if (!is_outer_) return;
       layer_.has_turn_ = true;
       layer_.ranks_.begin();
