@@ -3,6 +3,7 @@
 
 #include "tensornorm/requirements.hpp"
 
+#include <limits>
 #include <type_traits>
 #include <utility>
 
@@ -65,7 +66,7 @@ class SyncBatchNorm : public Layer<SyncBatchNorm<Scalar, Communicator>, Scalar, 
   SyncBatchNorm(Index channels, Communicator communicator, const BatchNormOptions& options = {})
       : Base(options.eps, true, core::channel_parameters(channels, options.affine, options.momentum), true),
         channels_(channels), options_(options), communicator_(std::move(communicator)),
-        ranks_(checked_size(communicator_, options), channels) {
+        ranks_(checked_size(communicator_, channels, options), channels) {
     if (options.track_running_stats) this->track(channels, options.momentum, options.unbiased_running_var);
   }
 
@@ -140,9 +141,11 @@ class SyncBatchNorm : public Layer<SyncBatchNorm<Scalar, Communicator>, Scalar, 
     void operator()(const double* mine, Index n, double* all) const { communicator.all_gather(mine, n, all); }
   };
 
-  static Index checked_size(Communicator& communicator, const BatchNormOptions& options) {
+  static Index checked_size(Communicator& communicator, Index channels, const BatchNormOptions& options) {
     const auto size = static_cast<Index>(communicator.size());
     core::check_that(size > 0, "a communicator of ", size, " ranks: at least 1 is needed");
+    constexpr Index most = (std::numeric_limits<Index>::max)() / static_cast<Index>(sizeof(double)) / Ranks::kOfForward;
+    core::check_that(channels <= most / size, channels, " channels of ", size, " ranks: too many");
     core::check_that(options.virtual_batch == 0, "virtual_batch is ", options.virtual_batch,
                      " but must be 0 where statistics span ranks");
     return size;
