@@ -21,6 +21,8 @@ template <class Scalar>
 class Standardizer;
 template <class Scalar, class Communicator>
 class SyncBatchNorm;
+template <class Scalar, class Communicator>
+class SyncWhitening;
 template <class Scalar>
 class UnitNorm;
 template <class Scalar>

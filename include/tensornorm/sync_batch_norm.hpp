@@ -3,25 +3,12 @@
 
 #include "tensornorm/requirements.hpp"
 
-#include <limits>
-#include <type_traits>
 #include <utility>
 
 #include "tensornorm/batch_norm.hpp"
+#include "tensornorm/communicator.hpp"
 
 namespace tensornorm {
-namespace core {
-
-template <class Communicator, class = void>
-struct IsCommunicator : std::false_type {};
-template <class Communicator>
-struct IsCommunicator<Communicator,
-                      std::void_t<decltype(static_cast<Index>(std::declval<Communicator&>().size())),
-                                  decltype(std::declval<Communicator&>().all_gather(
-                                      std::declval<const double*>(), std::declval<Index>(), std::declval<double*>()))>>
-    : std::true_type {};
-
-}  // namespace core
 
 /// Batch normalization in data-parallel training: each rank, a process or a thread, has a part of the batch. In train
 /// mode mean and variance are those of the values of all ranks, and so are the means in dx.
@@ -65,8 +52,8 @@ class SyncBatchNorm : public Layer<SyncBatchNorm<Scalar, Communicator>, Scalar, 
   /// BatchNorm, when the communicator has no rank, or when options.virtual_batch is not 0.
   SyncBatchNorm(Index channels, Communicator communicator, const BatchNormOptions& options = {})
       : Base(options.eps, true, core::channel_parameters(channels, options.affine, options.momentum), true),
-        channels_(channels), options_(options), communicator_(std::move(communicator)),
-        ranks_(checked_size(communicator_, channels, options), channels) {
+        channels_(channels), options_(checked(options)), communicator_(std::move(communicator)),
+        ranks_(static_cast<Index>(communicator_.size()), channels) {
     if (options.track_running_stats) this->track(channels, options.momentum, options.unbiased_running_var);
   }
 
@@ -77,19 +64,19 @@ class SyncBatchNorm : public Layer<SyncBatchNorm<Scalar, Communicator>, Scalar, 
   /// forward of BatchNorm, with all of its arguments: `forward(x, y)`, `forward(device, x, y, pass)`.
   template <class... Arguments>
   void forward(Arguments&&... arguments) {
-    const Turn turn(*this, Ranks::kOfForward);
+    const Call call = rank_call(Ranks::kOfForward);
     Base::forward(std::forward<Arguments>(arguments)...);
   }
   /// forward with a new y, which it returns.
   template <class... Arguments>
   auto operator()(Arguments&&... arguments) {
-    const Turn turn(*this, Ranks::kOfForward);
+    const Call call = rank_call(Ranks::kOfForward);
     return Base::operator()(std::forward<Arguments>(arguments)...);
   }
   /// backward of BatchNorm, with all of its arguments: `backward(x, dy, dx)`, or `backward(x, dy)`, which returns dx.
   template <class... Arguments>
   auto backward(Arguments&&... arguments) {
-    const Turn turn(*this, Ranks::kOfBackward);
+    const Call call = rank_call(Ranks::kOfBackward);
     return Base::backward(std::forward<Arguments>(arguments)...);
   }
 
@@ -112,60 +99,33 @@ class SyncBatchNorm : public Layer<SyncBatchNorm<Scalar, Communicator>, Scalar, 
   using State = core::PassState<Scalar>;
   using Ranks = core::Ranks<typename Base::Param>;
 
-  // A call in train mode, which takes part in the gather of all ranks, at its end where an error came before. Of two
-  // that are nested, the outer one does.
-  class Turn {
-   public:
-    Turn(SyncBatchNorm& layer, Index of_channel)
-        : layer_(layer), of_channel_(of_channel), is_outer_(core::kThrows && layer.training() && !layer.has_turn_) {
-      if (!is_outer_) return;
-      layer_.has_turn_ = true;
-      layer_.ranks_.begin();
-    }
-    Turn(const Turn&) = delete;
-    Turn& operator=(const Turn&) = delete;
-    ~Turn() {
-      if (!is_outer_) return;
-      layer_.has_turn_ = false;
-      if (!layer_.ranks_.has_gathered()) layer_.ranks_.refuse(of_channel_, Gather{layer_.communicator_});
-    }
+  using Call = core::RankCall<Communicator>;
 
-   private:
-    SyncBatchNorm& layer_;
-    const Index of_channel_;
-    const bool is_outer_;
-  };
-
-  struct Gather {
-    Communicator& communicator;
-    void operator()(const double* mine, Index n, double* all) const { communicator.all_gather(mine, n, all); }
-  };
-
-  static Index checked_size(Communicator& communicator, Index channels, const BatchNormOptions& options) {
-    const auto size = static_cast<Index>(communicator.size());
-    core::check_that(size > 0, "a communicator of ", size, " ranks: at least 1 is needed");
-    constexpr Index most = (std::numeric_limits<Index>::max)() / static_cast<Index>(sizeof(double)) / Ranks::kOfForward;
-    core::check_that(channels <= most / size, channels, " channels of ", size, " ranks: too many");
+  static const BatchNormOptions& checked(const BatchNormOptions& options) {
     core::check_that(options.virtual_batch == 0, "virtual_batch is ", options.virtual_batch,
                      " but must be 0 where statistics span ranks");
-    return size;
+    return options;
   }
+
+  Call rank_call(Index of_channel) {
+    return Call(this->training(), ranks_.messages(), communicator_, channels_ * of_channel);
+  }
+  core::Gather<Communicator> gather() { return {communicator_}; }
 
   void describe(std::ostream& out) const { core::print_tracking(out, "SyncBatchNorm", channels_, options_); }
 
   void run_forward(Runner& runner, const Scalar* x, const Shape& shape, Target& y, State* pass = nullptr,
                    core::ResidualArguments<Scalar>* sum = nullptr) {
     if (!this->training()) return Base::run_forward(runner, x, shape, y, pass, sum);
-    const Turn turn(*this, Ranks::kOfForward);
+    const Call call = rank_call(Ranks::kOfForward);
     core::check_that(sum == nullptr, "statistics that span ranks take no add(): give the sum");
     const auto statement = [this](const Shape& of_x, bool batch) { return axes(of_x, batch); };
-    this->run_forward_of_ranks(statement, runner, x, shape, y, pass, ranks_, Gather{communicator_},
-                               options_.allow_single_value);
+    this->run_forward_of_ranks(statement, runner, x, shape, y, pass, ranks_, gather(), options_.allow_single_value);
   }
   void run_backward(Runner& runner, const Scalar* x, const Shape& shape, const core::OutputGradient<Scalar>& dy,
                     Target* dx, State* pass = nullptr) {
     if (!this->training()) return Base::run_backward(runner, x, shape, dy, dx, pass);
-    const Turn turn(*this, Ranks::kOfBackward);
+    const Call call = rank_call(Ranks::kOfBackward);
     const State& state = pass == nullptr ? this->own_pass() : *pass;
     state.record.check_backward(shape, dy.shape, true);
     core::check_that(dy.post_op == nullptr || dy.post_op->multiply == nullptr,
@@ -174,7 +134,7 @@ class SyncBatchNorm : public Layer<SyncBatchNorm<Scalar, Communicator>, Scalar, 
     core::check_that(values > 0 || shape.count() == 0, "backward follows a forward of SyncBatchNorm, but this pass of ",
                      shape.count(), " values had another layer's");
     const auto statement = [this](const Shape& of_x, bool batch) { return axes(of_x, batch); };
-    const auto add = [&](double* sum_g, double* sum_gx) { ranks_.add(Gather{communicator_}, sum_g, sum_gx); };
+    const auto add = [&](double* sum_g, double* sum_gx) { ranks_.add(gather(), sum_g, sum_gx); };
     const core::RankSums sums{values, add};
     core::Engine<Scalar, true>::run_backward(statement, runner, x, shape, dy, dx, pass, &sums);
   }
@@ -188,7 +148,6 @@ class SyncBatchNorm : public Layer<SyncBatchNorm<Scalar, Communicator>, Scalar, 
   BatchNormOptions options_;
   Communicator communicator_;
   Ranks ranks_;
-  bool has_turn_ = false;
 };
 
 }  // namespace tensornorm

@@ -22,6 +22,7 @@
 #include "tensornorm/rms_norm.hpp"
 #include "tensornorm/standardizer.hpp"
 #include "tensornorm/sync_batch_norm.hpp"
+#include "tensornorm/sync_whitening.hpp"
 #include "tensornorm/unit_norm.hpp"
 #include "tensornorm/version.hpp"
 #include "tensornorm/whitening.hpp"

@@ -9,6 +9,7 @@
 #include "tensornorm/core/pass/pass_record-inl.hpp"
 #include "tensornorm/core/pass/ranks-inl.hpp"
 #include "tensornorm/core/plan/plan_cache-inl.hpp"
+#include "tensornorm/core/whitening/whitening_ranks-inl.hpp"
 
 namespace tensornorm {
 namespace core {

@@ -75,6 +75,7 @@ class StagedRecord {
  public:
   StagedRecord(PassRecord& record, const Shape& layout, std::uint64_t fingerprint) : record_(record), kept_(record) {
     record.set(layout, fingerprint, kept_.training, kept_.batch);
+    record.rank_values = kept_.rank_values;
   }
   StagedRecord(const StagedRecord&) = delete;
   StagedRecord& operator=(const StagedRecord&) = delete;

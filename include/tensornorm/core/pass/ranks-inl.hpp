@@ -7,14 +7,6 @@
 namespace tensornorm {
 namespace core {
 
-template <class T>
-void Ranks<T>::check_refused(Index of_channel, const char* call) const {
-  for (Index rank = 0; rank < size_; ++rank) {
-    check_that(*of(rank, 0, of_channel) == kFine, "rank ", rank, " of ", size_, " refused its arguments of ", call,
-               ", so no rank goes on: its own error says why");
-  }
-}
-
 // By the arithmetic of a pass that has all values, so that one rank has its bits.
 template <class T>
 Statistic<T> Ranks<T>::finished(const Moments& m, double eps) {
@@ -31,19 +23,18 @@ Statistic<T> Ranks<T>::finished(const Moments& m, double eps) {
 
 template <class T>
 void Ranks<T>::merge(const AllGather& all_gather, double eps, bool allows_one) {
-  double* to = mine_.data();
+  double* to = messages_.mine();
   for (const Moments& m : moments_) {
-    for (const double value : {kFine, static_cast<double>(m.n), m.estimate, m.correction, m.m2}) *to++ = value;
+    for (const double value : {0.0, static_cast<double>(m.n), m.estimate, m.correction, m.m2}) *to++ = value;
   }
-  gather(kOfForward, all_gather);
-  check_refused(kOfForward, "forward");
+  messages_.gather(channels_ * kOfForward, all_gather, "forward");
   for (Index c = 0; c < channels_; ++c) {
     Moments& m = moments_[static_cast<std::size_t>(c)];
     m = received(0, c);
-    for (Index rank = 1; rank < size_; ++rank) m = core::merge(m, received(rank, c));
+    for (Index rank = 1; rank < messages_.size(); ++rank) m = core::merge(m, received(rank, c));
   }
-  check_that(values() != 1 || allows_one, "batch statistics need more than 1 value per channel but the x of ", size_,
-             " ranks have 1 in all for each of ", channels_, " channels");
+  check_that(values() != 1 || allows_one, "batch statistics need more than 1 value per channel but the x of ",
+             messages_.size(), " ranks have 1 in all for each of ", channels_, " channels");
   for (std::size_t c = 0; c < moments_.size() && values() > 0; ++c) {
     const Statistic<T> s = finished(moments_[c], eps);
     hi_[c] = s.hi;
@@ -55,18 +46,16 @@ void Ranks<T>::merge(const AllGather& all_gather, double eps, bool allows_one) {
 
 template <class T>
 void Ranks<T>::add(const AllGather& all_gather, double* sum_g, double* sum_gx) {
-  double* to = mine_.data();
+  const Index n = channels_ * kOfBackward;
+  double* to = messages_.mine();
   for (Index c = 0; c < channels_; ++c) {
-    for (const double value : {kFine, sum_g == nullptr ? 0 : sum_g[c], sum_gx == nullptr ? 0 : sum_gx[c]}) {
-      *to++ = value;
-    }
+    for (const double value : {0.0, sum_g == nullptr ? 0 : sum_g[c], sum_gx == nullptr ? 0 : sum_gx[c]}) *to++ = value;
   }
-  gather(kOfBackward, all_gather);
-  check_refused(kOfBackward, "backward");
+  messages_.gather(n, all_gather, "backward");
   for (Index c = 0; c < channels_ && sum_g != nullptr; ++c) {
     sum_g[c] = sum_gx[c] = 0;
-    for (Index rank = 0; rank < size_; ++rank) {
-      const double* const sums = of(rank, c, kOfBackward);
+    for (Index rank = 0; rank < messages_.size(); ++rank) {
+      const double* const sums = messages_.of(rank, n) + c * kOfBackward;
       sum_g[c] += sums[1];
       sum_gx[c] += sums[2];
     }
