@@ -456,6 +456,65 @@ TEST(SyncBatchNorm, OptionsThatItHasNot) {
   EXPECT_NE(refusal_of([&] { layer.backward(x, x, y, pass); }).find("another layer's"), std::string::npos);
 }
 
+#if COUNTS_ALLOCATIONS
+/// The only rank; counts, and notes the status of the last message.
+struct Counting {
+  Index* gathers;
+  double* status;
+
+  int size() const { return 1; }
+  void all_gather(const double* mine, Index n, double* all) const {
+    ++*gathers;
+    *status = mine[0];
+    std::copy_n(mine, n, all);
+  }
+};
+
+/// Calls action(layer) on copies of a layer, with each of its allocations failing once. All gather once.
+template <class Layer, class Action>
+void expect_to_take_part(const Layer& fresh, const Index& gathers, const double& status, const Action& action) {
+  bool has_failed = true;
+  for (long k = 0; has_failed; ++k) {
+    Layer layer = fresh;
+    const std::string before = state(layer);
+    const Index already = gathers;
+    bool threw = false;
+    until_failure = k;
+    try {
+      action(layer);
+    } catch (const std::bad_alloc&) {
+      threw = true;
+    }
+    has_failed = until_failure < 0;
+    until_failure = -1;
+    EXPECT_EQ(gathers, already + 1) << k;
+    EXPECT_EQ(status != 0, threw) << k;
+    if (threw) {
+      EXPECT_EQ(state(layer), before) << k;
+    }
+  }
+}
+
+TEST(SyncBatchNorm, TakesPartWhereMemoryFails) {
+  Index gathers = 0;
+  double status = 0;
+  using Layer = SyncBatchNorm<float, Counting>;
+  Layer layer(40, Counting{&gathers, &status});
+  stir(layer);
+  const Eigen::MatrixXf x = Eigen::MatrixXf::Random(200, 40), dy = Eigen::MatrixXf::Random(200, 40);
+  const Eigen::Matrix<float, -1, -1, kRow> turned = x;
+  Eigen::MatrixXf y = x, dx = x;
+  expect_to_take_part(layer, gathers, status, [&](Layer& l) { l.forward(x, y); });
+  expect_to_take_part(layer, gathers, status, [&](Layer& l) { l.forward(turned, y); });
+  expect_to_take_part(layer, gathers, status, [&](Layer& l) { l.forward(2 * x, y); });
+  layer.forward(x, y);
+  expect_to_take_part(layer, gathers, status, [&](Layer& l) { l.backward(x, dy, dx); });
+  expect_to_take_part(layer, gathers, status, [&](Layer& l) { l.backward(x, then_relu(2 * dy), dx); });
+  layer.accumulate_gradients(true);
+  expect_to_take_part(layer, gathers, status, [&](Layer& l) { l.backward(x, dy, add_to(dx)); });
+}
+#endif
+
 TEST(SyncBatchNorm, AllocatesNothingOnceWarm) {
   ThreadGroup one(1);
   Sync<float> layer(16, ThreadRank(one, 0));
