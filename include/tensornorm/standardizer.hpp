@@ -98,7 +98,7 @@ class Standardizer {
     Array hi(n), lo(n), rstd(n), std(n), zero = Array::Zero(n), one = Array::Ones(n);
     for (Index i = 0; i < n && moments.n > 0; ++i) {
       const core::Moments m{moments.n, moments.mean[i], moments.lo[i], moments.m2[i]};
-      const double divided_by = m.m2 == 0 ? 1 : m.var();  // NaN stays
+      const double divided_by = m.m2 <= 0 ? 1 : m.var();  // NaN stays
       const core::Statistic<Param> s = core::finish<Param>(m, divided_by, 0);
       hi[i] = s.hi;
       lo[i] = s.lo;

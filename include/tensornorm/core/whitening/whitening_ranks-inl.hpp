@@ -18,12 +18,14 @@ TENSORNORM_BODY Index WhiteningRanks::merge(const AllGather& all_gather, Index n
   }
   messages_.gather(doubles, all_gather, "forward");
 
-  double total = 0;
+  Index total = 0;
   Vector step(k_);
   for (Index rank = 0; rank < messages_.size(); ++rank) {
     const double* const message = messages_.of(rank, doubles);
-    const double other = message[1], share = other / (total + other), weight = total * share;
+    const Index other = static_cast<Index>(message[1]);
     if (other == 0) continue;
+    const double share = static_cast<double>(other) / static_cast<double>(total + other);
+    const double weight = share * static_cast<double>(total) / static_cast<double>(total + other);
     for (Index from = 0; from < channels_; from += k_) {
       for (Index i = 0; i < k_; ++i) {
         const Index c = from + i;
@@ -43,7 +45,7 @@ TENSORNORM_BODY Index WhiteningRanks::merge(const AllGather& all_gather, Index n
           if (total == 0) {
             covariance = values[j];
           } else {
-            covariance += share * (values[j] - covariance) + weight * step[i] * step[j] / (total + other);
+            covariance += share * (values[j] - covariance) + weight * step[i] * step[j];
           }
         }
       }
@@ -57,7 +59,7 @@ TENSORNORM_BODY Index WhiteningRanks::merge(const AllGather& all_gather, Index n
     s.lo[c] = (s.mean[c] - mean) + s.lo[c];
     s.mean[c] = mean;
   }
-  return static_cast<Index>(total);
+  return total;
 }
 
 TENSORNORM_BODY void WhiteningRanks::add(const AllGather& all_gather, Eigen::ArrayXd* sum_dy, Matrix* products) {
