@@ -19,6 +19,6 @@ file(RELATIVE_PATH include_dir ${CMAKE_INSTALL_FULL_DATADIR}/pkgconfig ${CMAKE_I
 configure_file(cmake/tensornorm.pc.in tensornorm.pc @ONLY)
 
 install(FILES ${PROJECT_BINARY_DIR}/tensornormConfig.cmake ${PROJECT_BINARY_DIR}/tensornormConfigVersion.cmake
-              cmake/compiled.cmake
+              cmake/compiled.cmake cmake/mpi.cmake
         DESTINATION ${package_dir})
 install(FILES ${PROJECT_BINARY_DIR}/tensornorm.pc DESTINATION ${pkgconfig_dir})

@@ -45,6 +45,17 @@ need_build_tools() {
   need libeigen3-dev 'the tensors' /usr/include/eigen3/Eigen/Core /usr/local/include/eigen3/Eigen/Core
 }
 
+need_mpi() {
+  need libopenmpi-dev 'MPI, for ranks that are processes' mpicxx
+  need openmpi-bin 'which starts them' mpirun
+}
+
+# Lets Open MPI start more ranks than there are processors, also for root; others do not read these variables.
+allow_ranks() {
+  export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1
+  export PRTE_MCA_rmaps_default_mapping_policy=:oversubscribe
+}
+
 # build NAME CMAKE-ARGUMENT...: configures the checkout in build/NAME and builds it, or only $targets of it.
 build() {
   build_dir=$root/build/$1

@@ -18,6 +18,20 @@ bool is_finite(Layer layer, const X& x) {
   return last - last <= 0;
 }
 
+struct Alone {
+  int size() const { return 1; }
+  void all_gather(const double* mine, tensornorm::Index n, double* all) const { std::copy_n(mine, n, all); }
+};
+
+bool standardizes(const Eigen::MatrixXd& x) {
+  Eigen::MatrixXd y;
+  tensornorm::Standardizer<double> standardizer;
+  standardizer.partial_fit(x);
+  standardizer.transform(x, y);
+  standardizer.inverse(y, y);
+  return tensornorm::merge(standardizer.moments(), tensornorm::moments(y, {0})).n == 2 * x.rows();
+}
+
 }  // namespace
 
 int main() {
@@ -31,5 +45,7 @@ int main() {
   return !(is_finite(BatchNorm<float>(4), x) && is_finite(InstanceNorm<float>(4), x) &&
            is_finite(GroupNorm<float>(2, 4), x) && is_finite(LayerNorm<double>({4}), matrix) &&
            is_finite(RMSNorm<Eigen::half>({4}), half) && is_finite(Whitening<double>(4), matrix) &&
+           is_finite(SyncBatchNorm<float, Alone>(4, Alone()), x) &&
+           is_finite(SyncWhitening<double, Alone>(4, Alone()), matrix) && standardizes(matrix) &&
            clip_grad_norm(9, gradient) < 4);
 }

@@ -18,6 +18,12 @@ class Normalization;
 template <class Scalar>
 class RMSNorm;
 template <class Scalar>
+class Standardizer;
+template <class Scalar, class Communicator>
+class SyncBatchNorm;
+template <class Scalar, class Communicator>
+class SyncWhitening;
+template <class Scalar>
 class UnitNorm;
 template <class Scalar>
 class Whitening;
@@ -32,6 +38,7 @@ struct ClipGradNormOptions;
 struct GroupNormOptions;
 struct InstanceNormOptions;
 struct LayerNormOptions;
+struct Moments;
 struct NormalizationOptions;
 struct RMSNormOptions;
 struct UnitNormOptions;

@@ -157,6 +157,16 @@ void require_near(double got, Real want, Real scale, const char* what) {
   std::abort();
 }
 
+/// The only rank.
+struct Alone {
+  int size() const { return 1; }
+  void all_gather(const double* mine, Index n, double* all) const { std::copy_n(mine, n, all); }
+};
+template <class Layer>
+inline constexpr bool spans_ranks = false;
+template <class Scalar>
+inline constexpr bool spans_ranks<SyncBatchNorm<Scalar, Alone>> = true;
+
 /// What the oracle knows of a layer.
 struct Rule {
   Sets sets, frozen_sets;
@@ -185,7 +195,7 @@ class Session {
     std::optional<double> momentum = in_.below(4) == 0 ? in_.one_of(kNumbers) : 0.1;
     if (in_.below(8) == 0) momentum = std::nullopt;
     const Rule rule = {{}, {}, Centred::kYes, eps, eps == 1e-5 || eps == 1e-3};
-    switch (in_.below(7)) {
+    switch (in_.below(8)) {
       case 0:
         return batch_norm(rule, axis, at, momentum);
       case 1:
@@ -198,6 +208,8 @@ class Session {
         return rms_norm(rule);
       case 5:
         return whitening(rule, axis, momentum);
+      case 6:
+        return standardize();
       default:
         return clip();
     }
@@ -248,6 +260,7 @@ class Session {
     o.eps = rule.eps, o.momentum = momentum, o.channel_axis = axis;
     o.affine = in_.below(4) != 0, o.track_running_stats = in_.below(4) != 0, o.unbiased_running_var = in_.flag();
     if (at >= 0 && at < Rank) rule.sets = rule.frozen_sets = batch_sets(extents_, int(at));
+    if (in_.below(4) == 0) return make<SyncBatchNorm<Scalar, Alone>>(rule, channels_, Alone(), o);
     make<BatchNorm<Scalar>>(rule, channels_, o);
   }
   void instance_norm(Rule rule, Index axis, Index at, std::optional<double> momentum) {
@@ -593,7 +606,7 @@ class Session {
   /// h = x + dy, kept and normalized, is what forward and infer make of an h that was there.
   template <class Layer>
   void sum(Layer& layer, const Eigen::ThreadPoolDevice& on) {
-    if constexpr (!whitens<Layer>) {
+    if constexpr (!whitens<Layer> && !spans_ranks<Layer>) {
       Layer other = layer;
       const bool infers = in_.flag();
       Buffer<Scalar> kept(x_.size(), 1), h(x_.size(), 0), y(x_.size(), 2);
@@ -681,7 +694,7 @@ class Session {
   /// A clip or a product gives what it gives of the plain y, and its gradient that of the plain dy.
   template <class Layer>
   void post_op(Layer& layer, const Eigen::ThreadPoolDevice& on) {
-    if constexpr (!whitens<Layer>) {
+    if constexpr (!whitens<Layer> && !spans_ranks<Layer>) {
       constexpr bool rounds = sizeof(Scalar) == 2;  // y before the product, and at a bound
       Layer other = layer;
       const bool clips = in_.flag(), infers = in_.flag();
@@ -717,6 +730,49 @@ class Session {
       require(dz.guards_intact(), "dz was written where it must not");
       require(throws([&] { other.backward(on, map(x_), map(of_result), map(dx)); }) != back,
               "a post-op changes what backward takes");
+    }
+  }
+
+  // ---- data sets
+
+  /// Two halves of x merge to the moments of x; y is the oracle's, and inverse gives x.
+  void standardize() {
+    const int over = in_.below(Rank + 2) - 1;
+    const Eigen::ThreadPoolDevice& on = device(in_.flag());
+    Moments whole, again;
+    if (throws([&] { whole = moments(on, map(x_), {over}); })) return;
+    again = moments(device(false), map(x_), {over});
+    require(bytes(whole.mean) == bytes(again.mean) && bytes(whole.m2) == bytes(again.m2), "helpers changed moments");
+    const std::size_t axis = std::size_t(over < 0 ? over + Rank : over);
+    const Index first = extents_[axis] == 0 ? 0 : in_.next() % (extents_[axis] + 1);
+    Standardizer<Scalar> standardizer({over});
+    const Tensor x = map(x_);
+    Eigen::DSizes<Index, Rank> begin, size = x.dimensions();
+    size[axis] = first;
+    for (int half = 0; half < 2; ++half) {
+      Tensor part(size);
+      if (part.size() > 0) part = x.slice(begin, size);
+      require(!throws([&] { standardizer.partial_fit(on, part); }), "a half is refused");
+      begin[axis] = first;
+      size[axis] = extents_[axis] - first;
+    }
+    const Moments& both = standardizer.moments();
+    require(both.n == whole.n && both.m2.size() == whole.m2.size(), "halves have other counts");
+    for (Index i = 0; tame_x_ && i < both.m2.size(); ++i) {
+      require(std::abs(both.mean[i] - whole.mean[i]) <= 1e-6 * (std::abs(whole.mean[i]) + 1),
+              "halves have another mean");
+      require(std::abs(both.m2[i] - whole.m2[i]) <= 1e-5 * whole.m2[i] + 1e-9, "halves have another variance");
+    }
+    const std::string before = bits(y_);
+    if (throws([&] { standardizer.transform(on, x, map(y_)); })) {
+      require(whole.n == 0 && bits(y_) == before, "transform is refused");
+      return;
+    }
+    standardizer.inverse(on, map(y_), map(dx_));
+    require(y_.guards_intact() && dx_.guards_intact(), "a standardizer wrote where it must not");
+    for (Index i = 0; tame_x_ && i < x.size(); ++i) {
+      const double want = to_double(x.data()[i]);
+      require_near<Scalar>(to_double(dx_.data()[i]), want, 4 + std::abs(want), "inverse does not give x");
     }
   }
 

@@ -32,6 +32,13 @@ inline ErrorHandler set_error_handler(ErrorHandler handler) {
 
 namespace core {
 
+// Whether errors are exceptions.
+#ifdef __cpp_exceptions
+constexpr bool kThrows = true;
+#else
+constexpr bool kThrows = false;
+#endif
+
 template <class Error>
 [[noreturn]] __attribute__((cold, noinline)) void raise(const std::string& message) {
 #ifdef __cpp_exceptions

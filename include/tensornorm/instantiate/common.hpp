@@ -7,4 +7,13 @@
 #include "tensornorm/core/clip/gradient-inl.hpp"
 #include "tensornorm/core/pass/function_axes-inl.hpp"
 #include "tensornorm/core/pass/pass_record-inl.hpp"
+#include "tensornorm/core/pass/ranks-inl.hpp"
 #include "tensornorm/core/plan/plan_cache-inl.hpp"
+#include "tensornorm/core/whitening/whitening_ranks-inl.hpp"
+
+namespace tensornorm {
+namespace core {
+template class Ranks<float>;
+template class Ranks<double>;
+}  // namespace core
+}  // namespace tensornorm

@@ -22,13 +22,14 @@
   template void Engine<Scalar, tracks>::run_check(const AxesOf&, const Shape&) const;                                 \
   template void Engine<Scalar, tracks>::run_backward(const AxesOf&, Runner&, const Scalar*, const Shape&,             \
                                                      const OutputGradient<Scalar>&, Target<Scalar>*,                  \
-                                                     PassState<Scalar>*)
+                                                     PassState<Scalar>*, const RankSums*)
 
 // NOLINTBEGIN(bugprone-macro-parentheses): types
 #define TENSORNORM_INSTANTIATE_FUNCTIONS(Scalar)                                                                       \
-  template void PassEngine<Scalar, false>::forward(const Statement&, const Parameters<ParamOf<Scalar>>&, Runner&,      \
-                                                   const Scalar*, Target<Scalar>&, PassState<Scalar>&, bool, bool,     \
-                                                   ResidualArguments<Scalar>*);                                        \
+  template void PassEngine<Scalar, false>::forward(                                                                    \
+      const Statement&, const Parameters<ParamOf<Scalar>>&, Runner&, const Scalar*, Target<Scalar>&,                   \
+      PassState<Scalar>&, bool, bool, ResidualArguments<Scalar>*, const PassEngine<Scalar, false>::Find*);             \
+  template void PassEngine<Scalar, false>::find_moments(const Statement&, Runner&, const Scalar*, Moments*);           \
   template void PassEngine<Scalar, false>::infer(const Statement&, const Parameters<ParamOf<Scalar>>&, Runner&,        \
                                                  const Scalar*, Target<Scalar>&, const InferPlans*,                    \
                                                  const InferMemory*, ResidualArguments<Scalar>*);                      \
@@ -38,7 +39,7 @@
   template void PassEngine<Scalar, false>::backward(                                                                   \
       const Statement&, const Parameters<ParamOf<Scalar>>&, const FunctionRef<ParameterGradients<ParamOf<Scalar>>()>&, \
       Index, Runner&, const Scalar*, const Scalar*, const Shape&, Target<Scalar>*, PassState<Scalar>&, bool,           \
-      const FunctionRef<void()>*)
+      const FunctionRef<void()>*, const RankSums*)
 
 #define TENSORNORM_INSTANTIATE_POST_OPS(Scalar)                                             \
   template void put_clipped(const PostOp<Scalar>&, const NormalizedTile<Scalar>&);          \
@@ -50,18 +51,21 @@
   template void multiply(const Scalar*, const Scalar*, Index, Scalar*)
 // NOLINTEND(bugprone-macro-parentheses)
 
-#define TENSORNORM_INSTANTIATE_LAYERS(Scalar)                                    \
-  namespace tensornorm {                                                         \
-  namespace core {                                                               \
-  TENSORNORM_INSTANTIATE_ENGINE(Scalar, true);                                   \
-  template void Engine<Scalar, true>::track(Index, std::optional<double>, bool); \
-  template void Engine<Scalar, true>::prepare();                                 \
-  TENSORNORM_INSTANTIATE_ENGINE(Scalar, false);                                  \
-  TENSORNORM_INSTANTIATE_FUNCTIONS(Scalar);                                      \
-  TENSORNORM_INSTANTIATE_POST_OPS(Scalar);                                       \
-  template const GradientOperations& gradient_operations<Scalar>();              \
-  template void LayerState<Scalar>::set_parameter_count(Index, Index);           \
-  template void add_tile(const Residual<Scalar>&, const Tile&);                  \
-  }                                                                              \
-  }                                                                              \
+#define TENSORNORM_INSTANTIATE_LAYERS(Scalar)                                                                   \
+  namespace tensornorm {                                                                                        \
+  namespace core {                                                                                              \
+  TENSORNORM_INSTANTIATE_ENGINE(Scalar, true);                                                                  \
+  template void Engine<Scalar, true>::track(Index, std::optional<double>, bool);                                \
+  template void Engine<Scalar, true>::prepare();                                                                \
+  template void Engine<Scalar, true>::run_forward_of_ranks(const AxesOf&, Runner&, const Scalar*, const Shape&, \
+                                                           Target<Scalar>&, PassState<Scalar>*,                 \
+                                                           Ranks<ParamOf<Scalar>>&, const AllGather&, bool);    \
+  TENSORNORM_INSTANTIATE_ENGINE(Scalar, false);                                                                 \
+  TENSORNORM_INSTANTIATE_FUNCTIONS(Scalar);                                                                     \
+  TENSORNORM_INSTANTIATE_POST_OPS(Scalar);                                                                      \
+  template const GradientOperations& gradient_operations<Scalar>();                                             \
+  template void LayerState<Scalar>::set_parameter_count(Index, Index);                                          \
+  template void add_tile(const Residual<Scalar>&, const Tile&);                                                 \
+  }                                                                                                             \
+  }                                                                                                             \
   static_assert(true, "")

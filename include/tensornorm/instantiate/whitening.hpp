@@ -10,11 +10,13 @@
   namespace tensornorm {                                                                                               \
   namespace core {                                                                                                     \
   template WhiteningEngine<Scalar>::WhiteningEngine(Index, const WhiteningOptions&);                                   \
-  template void WhiteningEngine<Scalar>::run_forward(const Runner&, const Scalar*, const Shape&, Target<Scalar>&);     \
+  template void WhiteningEngine<Scalar>::run_forward(const Runner&, const Scalar*, const Shape&, Target<Scalar>&,      \
+                                                     const WhiteningRankCall*);                                        \
   template void WhiteningEngine<Scalar>::run_check(const Shape&) const;                                                \
   template void WhiteningEngine<Scalar>::run_infer(const Runner&, const Scalar*, const Shape&, Target<Scalar>&) const; \
   template void WhiteningEngine<Scalar>::run_backward(const Runner&, const Scalar*, const Shape&,                      \
-                                                      const OutputGradient<Scalar>&, Target<Scalar>*);                 \
+                                                      const OutputGradient<Scalar>&, Target<Scalar>*,                  \
+                                                      const WhiteningRankCall*);                                       \
   template void WhiteningEngine<Scalar>::run_fit(const Runner&, const Scalar*, const Shape&);                          \
   template void WhiteningEngine<Scalar>::run_inverse(const Runner&, const Scalar*, const Shape&,                       \
                                                      Target<Scalar>&) const;                                           \

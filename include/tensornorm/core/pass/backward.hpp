@@ -40,11 +40,8 @@ class Backward {
   void run(const Runner& runner, double* workspace) {
     share_out(workspace);
     partition_.share_among(plan_.map_walk, multiple_, runner.threads());
-    if (multiple_ > plan_.map_walk.bins()) {  // statistics reach across groups: all sums first
-      over_blocks(runner, [&](const Block& block, Arena memory) { reduce_block(block, memory); });
-      for (Index b = 0; b < partition_.blocks; ++b) finish(place(b));
-      if (a_.dx != nullptr)
-        over_blocks(runner, [&](const Block& block, Arena memory) { map_block(block, 0, 1, memory); });
+    if (multiple_ > plan_.map_walk.bins() || a_.ranks != nullptr) {  // statistics reach across groups, or ranks
+      run_sums_first(runner);
     } else if (partition_.shares_parts()) {
       for (Index b = 0; b < partition_.blocks; ++b) run_in_parts(runner, place(b));
     } else {
@@ -70,6 +67,23 @@ class Backward {
     const Index bin = plan_.map_bin_number(range.group, range.k0);
     return {range, b, bin, Odometer(backward_plan_.share_of, bin).stat(),
             range.size() * shares_ / plan_.map_bins.count()};
+  }
+
+  __attribute__((noinline)) void run_sums_first(const Runner& runner) const {
+    const bool in_parts = partition_.shares_parts() && multiple_ <= plan_.map_walk.bins();
+    if (in_parts) {
+      for (Index b = 0; b < partition_.blocks; ++b) reduce_in_parts(runner, place(b));
+    } else {
+      over_blocks(runner, [&](const Block& block, Arena memory) { reduce_block(block, memory); });
+    }
+    for (Index b = 0; b < partition_.blocks; ++b) finish(place(b));
+    if (a_.ranks != nullptr) a_.ranks->add(stat_g_, stat_gx_);
+    if (a_.dx == nullptr) return;
+    if (in_parts) {
+      for (Index b = 0; b < partition_.blocks; ++b) map_in_parts(runner, place(b));
+    } else {
+      over_blocks(runner, [&](const Block& block, Arena memory) { map_block(block, 0, 1, memory); });
+    }
   }
 
   void over_blocks(const Runner& runner, FunctionRef<void(const Block&, Arena memory)> work) const {
@@ -100,29 +114,33 @@ class Backward {
   // ---- sums
 
   // Whether anybody reads them.
-  bool has_sums() const { return (!a_.is_frozen() && a_.wants_dx) || a_.wants_parameters(); }
+  bool has_sums() const { return (!a_.is_frozen() && a_.wants_dx) || a_.wants_parameters() || a_.ranks != nullptr; }
 
-  void run_in_parts(const Runner& runner, const Block& block) {
-    const Index n = block.size(), line = plan_.map_walk.line(), elements = n * line;
-    if (has_sums()) {
-      PartSums sums(parts_, partition_.parts, n);
-      runner(partition_.parts * partition_.pieces, elements, [&](Index unit, Index worker) {
-        const Index part = unit / partition_.pieces;
-        const BinRange piece = partition_.piece(block, unit % partition_.pieces);
-        const Index p0 = part_begin(line, part, partition_.parts), p1 = part_begin(line, part + 1, partition_.parts);
-        for (Index i = piece.k0 - block.k0, stop = piece.k1 - block.k0; i < stop; i += kBins) {
-          const Index end = (std::min)(i + kBins, stop);
-          reduce(block, i, end, p0, p1, sums.clear_p(part, i, end - i), sums.clear_pq(part, i, end - i),
-                 memory_of(worker));
-        }
-      });
-      for (Index part = 0; part < partition_.parts; ++part) {
-        add_shares(block.bin, n, sums.p(part), sums.pq(part));
-      }
-    }
+  void run_in_parts(const Runner& runner, const Block& block) const {
+    reduce_in_parts(runner, block);
     finish(block);
-    if (a_.dx == nullptr) return;
-    runner.backwards(partition_.map_parts, elements, [&](Index part, Index worker) {
+    if (a_.dx != nullptr) map_in_parts(runner, block);
+  }
+
+  void reduce_in_parts(const Runner& runner, const Block& block) const {
+    if (!has_sums()) return;
+    const Index n = block.size(), line = plan_.map_walk.line();
+    PartSums sums(parts_, partition_.parts, n);
+    runner(partition_.parts * partition_.pieces, n * line, [&](Index unit, Index worker) {
+      const Index part = unit / partition_.pieces;
+      const BinRange piece = partition_.piece(block, unit % partition_.pieces);
+      const Index p0 = part_begin(line, part, partition_.parts), p1 = part_begin(line, part + 1, partition_.parts);
+      for (Index i = piece.k0 - block.k0, stop = piece.k1 - block.k0; i < stop; i += kBins) {
+        const Index end = (std::min)(i + kBins, stop);
+        reduce(block, i, end, p0, p1, sums.clear_p(part, i, end - i), sums.clear_pq(part, i, end - i),
+               memory_of(worker));
+      }
+    });
+    for (Index part = 0; part < partition_.parts; ++part) add_shares(block.bin, n, sums.p(part), sums.pq(part));
+  }
+
+  void map_in_parts(const Runner& runner, const Block& block) const {
+    runner.backwards(partition_.map_parts, block.size() * plan_.map_walk.line(), [&](Index part, Index worker) {
       map_block(block, part, partition_.map_parts, memory_of(worker));
       if (streams_) finish_streaming();
     });
@@ -284,7 +302,7 @@ class Backward {
   }
 
   void set(const Coefficients& c, const BinRun& run) const {
-    const double n = a_.is_unit ? 1 : static_cast<double>(plan_.stat_size);
+    const double n = a_.is_unit ? 1 : static_cast<double>(a_.values(plan_));
     const bool is_one = run.stat_stride == 0 && run.param_stride == 0;
     double slope = 0, shift = 0;  // of the statistic at hand
     for (Index k = set_pairs(c, run, n); k < (is_one ? 1 : run.n); ++k) {

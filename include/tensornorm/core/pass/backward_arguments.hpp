@@ -16,7 +16,9 @@ struct BackwardArguments : Parameters<ParamOf<Scalar>>, ParameterGradients<Param
   Scalar* dx;  // x or dy themselves, or disjoint from both; null: not wanted
   const ParamOf<Scalar>*hi = nullptr, *lo = nullptr, *rstd = nullptr;  // of it, in the layer's order (Axis::stat)
   bool wants_dx = false;                                               // known before dx has memory
+  const RankSums* ranks = nullptr;                                     // null: x has all values of its statistics
 
+  Index values(const Plan& plan) const { return ranks == nullptr ? plan.stat_size : ranks->values; }
   bool wants_parameters() const { return this->dgamma != nullptr || this->dbeta != nullptr; }
 };
 
@@ -33,7 +35,7 @@ bool goes_past_cache(const BackwardArguments<Scalar>& a, const Plan& plan) {
 // Whether each statistic is its one element's mean: y is beta then and dx is 0, where rounding would leave some of dy.
 template <class Scalar>
 bool is_of_one(const BackwardArguments<Scalar>& a, const Plan& plan) {
-  return plan.stat_size == 1 && a.centred && !a.is_frozen();
+  return a.values(plan) == 1 && a.centred && !a.is_frozen();
 }
 
 // What Xhat needs of the statistics of a run of bins: hi, -rstd and -lo * rstd.

@@ -112,6 +112,41 @@ void Engine<Scalar, tracks, settings>::run_forward(const AxesOf& axes, Runner& r
 }
 
 template <class Scalar, bool tracks, unsigned settings>
+void Engine<Scalar, tracks, settings>::run_forward_of_ranks(const AxesOf& axes, Runner& runner, const Scalar* x,
+                                                            const Shape& shape, Target<Scalar>& y,
+                                                            PassState<Scalar, settings>* pass, Ranks<Param>& ranks,
+                                                            const AllGather& all_gather, bool allows_one) {
+  check_parameters();
+  PassState<Scalar, settings>& state = pass == nullptr ? pass_ : *pass;
+  const Parameters<Param> all = parameters(true);
+  const auto find = [&](const ForwardArguments<Scalar>& arguments, const Plan* plan, const Workspace& workspace) {
+    if (plan == nullptr) {
+      std::fill_n(ranks.moments(), ranks.channels(), Moments{});
+    } else {
+      ForwardArguments<Scalar> sums = arguments;
+      sums.saved.moments = ranks.moments();
+      Forward<Scalar>(sums, *plan).run(runner, workspace);
+    }
+    ranks.merge(all_gather, eps_, allows_one);
+    return ranks.found();
+  };
+  const typename Passes::Find found(find);
+  Passes::forward({axes, shape, true, pass == nullptr}, all, runner, x, y, state, training_, false, nullptr, &found);
+  state.is_of_function = false;
+  state.record.rank_values = ranks.values();
+  if (ranks.values() == 0) return;
+  using Statistics = Eigen::Map<const Array>;
+  const FoundStatistics<Param> statistics = ranks.found();
+  state.mean = Statistics(statistics.hi, ranks.channels());
+  state.lo = Statistics(statistics.lo, ranks.channels());
+  state.rstd = Statistics(statistics.rstd, ranks.channels());
+  if constexpr (tracks) {
+    if (!is_tracked() || ranks.values() == 1) return;
+    running_.update({ranks.values(), ranks.channels(), statistics.hi, statistics.lo, ranks.m2()});
+  }
+}
+
+template <class Scalar, bool tracks, unsigned settings>
 void Engine<Scalar, tracks, settings>::run_infer(const AxesOf& axes, Runner& runner, const Scalar* x,
                                                  const Shape& shape, Target<Scalar>& y,
                                                  ResidualArguments<Scalar>* sum) const {
@@ -133,7 +168,8 @@ void Engine<Scalar, tracks, settings>::run_check(const AxesOf& axes, const Shape
 template <class Scalar, bool tracks, unsigned settings>
 void Engine<Scalar, tracks, settings>::run_backward(const AxesOf& axes, Runner& runner, const Scalar* x,
                                                     const Shape& shape, const OutputGradient<Scalar>& dy,
-                                                    Target<Scalar>* dx, PassState<Scalar, settings>* pass) {
+                                                    Target<Scalar>* dx, PassState<Scalar, settings>* pass,
+                                                    const RankSums* ranks) {
   check_parameters();
   PassState<Scalar, settings>& state = pass == nullptr ? pass_ : *pass;
   const bool batch = state.record.batch;
@@ -142,12 +178,13 @@ void Engine<Scalar, tracks, settings>::run_backward(const AxesOf& axes, Runner& 
   const ParameterGradients<Param> wanted = this->gradients_wanted();
   const auto gradients = [&] { return wanted; };
   if (dy.post_op == nullptr) {
-    Passes::backward(call, all, gradients, gamma_size_, runner, x, dy.data, dy.shape, dx, state, training_);
+    Passes::backward(call, all, gradients, gamma_size_, runner, x, dy.data, dy.shape, dx, state, training_, nullptr,
+                     ranks);
   } else {
     Shape layout;
     const auto backward = [&](const FunctionRef<void()>& write) {
       Passes::backward(call, all, gradients, gamma_size_, runner, x, state.gradient.data(), layout, dx, state,
-                       training_, &write);
+                       training_, &write, ranks);
     };
     const bool is_known = batch && call.is_own && state.plan.is_of({shape, batch});
     dy.post_op->undo({call,

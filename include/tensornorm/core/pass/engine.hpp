@@ -8,6 +8,7 @@
 #include "tensornorm/core/memory.hpp"
 #include "tensornorm/core/pass/layer_state.hpp"
 #include "tensornorm/core/pass/pass_engine.hpp"
+#include "tensornorm/core/pass/ranks.hpp"
 #include "tensornorm/core/pass/running.hpp"
 
 namespace tensornorm {
@@ -76,7 +77,14 @@ class Engine : public LayerState<Scalar, settings> {
   // @throws std::invalid_argument where run_infer of such an x would
   void run_check(const AxesOf& axes, const Shape& shape) const;
   void run_backward(const AxesOf& axes, Runner& runner, const Scalar* x, const Shape& shape,
-                    const OutputGradient<Scalar>& dy, Target<Scalar>* dx, PassState<Scalar, settings>* pass = nullptr);
+                    const OutputGradient<Scalar>& dy, Target<Scalar>* dx, PassState<Scalar, settings>* pass = nullptr,
+                    const RankSums* ranks = nullptr);
+
+  // In train mode, by the statistics of all ranks; `allows_one`: also of one value. Everything but memory that can be
+  // refused is, before the ranks gather.
+  void run_forward_of_ranks(const AxesOf& axes, Runner& runner, const Scalar* x, const Shape& shape, Target<Scalar>& y,
+                            PassState<Scalar, settings>* pass, Ranks<Param>& ranks, const AllGather& all_gather,
+                            bool allows_one);
 
  private:
   using State::beta_, State::beta_size_, State::eps_, State::gamma_, State::gamma_size_, State::training_;

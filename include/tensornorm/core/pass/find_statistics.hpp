@@ -217,7 +217,10 @@ class FindStatistics {
         bool trusted = false;
         core::dispatch(FinishSums{block.stats, n_, eps_, least_var_, floor_, a_.centred, block.estimate, block.total_d,
                                   block.total_d2, block.m2, block.arrays(), &trusted});
-        if (trusted && is_first_) return true;
+        if (trusted && is_first_) {
+          if (a_.saved.moments != nullptr) keep_all(block);
+          return true;
+        }
       }
     }
     const Index trusted = is_double && is_first_ ? take_trusted(block) : 0;
@@ -234,6 +237,7 @@ class FindStatistics {
       if (!trust.of(m, var, n_)) return s;
       block.m2[s] = m.m2;
       block.set(s, finished(m, var));
+      keep(block, s, m);
     }
     return block.stats;
   }
@@ -268,17 +272,29 @@ class FindStatistics {
         continue;
       }
       if (!is_first_) block.pending[s] = Pending();
-      if (trusted && in_lanes) continue;  // all is known
-      if (scale_ == Scale::kOne) {
+      if (scale_ != Scale::kOne) {
+        m = {plan_.stat_size, static_cast<double>(block.estimate[s]), m.correction / f, m.m2 / f / f};
+        take_scaled(block, s, m);
+      } else if (!(trusted && in_lanes)) {  // else all is known
         block.m2[s] = m.m2;
         block.set(s, finished(m, var));
-      } else {
-        const double estimate = static_cast<double>(block.estimate[s]);
-        take_scaled(block, s, {plan_.stat_size, estimate, m.correction / f, m.m2 / f / f});
       }
+      keep(block, s, m);
     }
     is_first_ = false;
     return !(is_any_pending && choose_scale(block));
+  }
+
+  // Writes out a statistic in double, where that is wanted.
+  void keep(const Block& block, Index s, const Moments& m) const {
+    if (a_.saved.moments != nullptr) a_.saved.moments[Odometer(plan_.statistics, block.stat + s).stat()] = m;
+  }
+  __attribute__((cold, noinline)) void keep_all(const Block& block) const {
+    for (Index s = 0; s < block.stats; ++s) {
+      Moments m = moments_of(block, s, 1, 1 / n_);
+      m.m2 = block.m2[s] < 0 ? 0 : block.m2[s];
+      keep(block, s, m);
+    }
   }
 
   // Takes the next scale by which some statistic is to be summed again; false where none is. A scale comes before those

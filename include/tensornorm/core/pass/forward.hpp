@@ -146,7 +146,7 @@ class Forward {
       };
       const typename FindStatistics<Scalar>::Reduce reduce(in_parts);
       statistics.run(block, extents_.chunk, ahead, partition_.parts > 1 ? &reduce : nullptr);
-      normalize(block, 0, 1, ahead, block.rest);
+      if (a_.y != nullptr) normalize(block, 0, 1, ahead, block.rest);
     });
   }
 
@@ -160,6 +160,7 @@ class Forward {
     Block block({0, 0, n}, plan_, n, memory);
     a_.add_residual(plan_.walk, block, 0, plan_.walk.line());
     FindStatistics<Scalar>(a_, plan_).run_small(block);
+    if (a_.y == nullptr) return;
     if (plan_.params_apart) {
       const T *const gamma = a_.gamma + plan_.only_tile.param, *const beta = a_.beta == nullptr
                                                                                  ? nullptr
@@ -207,6 +208,7 @@ class Forward {
       };
       const typename FindStatistics<Scalar>::Reduce reduce(in_parts);
       statistics.run(block, extents_.chunk, 0, &reduce);
+      if (a_.y == nullptr) return;
       runner.backwards(partition_.map_parts, block.size() * plan_.walk.line(), [&](Index part, Index worker) {
         normalize(block, part, partition_.map_parts, normalizer_.ahead(partition_, b),
                   worker == 0 ? block.rest : memory_of(worker));

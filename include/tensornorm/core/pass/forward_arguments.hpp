@@ -1,6 +1,7 @@
 // What a forward pass is given.
 #pragma once
 
+#include "tensornorm/core/kernel/moments.hpp"
 #include "tensornorm/core/kernel/packet.hpp"
 #include "tensornorm/core/pass/parameters.hpp"
 #include "tensornorm/core/pass/residual.hpp"
@@ -14,17 +15,17 @@ namespace core {
 template <class T>
 struct SavedStatistics {
   T *hi = nullptr, *lo = nullptr, *rstd = nullptr;
-  double* m2 = nullptr;  // sums of squared deviations
+  double* m2 = nullptr;        // sums of squared deviations
+  Moments* moments = nullptr;  // the same statistics in double
 };
 
 template <class Scalar>
 struct ForwardArguments : Parameters<ParamOf<Scalar>> {
   const Scalar* x;
-  Scalar* y;  // x itself, or disjoint from it
+  Scalar* y;  // x itself, or disjoint from it; null: only statistics are wanted
   SavedStatistics<ParamOf<Scalar>> saved;
   const Residual<Scalar>* residual = nullptr;  // x is its h; null: there is no sum
   const PostOp<Scalar>* post_op = nullptr;     // null: there is none
-  FoundStatistics<ParamOf<Scalar>> found = {};
 
   // Whether y takes the place of what the map reads.
   bool is_in_place() const { return x == y || (post_op != nullptr && post_op->z == y); }

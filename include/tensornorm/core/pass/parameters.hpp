@@ -1,8 +1,17 @@
 // What a call has of parameters and given statistics, in the memory of a layer or of its caller.
 #pragma once
 
+#include "tensornorm/core/function_ref.hpp"
+#include "tensornorm/core/plan/axis.hpp"
+
 namespace tensornorm {
 namespace core {
+
+// Statistics that another pass found, one value each, in the layer's order (Axis::stat); null: they are to be found.
+template <class T>
+struct FoundStatistics {
+  const T *hi = nullptr, *lo = nullptr, *rstd = nullptr;
+};
 
 template <class T>
 struct Parameters {
@@ -12,16 +21,17 @@ struct Parameters {
   bool is_unit = false;  // the sum of squares, eps at least, takes the place of their mean and eps
   const T *frozen_mean = nullptr, *frozen_var = nullptr;  // statistics given, not taken from x
   const T* frozen_scale = nullptr;                        // -rstd * gamma by channel, where it is known
+  FoundStatistics<T> found = {};
 
   bool is_affine() const { return gamma != nullptr; }
   bool is_frozen() const { return frozen_mean != nullptr; }
 };
 
-// Statistics that another pass of the same x found, one value each, in the layer's order (Axis::stat); null: they are
-// to be found.
-template <class T>
-struct FoundStatistics {
-  const T *hi = nullptr, *lo = nullptr, *rstd = nullptr;
+// Of a backward whose statistics are those of several ranks' values: how many in all, and what makes the sums of g and
+// g * xhat by statistic those of all ranks. It may throw; the sums of an empty x are null.
+struct RankSums {
+  Index values;
+  FunctionRef<void(double* sum_g, double* sum_gx)> add;
 };
 
 // Null: not wanted.

@@ -170,12 +170,10 @@ struct PassEngine<Scalar, tracks, settings>::Steps {
     });
   }
 
-  __attribute__((cold, noinline)) static void staged_backward(const Statement& call,
-                                                              const Parameters<Param>& parameters,
-                                                              const GradientsOf& gradients, Index params,
-                                                              Runner& runner, const Scalar* x, const Scalar* dy,
-                                                              const Shape& dy_shape, Target<Scalar>* dx, State& state,
-                                                              bool training, const FunctionRef<void()>* write) {
+  __attribute__((cold, noinline)) static void staged_backward(
+      const Statement& call, const Parameters<Param>& parameters, const GradientsOf& gradients, Index params,
+      Runner& runner, const Scalar* x, const Scalar* dy, const Shape& dy_shape, Target<Scalar>* dx, State& state,
+      bool training, const FunctionRef<void()>* write, const RankSums* ranks) {
     if (dx != nullptr) {
       dx->check_overlap(x, call.shape, "x");
       dx->check_overlap(dy, dy_shape, "dy");
@@ -186,7 +184,7 @@ struct PassEngine<Scalar, tracks, settings>::Steps {
     const StagedRecord record(state.record, layout, core::fingerprint(input.data(), layout));
     const auto run = [&](Target<Scalar>* target) {
       backward(other, parameters, gradients, params, runner, input.data(), gradient.data(), layout, target, state,
-               training, write);
+               training, write, ranks);
     };
     if (dx == nullptr || walks_beside(layout, dx->shape())) return run(dx);
     StagedTarget<Scalar> target(*dx, layout);
@@ -209,7 +207,23 @@ struct PassEngine<Scalar, tracks, settings>::Steps {
   static void run_backward(Pass&& backward, BackwardArguments<Scalar>& arguments, const Runner& runner,
                            Target<Scalar>* dx, State& state, const FunctionRef<void()>* write) {
     state.grow_workspace(backward.workspace_size(runner.threads()));
+    if (arguments.ranks != nullptr) return run_of_ranks(backward, arguments, runner, dx, state, write);
     if (dx != nullptr) arguments.dx = dx->prepare();
+    if (write != nullptr) (*write)();
+    backward.run(runner, state.workspace.data());
+  }
+  // dx gets its memory when no rank refuses the call any more.
+  template <class Pass>
+  __attribute__((cold, noinline)) static void run_of_ranks(Pass& backward, BackwardArguments<Scalar>& arguments,
+                                                           const Runner& runner, Target<Scalar>* dx, State& state,
+                                                           const FunctionRef<void()>* write) {
+    const RankSums& ranks = *arguments.ranks;
+    const auto add = [&](double* sum_g, double* sum_gx) {
+      ranks.add(sum_g, sum_gx);
+      if (dx != nullptr) arguments.dx = dx->prepare();
+    };
+    const RankSums then_prepared{ranks.values, add};
+    arguments.ranks = &then_prepared;
     if (write != nullptr) (*write)();
     backward.run(runner, state.workspace.data());
   }
@@ -218,7 +232,8 @@ struct PassEngine<Scalar, tracks, settings>::Steps {
 template <class Scalar, bool tracks, unsigned settings>
 void PassEngine<Scalar, tracks, settings>::forward(const Statement& call, const Parameters<Param>& parameters,
                                                    Runner& runner, const Scalar* x, Target<Scalar>& y, State& state,
-                                                   bool training, bool keeps_m2, ResidualArguments<Scalar>* sum) {
+                                                   bool training, bool keeps_m2, ResidualArguments<Scalar>* sum,
+                                                   const Find* find) {
   y.take_shape(call.shape);
   const PlanKey key = Steps::forward_key(call, y.shape());
   const bool is_known = call.is_own && state.plan.is_of(key);
@@ -232,7 +247,7 @@ void PassEngine<Scalar, tracks, settings>::forward(const Statement& call, const 
   if (!is_known && !walks_beside(call.shape, y.shape())) {
     const std::uint64_t fingerprint = core::fingerprint(x, call.shape);
     const auto run = [&](const Statement& other, const Scalar* input, Target<Scalar>& output) {
-      forward(other, parameters, runner, input, output, state, training, keeps_m2);
+      forward(other, parameters, runner, input, output, state, training, keeps_m2, nullptr, find);
     };
     Steps::staged(call, x, y, run);
     return state.record.set(call.shape, fingerprint, training, call.batch);
@@ -253,6 +268,8 @@ void PassEngine<Scalar, tracks, settings>::forward(const Statement& call, const 
   }
   Residual<Scalar> residual;
   if (sum != nullptr) Steps::prepare_sum(*sum, residual, pass);
+  const Workspace workspace{state.workspace.data(), static_cast<Index>(state.workspace.size())};
+  if (find != nullptr) pass.found = (*find)(pass, has_data ? &state.plan.plan() : nullptr, workspace);
   Scalar* const y_data = y.prepare();
   if (resizes) {
     state.mean.swap(mean);
@@ -265,7 +282,7 @@ void PassEngine<Scalar, tracks, settings>::forward(const Statement& call, const 
   pass.post_op = y.post_op();
   pass.y = y_data;
   pass.saved = {state.mean.data(), state.lo.data(), state.rstd.data(), keeps_m2 ? state.m2.data() : nullptr};
-  Steps::run(pass, state.plan.plan(), runner, {state.workspace.data(), static_cast<Index>(state.workspace.size())});
+  Steps::run(pass, state.plan.plan(), runner, workspace);
   if (sum != nullptr) state.record.fingerprint = core::fingerprint(pass.x, call.shape);
 }
 
@@ -310,11 +327,24 @@ void PassEngine<Scalar, tracks, settings>::infer(const Statement& call, const Pa
 }
 
 template <class Scalar, bool tracks, unsigned settings>
+void PassEngine<Scalar, tracks, settings>::find_moments(const Statement& call, Runner& runner, const Scalar* x,
+                                                        Moments* to) {
+  if (!walks_beside(call.shape, call.shape)) {
+    const Shape layout = staged_layout(call.shape);
+    const StagedInput<Scalar> input(x, call.shape, layout);
+    return find_moments({call.axes, layout, call.batch, call.is_own}, runner, input.data(), to);
+  }
+  ForwardArguments<Scalar> pass{{}, x, nullptr, {}};
+  pass.saved.moments = to;
+  Steps::infer_of_function(call, {call.shape, call.batch, nullptr, nullptr}, pass, runner);
+}
+
+template <class Scalar, bool tracks, unsigned settings>
 void PassEngine<Scalar, tracks, settings>::backward(const Statement& call, const Parameters<Param>& parameters,
                                                     const GradientsOf& gradients, Index params, Runner& runner,
                                                     const Scalar* x, const Scalar* dy, const Shape& dy_shape,
                                                     Target<Scalar>* dx, State& state, bool training,
-                                                    const FunctionRef<void()>* write) {
+                                                    const FunctionRef<void()>* write, const RankSums* ranks) {
   const Shape& shape = call.shape;
   state.record.check_backward(shape, dy_shape, training);
   state.record.check_same(shape, core::fingerprint(x, shape));
@@ -326,7 +356,7 @@ void PassEngine<Scalar, tracks, settings>::backward(const Statement& call, const
   const bool is_known = call.is_own && kept.is_of(key);
   if (!is_known && (!walks_beside(shape, dy_shape) || (dx != nullptr && !walks_beside(shape, dx->shape())))) {
     return Steps::staged_backward(call, parameters, gradients, params, runner, x, dy, dy_shape, dx, state, training,
-                                  write);
+                                  write, ranks);
   }
   const bool has_data = is_known || Steps::keep_plan(call, key, parameters, kept);
   if (dx != nullptr) {
@@ -334,6 +364,7 @@ void PassEngine<Scalar, tracks, settings>::backward(const Statement& call, const
     dx->check_overlap(dy, dy_shape, "dy");
   }
   if (!has_data) {
+    if (ranks != nullptr) ranks->add(nullptr, nullptr);
     if (dx != nullptr) dx->prepare();
     if (write != nullptr) (*write)();
     const ParameterGradients<Param> none = gradients();
@@ -347,6 +378,7 @@ void PassEngine<Scalar, tracks, settings>::backward(const Statement& call, const
              plan.statistics.count(), " are needed: it is of another forward");
   BackwardArguments<Scalar> pass{parameters, gradients(), x, dy, dx == nullptr ? nullptr : dx->data_before()};
   pass.wants_dx = dx != nullptr;
+  pass.ranks = ranks;
   pass.hi = state.mean.data();
   pass.lo = state.lo.data();
   pass.rstd = state.rstd.data();

@@ -18,6 +18,8 @@ struct ForwardArguments;
 template <class Scalar>
 struct BackwardArguments;
 struct BackwardPlan;
+struct Moments;
+struct Plan;
 class PlanSlot;
 
 // What a layer states: its axes for x, with the batch's statistics or with running ones. Throws where the layer does
@@ -44,22 +46,31 @@ class PassEngine {
   using Array = typename State::Array;
 
   // `keeps_m2`: whether state.m2 is wanted. With a residual, x is null: the pass reads the sum,
-  // which has the call's shape.
+  // which has the call's shape. `find`, or null, finds the statistics once all memory but y's is there, and may throw;
+  // the plan of an empty x is null. They are then not written to the state.
+  using Find = FunctionRef<FoundStatistics<Param>(const ForwardArguments<Scalar>& pass, const Plan* plan,
+                                                  const Workspace& workspace)>;
   static void forward(const Statement& call, const Parameters<Param>& parameters, Runner& runner, const Scalar* x,
                       Target<Scalar>& y, State& state, bool training, bool keeps_m2,
-                      ResidualArguments<Scalar>* sum = nullptr);
+                      ResidualArguments<Scalar>* sum = nullptr, const Find* find = nullptr);
 
   // With plans and memory that a layer keeps, or null and the program's.
   static void infer(const Statement& call, const Parameters<Param>& parameters, Runner& runner, const Scalar* x,
                     Target<Scalar>& y, const InferPlans* plans, const InferMemory* memory,
                     ResidualArguments<Scalar>* sum = nullptr);
 
+  // Statistics in double, one of each in the order of Axis::stat.
+  // @pre x is not empty
+  static void find_moments(const Statement& call, Runner& runner, const Scalar* x, Moments* to);
+
   // A null dx is not wanted. `gradients` gives the memory of dgamma and dbeta, once nothing can be refused. `write`, or
-  // null, is called when all memory is there: it writes dy.
+  // null, is called when all memory is there: it writes dy. `ranks` or null: of a pass whose statistics are those of
+  // all.
   using GradientsOf = FunctionRef<ParameterGradients<Param>()>;
   static void backward(const Statement& call, const Parameters<Param>& parameters, const GradientsOf& gradients,
                        Index params, Runner& runner, const Scalar* x, const Scalar* dy, const Shape& dy_shape,
-                       Target<Scalar>* dx, State& state, bool training, const FunctionRef<void()>* write = nullptr);
+                       Target<Scalar>* dx, State& state, bool training, const FunctionRef<void()>* write = nullptr,
+                       const RankSums* ranks = nullptr);
 
  private:
   struct Steps;

@@ -62,6 +62,7 @@ struct PassRecord {
   Shape shape;
   std::uint64_t fingerprint = 0;  // of x
   bool done = false, training = false, batch = false;
+  Index rank_values = 0;  // of a statistic, of all ranks; 0: the statistics are of x alone
 
   void set(const Shape& x, std::uint64_t fingerprint_of_x, bool is_training, bool has_batch_statistics);
   // @throws std::invalid_argument where backward does not follow it
@@ -74,6 +75,7 @@ class StagedRecord {
  public:
   StagedRecord(PassRecord& record, const Shape& layout, std::uint64_t fingerprint) : record_(record), kept_(record) {
     record.set(layout, fingerprint, kept_.training, kept_.batch);
+    record.rank_values = kept_.rank_values;
   }
   StagedRecord(const StagedRecord&) = delete;
   StagedRecord& operator=(const StagedRecord&) = delete;

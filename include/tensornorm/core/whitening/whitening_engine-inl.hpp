@@ -5,6 +5,7 @@
 #include "tensornorm/core/staging.hpp"
 #include "tensornorm/core/whitening/whiten.hpp"
 #include "tensornorm/core/whitening/whitening_engine.hpp"
+#include "tensornorm/core/whitening/whitening_ranks.hpp"
 
 namespace tensornorm {
 namespace core {
@@ -63,39 +64,66 @@ WhiteningStatistics WhiteningEngine<Scalar, settings>::batch_statistics(const Ru
   return s;
 }
 
+// Those of all ranks, of so many values a channel.
+template <class Scalar, unsigned settings>
+WhiteningStatistics WhiteningEngine<Scalar, settings>::statistics_of(const Runner& runner, const ChannelMatrix& m,
+                                                                     const Scalar* x, const WhiteningRankCall& ranks,
+                                                                     Index& values) {
+  Statistics s(channels_, rule_.k);
+  if (m.rows() > 0) {
+    const Covariance<Scalar> covariance(m, x);
+    covariance.run(runner, room_for(covariance.workspace_size()), s.mean, s.lo, s.covariance);
+  }
+  values = ranks.ranks.merge(ranks.all_gather, m.rows(), s);
+  if (values == 0) return {};
+  GroupWhitening<double>(rule_).solve(s);
+  return s;
+}
+
 inline void refuse_post_op(bool is_given) {
   check_that(!is_given, "Whitening takes no then_relu, then_clip or then_times: apply it to y and dy");
 }
 
 template <class Scalar, unsigned settings>
 void WhiteningEngine<Scalar, settings>::run_forward(const Runner& runner, const Scalar* x, const Shape& shape,
-                                                    Target<Scalar>& y) {
+                                                    Target<Scalar>& y, const WhiteningRankCall* ranks) {
   const ChannelMatrix m = checked_matrix(shape);
   check_that(!training_ || rule_.trains(),
              "whitening by PCA or Cholesky is fitted, not trained, but the mode is train (", training_,
              "): call fit, then eval or infer");
   const bool empty = shape.count() == 0;
-  if (training_ && !empty) check_batch(shape, channels_);
+  if (training_ && !empty && ranks == nullptr) check_batch(shape, channels_);
   y.take_shape(shape);
   refuse_post_op(y.post_op() != nullptr);
   const std::uint64_t fingerprint = core::fingerprint(x, shape);
   if (!lies_alike(shape, y.shape())) {
     run_staged(x, shape, y, lies_alike, [&](const Shape& layout, const Scalar* input, Target<Scalar>& output) {
-      run_forward(runner, input, layout, output);
+      run_forward(runner, input, layout, output, ranks);
     });
-    return pass_.set(shape, fingerprint, training_, training_);
+    const Index values = pass_.rank_values;
+    pass_.set(shape, fingerprint, training_, training_);
+    pass_.rank_values = values;
+    return;
   }
   y.check_overlap(x, shape, "x");
 
   // Everything that can fail comes before anything that changes.
   Statistics next;
-  if (!empty) next = training_ ? batch_statistics(runner, m, x) : running_.frozen();
-  double* const panels = room_for(empty ? 0 : map_workspace_size(m, 1));
+  Index values = 0;
+  const std::size_t panels_size = empty ? 0 : map_workspace_size(m, 1);
+  room_for(panels_size);
+  if (ranks != nullptr) {
+    next = statistics_of(runner, m, x, *ranks, values);
+  } else if (!empty) {
+    next = training_ ? batch_statistics(runner, m, x) : running_.frozen();
+  }
+  double* const panels = room_for(panels_size);
   Scalar* const y_data = y.prepare();
   std::swap(last_, next);
   pass_.set(shape, fingerprint, training_, training_);
+  pass_.rank_values = values;
+  if (training_ && (!empty || values > 0)) running_.update(last_, options_.momentum);
   if (empty) return;
-  if (training_) running_.update(last_, options_.momentum);
   whiten(runner, m, panels, x, y_data, last_.split_mean(), ConstMatrix(last_.whitening), affine());
 }
 
@@ -156,7 +184,8 @@ void WhiteningEngine<Scalar, settings>::run_inverse(const Runner& runner, const 
 
 template <class Scalar, unsigned settings>
 void WhiteningEngine<Scalar, settings>::run_backward(const Runner& runner, const Scalar* x, const Shape& shape,
-                                                     const OutputGradient<Scalar>& of_y, Target<Scalar>* dx) {
+                                                     const OutputGradient<Scalar>& of_y, Target<Scalar>* dx,
+                                                     const WhiteningRankCall* ranks) {
   const Scalar* const dy = of_y.data;
   const Shape& dy_shape = of_y.shape;
   refuse_post_op(of_y.post_op != nullptr);
@@ -173,7 +202,7 @@ void WhiteningEngine<Scalar, settings>::run_backward(const Runner& runner, const
     const StagedInput<Scalar> input(x, shape, layout), gradient(dy, dy_shape, layout);
     const StagedRecord record(pass_, layout, core::fingerprint(input.data(), layout));
     const auto run = [&](Target<Scalar>* target) {
-      run_backward(runner, input.data(), layout, {gradient.data(), layout}, target);
+      run_backward(runner, input.data(), layout, {gradient.data(), layout}, target, ranks);
     };
     if (dx == nullptr || lies_alike(layout, dx->shape())) return run(dx);
     StagedTarget<Scalar> target(*dx, layout);
@@ -182,13 +211,16 @@ void WhiteningEngine<Scalar, settings>::run_backward(const Runner& runner, const
     return;
   }
   if (shape.count() == 0) {
+    if (ranks != nullptr) ranks->ranks.add(ranks->all_gather, nullptr, nullptr);
     if (dx != nullptr) dx->prepare();
     if (!is_frozen_ && !accumulates_) this->zero_grad();
     return;
   }
-  const WhiteningGradients found = gradients(runner, m, x, dy);
-  double* const panels = room_for(dx == nullptr ? 0 : map_workspace_size(m, 2));
+  const std::size_t panels_size = dx == nullptr ? 0 : map_workspace_size(m, 2);
+  room_for(panels_size);
   const ParameterGradients<Param> wanted = this->gradients_wanted();
+  const WhiteningGradients found = gradients(runner, m, x, dy, ranks);
+  double* const panels = room_for(panels_size);
   Scalar* const dx_data = dx == nullptr ? nullptr : dx->prepare();
   if (wanted.dgamma != nullptr) {
     Eigen::Map<Array>(wanted.dgamma, channels_) = found.dgamma.template cast<Param>();
@@ -200,14 +232,22 @@ void WhiteningEngine<Scalar, settings>::run_backward(const Runner& runner, const
 
 template <class Scalar, unsigned settings>
 WhiteningGradients WhiteningEngine<Scalar, settings>::gradients(const Runner& runner, const ChannelMatrix& m,
-                                                                const Scalar* x, const Scalar* dy) {
+                                                                const Scalar* x, const Scalar* dy,
+                                                                const WhiteningRankCall* ranks) {
   Eigen::ArrayXd sum_dy(channels_);
   Matrix products(channels_, rule_.k);
   const GradientSums<Scalar> sums(m, x, dy, last_.split_mean());
   sums.run(runner, room_for(sums.workspace_size()), sum_dy, products);
   Vector gamma = Vector::Ones(channels_);
   if (options_.affine) gamma = gamma_.matrix().template cast<double>();
-  return whitening_gradients(GroupWhitening<double>(rule_), last_, m.rows(), sum_dy, products, gamma, !pass_.batch);
+  const GroupWhitening<double> whitening(rule_);
+  if (ranks == nullptr) return whitening_gradients(whitening, last_, m.rows(), sum_dy, products, gamma, !pass_.batch);
+  const Eigen::ArrayXd of_gamma = products.cwiseProduct(last_.whitening).rowwise().sum(), of_beta = sum_dy;
+  ranks->ranks.add(ranks->all_gather, &sum_dy, &products);
+  WhiteningGradients all = whitening_gradients(whitening, last_, pass_.rank_values, sum_dy, products, gamma, false);
+  all.dgamma = of_gamma;  // of this rank's part
+  all.dbeta = of_beta;
+  return all;
 }
 
 }  // namespace core

@@ -15,6 +15,7 @@ namespace core {
 
 class ChannelMatrix;
 struct WhiteningGradients;
+struct WhiteningRankCall;
 template <class Param>
 struct Affine;
 
@@ -59,11 +60,13 @@ class WhiteningEngine : public LayerState<Scalar, settings> {
     return __builtin_mul_overflow(x.count(), rule_.k, &result) ? (std::numeric_limits<Index>::max)() : result;
   }
 
-  void run_forward(const Runner& runner, const Scalar* x, const Shape& shape, Target<Scalar>& y);
+  // In train mode, alone or as one of several ranks.
+  void run_forward(const Runner& runner, const Scalar* x, const Shape& shape, Target<Scalar>& y,
+                   const WhiteningRankCall* ranks = nullptr);
   void run_infer(const Runner& runner, const Scalar* x, const Shape& shape, Target<Scalar>& y) const;
   void run_check(const Shape& shape) const;
   void run_backward(const Runner& runner, const Scalar* x, const Shape& shape, const OutputGradient<Scalar>& of_y,
-                    Target<Scalar>* dx);
+                    Target<Scalar>* dx, const WhiteningRankCall* ranks = nullptr);
   void run_fit(const Runner& runner, const Scalar* x, const Shape& shape);
   void run_inverse(const Runner& runner, const Scalar* y, const Shape& shape, Target<Scalar>& x) const;
 
@@ -74,8 +77,11 @@ class WhiteningEngine : public LayerState<Scalar, settings> {
   static Index checked(Index channels, const WhiteningOptions& options);
   ChannelMatrix checked_matrix(const Shape& x) const;
   Statistics batch_statistics(const Runner& runner, const ChannelMatrix& m, const Scalar* x);
+  Statistics statistics_of(const Runner& runner, const ChannelMatrix& m, const Scalar* x,
+                           const WhiteningRankCall& ranks, Index& values);
   Affine<Param> affine() const;
-  WhiteningGradients gradients(const Runner& runner, const ChannelMatrix& m, const Scalar* x, const Scalar* dy);
+  WhiteningGradients gradients(const Runner& runner, const ChannelMatrix& m, const Scalar* x, const Scalar* dy,
+                               const WhiteningRankCall* ranks);
   double* room_for(std::size_t size);
 
   Index channels_;
