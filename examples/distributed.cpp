@@ -5,7 +5,6 @@
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
-#include <cstring>
 #include <limits>
 #include <random>
 #include <string>
@@ -167,7 +166,7 @@ class Net {
 template <class Scalar>
 double units_of_y(MpiCommunicator& ranks, const Doubles& batch) {
   using Matrix = Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-  const Matrix x = batch.cast<Scalar>();
+  const Matrix& x = batch.cast<Scalar>();
   const Part part(x.rows(), ranks.rank(), ranks.size());
   tensornorm::BatchNorm<Scalar> whole(x.cols());
   tensornorm::SyncBatchNorm<Scalar, MpiCommunicator> norm(x.cols(), ranks);
@@ -269,8 +268,7 @@ void run(const Options& options) {
     const Training training = train(data, ranks, epochs, options.seed, name);
     const Training again = train(data, ranks, epochs, options.seed, name + " again");
     if (one.running.size() == 0) one = training;  // rank 0 had all of it
-    const auto bytes = static_cast<std::size_t>(training.running.size()) * sizeof(double);
-    const bool same_bits = std::memcmp(training.running.data(), again.running.data(), bytes) == 0;
+    const bool same_bits = (training.running == again.running).all();
     const double running = ((training.running - one.running) / one.running.abs().max(1e-3)).abs().maxCoeff();
     char line[256];
     std::snprintf(line, sizeof line, "%5d  %-10s  %7.1e  %7.1e  %6.1f  %5.1f  %7.1e  %7.1e  %8.1e  %7.1f %%  %s\n",

@@ -7,7 +7,6 @@
 #include <condition_variable>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <mutex>
 #include <random>
 #include <thread>
@@ -77,6 +76,7 @@ bool simulate(int ranks) {
   Group group(ranks);
   std::vector<Outcome> outcomes(static_cast<std::size_t>(ranks));
   std::vector<std::thread> threads;
+  threads.reserve(static_cast<std::size_t>(ranks));
   for (int rank = 0; rank < ranks; ++rank) {
     threads.emplace_back([&group, &outcomes, rank] {
       std::unique_lock<std::mutex> turn(group.turn);
@@ -111,8 +111,7 @@ bool simulate(int ranks) {
   bool same = true;
   std::vector<double> seconds;
   for (const Outcome& outcome : outcomes) {
-    same = same && std::memcmp(outcome.mean.data(), outcomes[0].mean.data(), kChannels * sizeof(double)) == 0 &&
-           std::memcmp(outcome.var.data(), outcomes[0].var.data(), kChannels * sizeof(double)) == 0;
+    same = same && (outcome.mean == outcomes[0].mean).all() && (outcome.var == outcomes[0].var).all();
     seconds.push_back(outcome.seconds);
   }
   std::nth_element(seconds.begin(), seconds.begin() + ranks / 2, seconds.end());

@@ -5,12 +5,14 @@
 #include "tensornorm/requirements.hpp"
 
 // The C interface alone.
+// NOLINTBEGIN(readability-identifier-naming): MPI's names
 #ifndef OMPI_SKIP_MPICXX
 #define OMPI_SKIP_MPICXX 1
 #endif
 #ifndef MPICH_SKIP_MPICXX
 #define MPICH_SKIP_MPICXX 1
 #endif
+// NOLINTEND(readability-identifier-naming)
 #include <mpi.h>
 
 #include <algorithm>
@@ -120,7 +122,7 @@ class MpiNodeCommunicator {
     const bool is_in_order = std::is_sorted(order_.begin(), order_.end());
     if (is_leader()) of_nodes_.resize(is_in_order ? 0 : static_cast<std::size_t>(whole));
     const int on_node = core::mpi_size(*node_);
-    if (is_leader()) of_node_.resize(static_cast<std::size_t>(count * on_node));
+    if (is_leader()) of_node_.resize(static_cast<std::size_t>(count) * static_cast<std::size_t>(on_node));
     core::check_mpi(MPI_Gather(mine, count, MPI_DOUBLE, of_node_.data(), count, MPI_DOUBLE, 0, *node_), "MPI_Gather");
     if (is_leader()) {
       set_counts(count);

@@ -49,23 +49,26 @@
   template void undo_post_op(const UndoArguments<Scalar>&, const UndoneBackward&);          \
   template void sum(const Scalar*, const Scalar*, Index, Scalar*);                          \
   template void multiply(const Scalar*, const Scalar*, Index, Scalar*)
-// NOLINTEND(bugprone-macro-parentheses)
 
-#define TENSORNORM_INSTANTIATE_LAYERS(Scalar)                                                                   \
-  namespace tensornorm {                                                                                        \
-  namespace core {                                                                                              \
-  TENSORNORM_INSTANTIATE_ENGINE(Scalar, true);                                                                  \
-  template void Engine<Scalar, true>::track(Index, std::optional<double>, bool);                                \
-  template void Engine<Scalar, true>::prepare();                                                                \
+#define TENSORNORM_INSTANTIATE_RANKS(Scalar)                                                                    \
   template void Engine<Scalar, true>::run_forward_of_ranks(const AxesOf&, Runner&, const Scalar*, const Shape&, \
                                                            Target<Scalar>&, PassState<Scalar>*,                 \
-                                                           Ranks<ParamOf<Scalar>>&, const AllGather&, bool);    \
-  TENSORNORM_INSTANTIATE_ENGINE(Scalar, false);                                                                 \
-  TENSORNORM_INSTANTIATE_FUNCTIONS(Scalar);                                                                     \
-  TENSORNORM_INSTANTIATE_POST_OPS(Scalar);                                                                      \
-  template const GradientOperations& gradient_operations<Scalar>();                                             \
-  template void LayerState<Scalar>::set_parameter_count(Index, Index);                                          \
-  template void add_tile(const Residual<Scalar>&, const Tile&);                                                 \
-  }                                                                                                             \
-  }                                                                                                             \
+                                                           Ranks<ParamOf<Scalar>>&, const AllGather&, bool)
+// NOLINTEND(bugprone-macro-parentheses)
+
+#define TENSORNORM_INSTANTIATE_LAYERS(Scalar)                                    \
+  namespace tensornorm {                                                         \
+  namespace core {                                                               \
+  TENSORNORM_INSTANTIATE_ENGINE(Scalar, true);                                   \
+  template void Engine<Scalar, true>::track(Index, std::optional<double>, bool); \
+  template void Engine<Scalar, true>::prepare();                                 \
+  TENSORNORM_INSTANTIATE_RANKS(Scalar);                                          \
+  TENSORNORM_INSTANTIATE_ENGINE(Scalar, false);                                  \
+  TENSORNORM_INSTANTIATE_FUNCTIONS(Scalar);                                      \
+  TENSORNORM_INSTANTIATE_POST_OPS(Scalar);                                       \
+  template const GradientOperations& gradient_operations<Scalar>();              \
+  template void LayerState<Scalar>::set_parameter_count(Index, Index);           \
+  template void add_tile(const Residual<Scalar>&, const Tile&);                  \
+  }                                                                              \
+  }                                                                              \
   static_assert(true, "")
