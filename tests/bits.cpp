@@ -223,6 +223,11 @@ void print_each() {
   print_all<Scalar, kRow>({67, 100}, 1);
   print<Scalar, kRow>({9, 1}, 1);
   print_all<Scalar, kRow>({19, 5}, 1);
+  print<Scalar, kRow>({7, 129}, 1, "offset", offset);
+  print<Scalar, kRow>({7, 145}, 1, "offset", offset);
+  print<Scalar, kRow>({5, 200}, 1, "offset", offset);
+  print<Scalar, kRow>({5, 257}, 1, "offset", offset);
+  print<Scalar, kRow>({5, 300}, 1, "offset", offset);
   print<Scalar, kRow>({40, 1029}, 1, "offset", offset);
   print<Scalar, kCol>({67, 100}, 1);
   print_all<Scalar, kRow>({3, 8, 7, 7}, 1);

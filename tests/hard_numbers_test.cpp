@@ -134,6 +134,17 @@ TEST(HardNumbers, HalfRowsOfLargeVariance) {
 }
 
 // dy * (x - mean) leaves float's range where dx and dgamma do not.
+// Sums of dy that overflow matter to no layer without a mean.
+TEST(HardNumbers, LargeGradientsWithoutAMean) {
+  Eigen::ArrayXXf x(1, 64), y, dx;
+  const Eigen::ArrayXXf dy = Eigen::ArrayXXf::Constant(1, 64, 2e38F);
+  for (Index i = 0; i < 64; ++i) x(0, i) = i / 16 % 2 == 0 ? 1.0F : -1.0F;
+  RMSNorm<float> layer(64, 0.0);
+  layer.forward(x, y);
+  layer.backward(x, dy, dx);
+  EXPECT_EQ((dx - dy).abs().maxCoeff(), 0);
+}
+
 TEST(HardNumbers, LargeGradientsOfLargeInputs) {
   for (const double scale : {1e33, 1e-30}) {
     Eigen::Tensor<double, 2, kRow> x(3, 40), dy(3, 40), y(3, 40), dx(3, 40);

@@ -128,7 +128,7 @@ TYPED_TEST(Kernels, MapLikePlainLoopsAndWriteNothingElse) {
                  shift = random_numbers<T>(cols, 6);
       const Rows<S> operand{x.data(), stride};
       const Xhat<S, PerColumn<T>> xhat{operand, {hi.data()}, {scale.data()}, {shift.data()}};
-      const Normalize<S, PerColumn<T>, PerRowOrAll<T>> functor{xhat, every_row(kOne<T>), every_row(kZero<T>)};
+      const Normalize<S, PerColumn<T>, PerRowOrAll<T>> functor{xhat, every_row(kOne<T>), every_row(kMinusZero<T>)};
       const S sentinel = static_cast<S>(77);
       std::vector<S> y(static_cast<std::size_t>(rows * stride) + 2, sentinel), in_place = x, apart = y;
       const Tile tile{0, rows, cols, stride, 0, 0, 0, 0};
@@ -173,7 +173,7 @@ TYPED_TEST(Kernels, MapPastTheCacheWritesTheSame) {
                  shift = random_numbers<T>(cols, 6);
       const Rows<S> operand{x.data(), stride};
       const Xhat<S, PerColumn<T>> xhat{operand, {hi.data()}, {scale.data()}, {shift.data()}};
-      const Normalize<S, PerColumn<T>, PerRowOrAll<T>> functor{xhat, every_row(kOne<T>), every_row(kZero<T>)};
+      const Normalize<S, PerColumn<T>, PerRowOrAll<T>> functor{xhat, every_row(kOne<T>), every_row(kMinusZero<T>)};
       const Tile tile{0, kRowsHere, cols, stride, 0, 0, 0, 0};
       for (Index first = 0; first < kMostShift; ++first) {
         const auto room = static_cast<std::size_t>(n + kMostShift + 16);
@@ -228,7 +228,7 @@ void expect_round_trip() {
   const float zero = 0, minus_one = -1;
   const Xhat<S, PerRowOrAll<float>> same{{x.data(), 65536}, {&zero, kNone}, {&minus_one, kNone}, {&zero, kNone}};
   map(Normalize<S, PerRowOrAll<float>, PerColumnOrAll<float>>{same, every_column(kOne<float>),
-                                                              every_column(kZero<float>)},
+                                                              every_column(kMinusZero<float>)},
       Tile{0, 1, 65536, 65536, 0, 0, 0, 0}, y.data(), 65536);
   for (std::size_t i = 0; i < 65536; ++i) {
     const float v = static_cast<float>(x[i]), w = static_cast<float>(y[i]);

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "tensornorm/batch_norm.hpp"
+#include "tensornorm/core/kernel/rounding.hpp"
 #include "tensornorm/group_norm.hpp"
 #include "tensornorm/layer_norm.hpp"
 #include "tensornorm/rms_norm.hpp"

@@ -90,7 +90,8 @@ constexpr bool kHasMoments = std::is_same<Scalar, float>::value || std::is_same<
 /// x is what forward of a layer takes, of the scalar float, double, Eigen::half or Eigen::bfloat16, with any strides.
 ///
 /// Errors: std::invalid_argument when `over` is empty, names an axis twice, or one that x does not have;
-/// std::bad_alloc. Edges: of an empty x, n is 0. NaN and infinity stay in their set.
+/// std::bad_alloc. Edges: without values along `over`, n is 0; without values along the other axes there are no sets.
+/// NaN and infinity stay in their set.
 ///
 /// Precision: that of the layers' statistics, in double. No offset of x costs digits of the variance. The order of
 /// additions depends on the shape alone.

@@ -1,5 +1,5 @@
-// Communicators of MPI for SyncBatchNorm. The one header that includes <mpi.h>; link tensornorm::mpi, or compile with
-// mpicxx.
+// Communicators of MPI, for layers whose statistics span ranks. The one header that includes <mpi.h>; link
+// tensornorm::mpi, or compile with mpicxx.
 #pragma once
 
 #include "tensornorm/requirements.hpp"
@@ -116,7 +116,8 @@ class MpiNodeCommunicator {
   int size() const { return size_; }
   /// The number of this one.
   int rank() const { return rank_; }
-  /// As MpiCommunicator. Throws std::bad_alloc where ranks that follow each other are on different nodes.
+  /// As MpiCommunicator. The first call of a size allocates on the first rank of each node. If that throws
+  /// std::bad_alloc, the other ranks wait for ever.
   void all_gather(const double* mine, Index n, double* all) {
     const int count = core::mpi_count(n, size_), whole = count * size_;
     const bool is_in_order = std::is_sorted(order_.begin(), order_.end());

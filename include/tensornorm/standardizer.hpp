@@ -3,6 +3,7 @@
 
 #include "tensornorm/requirements.hpp"
 
+#include <cstring>
 #include <utility>
 #include <vector>
 
@@ -98,7 +99,7 @@ class Standardizer {
     Array hi(n), lo(n), rstd(n), std(n), zero = Array::Zero(n), one = Array::Ones(n);
     for (Index i = 0; i < n && moments.n > 0; ++i) {
       const core::Moments m{moments.n, moments.mean[i], moments.lo[i], moments.m2[i]};
-      const double divided_by = m.m2 <= 0 ? 1 : m.var();  // NaN stays
+      const double divided_by = m.var() <= 0 ? 1 : m.var();  // NaN stays
       const core::Statistic<Param> s = core::finish<Param>(m, divided_by, 0);
       hi[i] = s.hi;
       lo[i] = s.lo;
@@ -114,7 +115,7 @@ class Standardizer {
     one_.swap(one);
   }
 
-  void check_shape(const core::Shape& x, core::AxisSet kept) const {
+  void check_shape(const char* name, const core::Shape& x, core::AxisSet kept) const {
     core::check_that(moments_.n > 0, "a standardizer of ", moments_.n, " values: fit it first");
     std::size_t i = 0;
     bool fits = true;
@@ -123,7 +124,7 @@ class Standardizer {
       fits = fits && i < moments_.extents.size() && moments_.extents[i] == x.extent(d);
       ++i;
     }
-    core::check_that(fits && i == moments_.extents.size(), "x of extents ", x, " does not have the extents ",
+    core::check_that(fits && i == moments_.extents.size(), name, " of extents ", x, " does not have the extents ",
                      core::MessagePart(moments_.extents.data(), static_cast<int>(moments_.extents.size())),
                      " along the axes that are not summed over");
   }
@@ -134,7 +135,7 @@ class Standardizer {
       const core::Input<X> in(x);
       core::OutputOf<Y> out(y, name);
       const core::AxisSet kept = core::axes_below(in.shape().rank) & ~core::axis_set(in.shape(), over_);
-      check_shape(in.shape(), kept);
+      check_shape(std::strcmp(name, "x") == 0 ? "y" : "x", in.shape(), kept);
       const auto axes = [&](const core::Shape& of_x, bool) {
         return core::make_axes(of_x, kept, parameters.is_affine() ? kept : 0);
       };

@@ -29,8 +29,9 @@ namespace tensornorm {
 /// Errors: as BatchNorm. Where a rank's call throws, it first tells the others, and every rank throws:
 /// std::invalid_argument. No rank waits for ever, and on every rank the layer and the outputs are as before the call.
 /// Memory for a y or dx of another size is allocated after the ranks have gathered: std::bad_alloc is then that rank's
-/// alone, and so is what AnyNorm refuses before it calls the layer. With -fno-exceptions a refused rank ends its
-/// program and tells the others nothing. In train mode forward takes no add(), and backward no then_times().
+/// alone, and so is what AnyNorm refuses before it calls the layer. If all_gather itself throws, the other ranks
+/// may wait, and a rank that refuses ends its program. With -fno-exceptions a refused rank ends its program and tells
+/// the others nothing. In train mode forward takes no add(), and backward no then_times().
 ///
 /// Cost: a rank sends 40 bytes for each channel in forward (status, count, mean in two doubles, squared deviations) and
 /// 24 in backward (status and two sums), and the layer holds 40 for each channel and rank.

@@ -21,8 +21,8 @@ void scale_tile(Scalar* x, const Tile& tile, const Wide& factor) {
   for (Index r = 0; r < tile.rows; ++r) {
     for (Index c = 0; c < tile.cols; ++c) {
       Scalar& v = x[tile.offset + r * tile.stride + c];
-      const double product = static_cast<double>(static_cast<T>(v)) * factor.high;
-      v = static_cast<Scalar>(static_cast<T>(std::ldexp(product, factor.exponent)));
+      const double scaled = static_cast<double>(static_cast<T>(v)) * factor.high;
+      v = static_cast<Scalar>(static_cast<T>(std::ldexp(scaled, factor.exponent)));
     }
   }
 }

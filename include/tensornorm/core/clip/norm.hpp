@@ -31,7 +31,7 @@ struct Wide {
   }
 
   // Rounded to a double, beyond the range of which it is 0 or infinite.
-  double rounded() const { return std::ldexp(high, exponent); }
+  double rounded() const { return std::ldexp(high + low, exponent); }
 
   // Adds a number that is not negative, and keeps what rounding loses.
   void add(Wide other) {

@@ -75,7 +75,7 @@ struct ScaledDeviations {
     row.up.get(at, after);
     multiply(e, before, e);
     multiply(p, before, p);
-    p = (e - p) * after;
+    p = (e - p) * after;  // exact: a power of two
     q = p;
   }
 };
@@ -178,7 +178,7 @@ struct Gradients {
     xhat.value(row.xhat, at, q);
     row.dy.get(at, p);
     row.gamma.get(at, g);
-    p *= g;
+    multiply(p, g, p);
   }
 };
 
@@ -222,7 +222,7 @@ struct Magnitudes : WithOperand<S, Factor> {
     magnitude_bits<T, lanes>(p, bits);
     copy_bits(bits, p);
     row.operand.get(at, q);
-    p *= q;
+    multiply(p, q, p);
     q = p;
   }
 };

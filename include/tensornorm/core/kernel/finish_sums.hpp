@@ -144,8 +144,8 @@ struct FinishSums {
       std::memcpy(&e, estimate + j, sizeof e);
       VectorOps<Isa>::widen(e, wide[0], wide[1]);
       for (int i = 0; i < 2; ++i) {
-        V sum, squares,
-            correction;  // not elements of arrays: GCC would copy these in halves, which loads then wait for
+        // Not elements of arrays: GCC would copy these in halves, which loads then wait for.
+        V sum, squares, correction;
         std::memcpy(&sum, sum_d + j + i * lanes, sizeof sum);
         std::memcpy(&squares, sum_d2 + j + i * lanes, sizeof squares);
         multiply(sum, a.minus_share, correction);

@@ -108,6 +108,8 @@ struct Map {
     }
   }
 
+  // Rows of so many vectors at most are short: the map takes four of them at a time.
+  static constexpr Index kFewVectors = 16;
   // Past the cache rows go four at a time if they have so many vectors at most, no gaps between them, and one input.
   // (Measured: others take 1.07 to 5 times as long so.)
   static constexpr Index kFewVectorsPastCache = 12;

@@ -55,8 +55,8 @@ struct Statistic {
   T hi = 0, lo = 0, rstd = 0;
 };
 
-// 1 / sqrt(high + low) to more than a double's last place, high being the rounded sum: Newton's step, with what
-// rounding lost of the residual. @pre high > 0 and finite
+// 1 / sqrt(high + low), nearly always correctly rounded: high is a rounded sum, low what the rounding lost. One step of
+// Newton's rule, whose residual is kept in two parts. @pre high > 0 and finite
 inline double precise_reciprocal_root(double high, double low) {
   int exponent = 0;
   std::frexp(high, &exponent);

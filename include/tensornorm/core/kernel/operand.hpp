@@ -10,9 +10,6 @@ namespace core {
 // Lanes of the four vectors that a loop takes at once, at most.
 constexpr int kMostLanes = 4 * 64 / static_cast<int>(sizeof(float));
 
-// Rows of so many vectors at most are short: loops take four of them at a time.
-constexpr Index kFewVectors = 16;
-
 // A value for each row of a tile.
 template <class T>
 struct PerRow {
@@ -96,8 +93,6 @@ struct Constant {
     for (T& v : values) v = value;
   }
 };
-template <class T>
-inline constexpr Constant<T> kZero{T(0)};
 template <class T>
 inline constexpr Constant<T> kMinusZero{T(-0.0)};
 template <class T>

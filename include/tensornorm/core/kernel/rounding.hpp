@@ -1,9 +1,9 @@
 // Products that round before anything is added to them.
 //
-// + - * / and the square root round once each, as IEEE 754 says: so results are the same bits on every machine. A
-// compiler may fuse a product with the sum that it goes to, which then rounds once for both: GCC where the processor
-// can, clang within an expression too. So each product that goes to a sum is made here. GCC is told that an empty
-// assembly may have changed it: that takes no instruction.
+// + - * /, the square root and std::fma round once each, as IEEE 754 says: so results are the same bits on every
+// machine. A compiler may fuse a product with the sum that it goes to, which then rounds once for both: GCC where the
+// processor can, clang within an expression too. So each product that goes to a sum is made here. GCC is told that an
+// empty assembly may have changed it: that takes no instruction.
 #pragma once
 
 #include "tensornorm/core/kernel/isa.hpp"

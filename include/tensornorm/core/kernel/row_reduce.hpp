@@ -46,7 +46,7 @@ struct RowReduce {
   // The set whose vectors are half a window.
   template <class Isa>
   using HalfIsa = std::conditional_t<lanes<Isa> == kWindow, HalfOf<Isa>, Isa>;
-  using Wide = Vec<double, 4>;
+  using FourDoubles = Vec<double, 4>;
 
   // Which lanes remain of a row's last window: in its last vector, and in the one before.
   template <class Isa>
@@ -79,11 +79,11 @@ struct RowReduce {
 
   // Rows of so many columns at most are one stretch each, and taken four at a time: what comes before and after a short
   // row takes longer than the row.
-  static constexpr Index kShort = 256;
+  static constexpr Index kShort = (std::min)(Index{256}, kStretch);
 
   template <class Isa>
   TENSORNORM_INLINE void add_short_rows(const Rest<Isa>& rest) const {
-    Wide p[4], pq[4];
+    FourDoubles p[4], pq[4];
     Index r = 0;
     for (; r + 4 <= rows; r += 4) {
       for (Index i = 0; i < 4; ++i) sum_short_row<Isa>(r + i, rest, p[i], pq[i]);
@@ -98,7 +98,7 @@ struct RowReduce {
   }
 
   template <class Isa>
-  TENSORNORM_INLINE void sum_short_row(Index r, const Rest<Isa>& rest, Wide& p, Wide& pq) const {
+  TENSORNORM_INLINE void sum_short_row(Index r, const Rest<Isa>& rest, FourDoubles& p, FourDoubles& pq) const {
     typename Functor::template Row<Vec<T, lanes<Isa>>> row{};
     functor.template begin<Isa>(r, row);
     if (next != 0) prefetch_lines<typename Functor::Scalar>(functor, r, next, cols);
@@ -117,7 +117,7 @@ struct RowReduce {
 
   // A row shorter than a window.
   template <class Isa, class Row>
-  TENSORNORM_INLINE void sum_half_window(const Row& row, const Rest<Isa>& rest, Wide& p, Wide& pq) const {
+  TENSORNORM_INLINE void sum_half_window(const Row& row, const Rest<Isa>& rest, FourDoubles& p, FourDoubles& pq) const {
     Sums<Vec<T, kHalf>> sums;
     step(row, FullVector<Isa>{0}, sums);
     if (cols > kHalf) add_kept(row, FullVector<Isa>{cols - kHalf}, rest.before, sums);
@@ -125,7 +125,7 @@ struct RowReduce {
     widen_half<Isa>(sums.pq, pq);
   }
   template <class Isa>
-  static TENSORNORM_INLINE void widen_half(const Vec<T, kHalf>& v, Wide& wide) {
+  static TENSORNORM_INLINE void widen_half(const Vec<T, kHalf>& v, FourDoubles& wide) {
     if constexpr (kHalf == 4) {
       wide = v;
     } else {

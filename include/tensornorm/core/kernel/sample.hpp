@@ -8,8 +8,8 @@
 namespace tensornorm {
 namespace core {
 
-// estimate[r] = the mean of 32 bytes of neighbours at each point of row r; of 16 bytes, or of all, where `width` is
-// less.
+// estimate[r] = the mean of eight neighbours, or four doubles, at each point of row r; of half as many, or of all,
+// where `width` is less.
 template <class Scalar>
 struct SampleRows {
   using T = ParamOf<Scalar>;

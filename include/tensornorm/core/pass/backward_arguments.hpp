@@ -62,10 +62,13 @@ void get_xhat(const BackwardArguments<Scalar>& a, const BinRun& run, T* hi, T* s
   for (T* const array : {hi, scale, shift}) fill_run(array + run.first, run.n, array[run.first]);
 }
 
-// To sums of p * q that left out the shifts of q. @pre the sums were 0 before those
+// To sums of p * q that left out the shifts of q. A sum of p may be infinite where there is none.
+// @pre the sums were 0 before those
 template <class T>
 void add_shifts(const T* shift, const double* sum_p, Index n, double* sum_pq) {
-  for (Index i = 0; i < n; ++i) sum_pq[i] += product(static_cast<double>(shift[i]), sum_p[i]);
+  for (Index i = 0; i < n; ++i) {
+    if (shift[i] != 0) sum_pq[i] += product(static_cast<double>(shift[i]), sum_p[i]);
+  }
 }
 
 // What dx needs of a statistic, from the sums of g and g * xhat over its n elements; of one, or of several in lanes.

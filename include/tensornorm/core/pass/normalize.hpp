@@ -38,7 +38,7 @@ struct NormalizedTile {
   }
   // The same value without a post-op: with no gamma, it is xhat.
   void put() const {
-    if (gamma != nullptr || beta != nullptr) return visit([this](const auto& functor) { put(functor); });
+    if (gamma != nullptr || beta != nullptr) return visit([this](const auto& functor) { this->put(functor); });
     columns ? put(xhat<PerColumn<T>>()) : put(xhat<PerRow<T>>());
   }
 

@@ -14,7 +14,7 @@
 namespace tensornorm {
 namespace core {
 
-// What infer of functions works in, which have no layer: the program's, made by the first call.
+// What calls without a layer work in: infer of functions, moments. The program's, made by the first call.
 struct FunctionMemory {
   SharedPlans plans;
   InferMemory memory;

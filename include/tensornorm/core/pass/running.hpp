@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <optional>
 
+#include "tensornorm/core/kernel/rounding.hpp"
 #include "tensornorm/core/kernel/run_values.hpp"
 
 namespace tensornorm {

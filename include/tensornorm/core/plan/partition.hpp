@@ -77,12 +77,13 @@ struct Partition {
   void share_among(const Walk& walk, Index multiple, Index threads) {
     if (threads < 2 || !walk.columns() || reads_once || block_bins > kBlockBins) return;
     const Index wanted = 2 * threads, most = block_bins * walk.line() / kSharedSize;  // two for each: none waits long
-    piece_bins = parts > 1 ? kCacheLineBins : kCacheLineBins * multiple;
+    piece_bins = shares_parts() ? kCacheLineBins : kCacheLineBins * multiple;
     const Index widest = (std::max)(piece_bins, kPieceBins);
-    const Index whole = walk.groups() * blocks_per_group, sharing = parts > 1 ? parts : (std::max)(whole, Index{1});
-    pieces = (std::min)((wanted + sharing - 1) / sharing, parts > 1 ? most / parts : most);
+    const Index whole = walk.groups() * blocks_per_group,
+                sharing = shares_parts() ? parts : (std::max)(whole, Index{1});
+    pieces = (std::min)((wanted + sharing - 1) / sharing, shares_parts() ? most / parts : most);
     pieces = (std::max)((std::min)(pieces, block_bins / widest), Index{1});
-    if (parts == 1) {
+    if (!shares_parts()) {
       blocks = whole * pieces;
     } else {
       map_parts = (std::max)(map_parts, (std::min)({wanted, most, kUnits, walk.line()}));
@@ -100,10 +101,10 @@ struct Partition {
     return {block.group, begin(i), begin(i + 1)};
   }
 
-  // Where blocks are not cut in parts, their pieces are blocks too.
+  // Where threads do not share parts, the pieces of blocks are blocks too.
   BinRange block(Index b) const {
     if (b == 0 && pieces == 1) return {0, 0, (std::min)(block_bins, group_bins)};
-    const Index of_block = parts > 1 ? 1 : pieces, whole = b / of_block;
+    const Index of_block = shares_parts() ? 1 : pieces, whole = b / of_block;
     const Index k0 = whole % blocks_per_group * block_bins;
     const BinRange range{whole / blocks_per_group, k0, (std::min)(k0 + block_bins, group_bins)};
     return of_block == 1 ? range : piece(range, b % of_block);

@@ -35,7 +35,7 @@ TENSORNORM_BODY Index WhiteningRanks::merge(const AllGather& all_gather, Index n
           s.lo[c] = values[1];
         }
         step[i] = (values[0] - s.mean[c]) + (values[1] - s.lo[c]);
-        s.lo[c] += share * step[i];
+        s.lo[c] += product(share, step[i]);
       }
       for (Index i = 0; i < k_; ++i) {
         const double* const values = message + 2 + (from + i) * of_channel + 2;
@@ -45,7 +45,7 @@ TENSORNORM_BODY Index WhiteningRanks::merge(const AllGather& all_gather, Index n
           if (total == 0) {
             covariance = values[j];
           } else {
-            covariance += share * (values[j] - covariance) + weight * step[i] * step[j];
+            covariance += product(share, values[j] - covariance) + product(weight * step[i], step[j]);
           }
         }
       }
