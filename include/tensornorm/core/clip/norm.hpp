@@ -30,13 +30,15 @@ struct Wide {
     exponent = std::isfinite(value) ? exponent + power : 0;
   }
 
+  bool is_zero() const { return std::fpclassify(high) == FP_ZERO; }
+
   // Rounded to a double, beyond the range of which it is 0 or infinite.
   double rounded() const { return std::ldexp(high + low, exponent); }
 
   // Adds a number that is not negative, and keeps what rounding loses.
   void add(Wide other) {
-    if (other.high == 0) return;
-    if (high == 0 || exponent < other.exponent) std::swap(*this, other);
+    if (other.is_zero()) return;
+    if (is_zero() || exponent < other.exponent) std::swap(*this, other);
     const double more = std::ldexp(other.high, other.exponent - exponent), sum = high + more, of_more = sum - high;
     low += ((high - (sum - of_more)) + (more - of_more)) + std::ldexp(other.low, other.exponent - exponent);
     if (!std::isfinite(sum)) low = 0;

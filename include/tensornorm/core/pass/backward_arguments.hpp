@@ -67,7 +67,7 @@ void get_xhat(const BackwardArguments<Scalar>& a, const BinRun& run, T* hi, T* s
 template <class T>
 void add_shifts(const T* shift, const double* sum_p, Index n, double* sum_pq) {
   for (Index i = 0; i < n; ++i) {
-    if (shift[i] != 0) sum_pq[i] += product(static_cast<double>(shift[i]), sum_p[i]);
+    if (std::fpclassify(shift[i]) != FP_ZERO) sum_pq[i] += product(static_cast<double>(shift[i]), sum_p[i]);
   }
 }
 
