@@ -206,7 +206,7 @@ TEST(Partition, ManyThreadsSharePiecesOfColumns) {
           Index next = 0;
           for (Index b = 0; b < partition.blocks; ++b) {
             const BinRange block = partition.block(b);
-            for (Index i = 0, n = partition.parts > 1 ? partition.pieces : 1; i < n; ++i) {
+            for (Index i = 0, n = partition.shares_parts() ? partition.pieces : 1; i < n; ++i) {
               const BinRange piece = n == 1 ? block : partition.piece(block, i);
               if (piece.size() == 0) continue;
               ASSERT_EQ(piece.k0, next);
@@ -217,13 +217,13 @@ TEST(Partition, ManyThreadsSharePiecesOfColumns) {
               ASSERT_GE(piece.size(), (std::min)(to - from, Partition::kCacheLineBins))
                   << rows << " rows of " << channels << ", multiple " << multiple << ", threads " << threads
                   << ", from " << piece.k0;
-              ASSERT_TRUE(partition.parts > 1 || piece.k0 % multiple == 0);
+              ASSERT_TRUE(partition.shares_parts() || piece.k0 % multiple == 0);
             }
           }
           ASSERT_EQ(next, channels);
           const bool is_large = rows == 7000 && channels >= 1028;
           if (is_large && threads <= 16) {
-            ASSERT_GE(partition.parts > 1 ? partition.parts * partition.pieces : partition.blocks, threads);
+            ASSERT_GE(partition.shares_parts() ? partition.parts * partition.pieces : partition.blocks, threads);
             ASSERT_GE(partition.map_parts > 1 ? partition.map_parts : partition.blocks, threads);
           }
         }

@@ -94,6 +94,8 @@ struct Constant {
   }
 };
 template <class T>
+inline constexpr Constant<T> kZero{T(0)};
+template <class T>
 inline constexpr Constant<T> kMinusZero{T(-0.0)};
 template <class T>
 inline constexpr Constant<T> kOne{T(1)};

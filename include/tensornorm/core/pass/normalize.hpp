@@ -29,11 +29,11 @@ struct NormalizedTile {
     if (columns) {
       use(Normalize<Scalar, PerColumn<T>, PerRowOrAll<T>>{
           xhat<PerColumn<T>>(), gamma == nullptr ? every_row(kOne<T>) : PerRowOrAll<T>{gamma},
-          beta == nullptr ? every_row(kMinusZero<T>) : PerRowOrAll<T>{beta}});
+          beta == nullptr ? every_row(no_beta()) : PerRowOrAll<T>{beta}});
     } else {
       use(Normalize<Scalar, PerRow<T>, PerColumnOrAll<T>>{
           xhat<PerRow<T>>(), gamma == nullptr ? every_column(kOne<T>) : PerColumnOrAll<T>{gamma},
-          beta == nullptr ? every_column(kMinusZero<T>) : PerColumnOrAll<T>{beta}});
+          beta == nullptr ? every_column(no_beta()) : PerColumnOrAll<T>{beta}});
     }
   }
   // The same value without a post-op: with no gamma, it is xhat.
@@ -41,6 +41,9 @@ struct NormalizedTile {
     if (gamma != nullptr || beta != nullptr) return visit([this](const auto& functor) { this->put(functor); });
     columns ? put(xhat<PerColumn<T>>()) : put(xhat<PerRow<T>>());
   }
+
+  // What changes no xhat, or makes a result of -0 one of 0.
+  const Constant<T>& no_beta() const { return gamma == nullptr ? kMinusZero<T> : kZero<T>; }
 
   template <class Stat>
   Xhat<Scalar, Stat> xhat() const {

@@ -61,7 +61,7 @@ struct Partition {
     blocks_per_group = (group_bins + block_bins - 1) / block_bins;
     blocks = walk.groups() * blocks_per_group;
     // A row is divided by its own length, so that its sums are the same whatever rows are beside it.
-    const Index elements = walk.columns() ? block_bins * walk.line() : walk.line();
+    const Index elements = walk.columns() || reads_once ? block_bins * walk.line() : walk.line();
     // Columns may be cut anywhere; a row that is cut has shorter runs of memory, so only few runs are.
     const Index runs = walk.line() / walk.run(), cuts = walk.columns() || runs < kFewBlocks ? walk.line() : runs;
     const Index most = (std::min)({kUnits, elements / kPartSize, cuts}), of_sums = kPartBins / block_bins;
