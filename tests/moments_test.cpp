@@ -101,6 +101,20 @@ TEST(Finish, SplitsTheMeanSoThatNothingIsLost) {
   EXPECT_EQ(s.rstd, 1.0f);
 }
 
+TEST(Finish, RootsOfDoublesAreRoundedCorrectly) {
+  std::mt19937 engine(1);
+  int others = 0;
+  for (int i = 0; i < 10000; ++i) {
+    const double var = std::ldexp(1 + double(engine()) * 0x1p-32, i % 1900 - 950),
+                 eps = i % 3 == 0 ? 0 : var * 1e-5 * i;
+    const double root = reciprocal_std<double>(var, eps);
+    const auto exact = 1 / std::sqrt(static_cast<long double>(var) + static_cast<long double>(eps));
+    others += root == static_cast<double>(exact) ? 0 : 1;
+    ASSERT_NEAR(root, double(exact), double(exact) * 0x1p-52) << var << " + " << eps;
+  }
+  EXPECT_LE(others, 20);  // long double of x86 is no exact reference
+}
+
 TEST(Finish, NoVarianceAndNoEpsIsZeroNotInfinity) {
   EXPECT_EQ(reciprocal_std<float>(0, 0), 0.0f);
   EXPECT_EQ(reciprocal_std<double>(0, 0), 0.0);
