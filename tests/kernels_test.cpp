@@ -127,7 +127,7 @@ TYPED_TEST(Kernels, MapLikePlainLoopsAndWriteNothingElse) {
       const auto hi = random_numbers<T>(cols, 4), scale = random_numbers<T>(cols, 5),
                  shift = random_numbers<T>(cols, 6);
       const Rows<S> operand{x.data(), stride};
-      const Xhat<S, PerColumn<T>> xhat{operand, {hi.data()}, {scale.data()}, {shift.data()}};
+      const Xhat<S, PerColumn<T>> xhat{{operand, {hi.data()}, {scale.data()}}, {shift.data()}};
       const Normalize<S, PerColumn<T>, PerRowOrAll<T>> functor{xhat, every_row(kOne<T>), every_row(kMinusZero<T>)};
       const S sentinel = static_cast<S>(77);
       std::vector<S> y(static_cast<std::size_t>(rows * stride) + 2, sentinel), in_place = x, apart = y;
@@ -136,7 +136,7 @@ TYPED_TEST(Kernels, MapLikePlainLoopsAndWriteNothingElse) {
       map(functor, tile, apart.data() + 1, stride, {/*past_cache=*/false, /*in_place=*/false});
       ASSERT_EQ(std::memcmp(apart.data(), y.data(), y.size() * sizeof(S)), 0) << "apart from x, " << cols;
       auto here = functor;
-      here.xhat.x.p = in_place.data();
+      here.xhat.unshifted.x.p = in_place.data();
       map(here, tile, in_place.data(), stride);
       ASSERT_EQ(as_double(y.front()), 77) << cols;
       ASSERT_EQ(as_double(y.back()), 77) << cols;
@@ -172,7 +172,7 @@ TYPED_TEST(Kernels, MapPastTheCacheWritesTheSame) {
       const auto hi = random_numbers<T>(cols, 4), scale = random_numbers<T>(cols, 5),
                  shift = random_numbers<T>(cols, 6);
       const Rows<S> operand{x.data(), stride};
-      const Xhat<S, PerColumn<T>> xhat{operand, {hi.data()}, {scale.data()}, {shift.data()}};
+      const Xhat<S, PerColumn<T>> xhat{{operand, {hi.data()}, {scale.data()}}, {shift.data()}};
       const Normalize<S, PerColumn<T>, PerRowOrAll<T>> functor{xhat, every_row(kOne<T>), every_row(kMinusZero<T>)};
       const Tile tile{0, kRowsHere, cols, stride, 0, 0, 0, 0};
       for (Index first = 0; first < kMostShift; ++first) {
@@ -226,7 +226,7 @@ void expect_round_trip() {
     std::memcpy(static_cast<void*>(&x[i]), &bits, 2);
   }
   const float zero = 0, minus_one = -1;
-  const Xhat<S, PerRowOrAll<float>> same{{x.data(), 65536}, {&zero, kNone}, {&minus_one, kNone}, {&zero, kNone}};
+  const Xhat<S, PerRowOrAll<float>> same{{{x.data(), 65536}, {&zero, kNone}, {&minus_one, kNone}}, {&zero, kNone}};
   map(Normalize<S, PerRowOrAll<float>, PerColumnOrAll<float>>{same, every_column(kOne<float>),
                                                               every_column(kMinusZero<float>)},
       Tile{0, 1, 65536, 65536, 0, 0, 0, 0}, y.data(), 65536);
@@ -253,7 +253,7 @@ void expect_eigen_rounding() {
   std::vector<S> one(4096, static_cast<S>(1.0f)), y(4096);
   const std::vector<float> zeros(4096, 0.0f);
   for (float& v : scale) v = -v;
-  const Xhat<S, PerColumn<float>> scaled{{one.data(), 4096}, {zeros.data()}, {scale.data()}, {zeros.data()}};
+  const Xhat<S, PerColumn<float>> scaled{{{one.data(), 4096}, {zeros.data()}, {scale.data()}}, {zeros.data()}};
   map(Normalize<S, PerColumn<float>, PerRowOrAll<float>>{scaled, every_row(kOne<float>), every_row(kMinusZero<float>)},
       Tile{0, 1, 4096, 4096, 0, 0, 0, 0}, y.data(), 4096);
   for (float& v : scale) v = -v;

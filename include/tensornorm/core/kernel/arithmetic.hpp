@@ -80,42 +80,6 @@ struct ScaledDeviations {
   }
 };
 
-// (hi - x) * scale + shift: xhat with scale = -rstd and shift = -lo * rstd; y, where gamma and beta are folded in.
-template <class S, class Stat>
-struct Xhat {
-  using Scalar = S;
-  static constexpr int inputs = 1;
-  static constexpr bool has_many_values = false;
-  Rows<S> x;
-  Stat hi, scale, shift;
-
-  TENSORNORM_INLINE void prefetch(Index r, Index j) const { x.prefetch(r, j); }
-
-  template <class V>
-  struct Row {
-    RowOf<Rows<S>, V> x;
-    RowOf<Stat, V> hi, scale, shift;
-  };
-  template <class Isa, class V>
-  TENSORNORM_INLINE void begin(Index r, Row<V>& row) const {
-    x.template begin<Isa>(r, row.x);
-    hi.template begin<Isa>(r, row.hi);
-    scale.template begin<Isa>(r, row.scale);
-    shift.template begin<Isa>(r, row.shift);
-  }
-  template <class V, class At>
-  TENSORNORM_INLINE void value(const Row<V>& row, const At& at, V& xhat) const {
-    V mean, a, b;
-    row.x.get(at, xhat);
-    row.hi.get(at, mean);
-    row.scale.get(at, a);
-    row.shift.get(at, b);
-    mean -= xhat;
-    multiply(mean, a, xhat);
-    xhat += b;
-  }
-};
-
 // (hi - x) * scale: xhat without its shift.
 template <class S, class Stat>
 struct Unshifted {
@@ -141,7 +105,38 @@ struct Unshifted {
     row.x.get(at, result);
     row.hi.get(at, mean);
     row.scale.get(at, a);
-    result = (mean - result) * a;
+    mean -= result;
+    multiply(mean, a, result);
+  }
+};
+
+// The same + shift: xhat with scale = -rstd and shift = -lo * rstd; y, where gamma and beta are folded in.
+template <class S, class Stat>
+struct Xhat {
+  using Scalar = S;
+  static constexpr int inputs = 1;
+  static constexpr bool has_many_values = false;
+  Unshifted<S, Stat> unshifted;
+  Stat shift;
+
+  TENSORNORM_INLINE void prefetch(Index r, Index j) const { unshifted.prefetch(r, j); }
+
+  template <class V>
+  struct Row {
+    RowOf<Unshifted<S, Stat>, V> unshifted;
+    RowOf<Stat, V> shift;
+  };
+  template <class Isa, class V>
+  TENSORNORM_INLINE void begin(Index r, Row<V>& row) const {
+    unshifted.template begin<Isa>(r, row.unshifted);
+    shift.template begin<Isa>(r, row.shift);
+  }
+  template <class V, class At>
+  TENSORNORM_INLINE void value(const Row<V>& row, const At& at, V& xhat) const {
+    V b;
+    unshifted.value(row.unshifted, at, xhat);
+    row.shift.get(at, b);
+    xhat += b;
   }
 };
 
@@ -271,7 +266,7 @@ struct Normalize {
   Xhat<S, Stat> xhat;
   Param gamma, beta;
 
-  TENSORNORM_INLINE void prefetch(Index r, Index j) const { xhat.x.prefetch(r, j); }
+  TENSORNORM_INLINE void prefetch(Index r, Index j) const { xhat.prefetch(r, j); }
 
   template <class V>
   struct Row {

@@ -264,11 +264,7 @@ struct WideSum<Isa, float> {
   Half low, high;
 
   TENSORNORM_INLINE explicit WideSum(const V& v) { VectorOps<Isa>::widen(v, low, high); }
-  TENSORNORM_INLINE void add(const V& v) {
-    const WideSum other(v);
-    low += other.low;
-    high += other.high;
-  }
+  TENSORNORM_INLINE void add(const V& v) { merge(WideSum(v)); }
   TENSORNORM_INLINE void merge(const WideSum& other) {
     low += other.low;
     high += other.high;

@@ -336,7 +336,7 @@ class Backward {
     const Rows<Scalar> x{a_.x + tile.offset, tile.stride}, dy{a_.dy + tile.y_offset, tile.y_stride};
     const Stat hi{c.hi}, scale{c.scale}, shift{c.shift};
     if (a_.is_frozen()) {  // constants: dx = dy * scale whatever x holds, which is y of dy
-      map(Xhat<Scalar, Stat>{dy, hi, scale, shift}, tile, a_.dx + tile.z_offset, tile.z_stride,
+      map(Xhat<Scalar, Stat>{{dy, hi, scale}, shift}, tile, a_.dx + tile.z_offset, tile.z_stride,
           {streams_, is_in_place(a_), ahead});
     } else {
       const Stat minus_rstd{c.minus_rstd}, slope{c.slope};

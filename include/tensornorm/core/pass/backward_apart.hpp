@@ -138,11 +138,11 @@ class BackwardApart {
       const T* const gamma = params.of(a_.gamma, buffer);
       if (plan_.walk.columns()) {
         const Gradients<Scalar, Unshifted<Scalar, PerColumn<T>>, PerRowOrAll<T>> functor{
-            {x(tile), {block.hi + i}, {block.minus_rstd + i}}, dy(tile), {gamma}};
+            unshifted<PerColumn<T>>(block, tile, i), dy(tile), {gamma}};
         column_reduce(functor, tile, sum_g + i, sum_gx + i);
       } else {
         const Gradients<Scalar, Unshifted<Scalar, PerRow<T>>, PerColumnOrAll<T>> functor{
-            {x(tile), {block.hi + i}, {block.minus_rstd + i}}, dy(tile), {gamma}};
+            unshifted<PerRow<T>>(block, tile, i), dy(tile), {gamma}};
         row_reduce(functor, tile, sum_g + i, sum_gx + i);
       }
     });
@@ -241,7 +241,11 @@ class BackwardApart {
   Rows<Scalar> dy(const Tile& tile) const { return {a_.dy + tile.y_offset, tile.y_stride}; }
   template <class Stat>
   Xhat<Scalar, Stat> xhat(const Block& block, const Tile& tile, Index i) const {
-    return {x(tile), {block.hi + i}, {block.minus_rstd + i}, {block.minus_lo_rstd + i}};
+    return {unshifted<Stat>(block, tile, i), {block.minus_lo_rstd + i}};
+  }
+  template <class Stat>
+  Unshifted<Scalar, Stat> unshifted(const Block& block, const Tile& tile, Index i) const {
+    return {x(tile), {block.hi + i}, {block.minus_rstd + i}};
   }
 
   void store_parameters(const Runner& runner, const double* sums) const {

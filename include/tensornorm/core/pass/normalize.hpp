@@ -47,7 +47,7 @@ struct NormalizedTile {
 
   template <class Stat>
   Xhat<Scalar, Stat> xhat() const {
-    return {{x + tile.offset, tile.stride}, {hi}, {scale}, {shift}};
+    return {{{x + tile.offset, tile.stride}, {hi}, {scale}}, {shift}};
   }
   template <class Functor>
   void put(const Functor& functor) const {
