@@ -2,6 +2,7 @@
 #pragma once
 
 #include "tensornorm/core/compiled.hpp"
+#include "tensornorm/core/kernel/rounding.hpp"
 #include "tensornorm/core/whitening/whitening_ranks.hpp"
 
 namespace tensornorm {
