@@ -11,14 +11,12 @@
 namespace tensornorm {
 namespace core {
 
-// ---- reductions hand out p and q: the loop sums p and p * q. `sums`: to how many sums in turn a row's vectors go, so
-// that they do not wait for each other
+// ---- reductions hand out p and q: the loop sums p and p * q
 
 // p = q = estimate - x: the sums of a mean and a variance about an estimate of the mean.
 template <class S, class Estimate>
 struct Deviations {
   using Scalar = S;
-  static constexpr int sums = 2;
   Rows<S> x;
   Estimate estimate;
 
@@ -49,7 +47,6 @@ struct Deviations {
 template <class Estimate>
 struct ScaledDeviations {
   using Scalar = double;
-  static constexpr int sums = 2;
   Deviations<double, Estimate> plain;
   PerRowOrAll<double> down, up;
 
@@ -145,7 +142,6 @@ struct Xhat {
 template <class S, class Value, class Param>
 struct Gradients {
   using Scalar = S;
-  static constexpr int sums = 1;
   Value xhat;
   Rows<S> dy;
   Param gamma;
@@ -203,8 +199,6 @@ struct WithOperand {
 // p = q = |x| * factor: the sums of a 1-norm and a 2-norm.
 template <class S, class Factor>
 struct Magnitudes : WithOperand<S, Factor> {
-  static constexpr int sums = 2;
-
   template <class V>
   using Row = typename WithOperand<S, Factor>::template Row<V>;
 

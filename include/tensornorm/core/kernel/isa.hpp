@@ -65,7 +65,7 @@ struct Baseline {
   static constexpr bool is_baseline = true, has_f16c = false, has_32_registers = false, unrolls = !TENSORNORM_HAS_AVX2;
 };
 
-// AVX2, FMA and F16C, which came to every processor together (x86-64-v3).
+// AVX2 and F16C, which every processor with AVX2 has.
 struct Avx2 {
   static constexpr int bytes = 32;
   static constexpr bool is_baseline = false, has_f16c = true, has_32_registers = false, unrolls = true;
@@ -93,15 +93,15 @@ void run_baseline(const Kernel& kernel) {
 
 #if TENSORNORM_HAS_AVX2
 inline bool has_avx2() {
-#if defined(__AVX2__) && defined(__FMA__) && defined(__F16C__)
+#if defined(__AVX2__) && defined(__F16C__)
   return true;
 #else
-  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  return __builtin_cpu_supports("avx2");
 #endif
 }
 
 template <unsigned flags, class Kernel>
-__attribute__((target("avx2,fma,f16c"))) void run_avx2(const Kernel& kernel) {
+__attribute__((target("avx2,f16c"))) void run_avx2(const Kernel& kernel) {
   kernel.template run<Avx2>();
 }
 #endif
@@ -116,7 +116,7 @@ inline bool has_avx512() {
 }
 
 template <unsigned flags, class Kernel>
-__attribute__((target("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl"))) void run_avx512(const Kernel& kernel) {
+__attribute__((target("avx2,f16c,avx512f,avx512bw,avx512dq,avx512vl"))) void run_avx512(const Kernel& kernel) {
   kernel.template run<Avx512>();
 }
 #endif

@@ -29,15 +29,14 @@ struct RowReduce {
   }
 
  private:
-  // A row is summed in windows of kWindow lanes, whatever vectors the machine has. Windows go in turn to `sums` sums of
-  // as many lanes, one or two, whose lanes take about kFloatAdds numbers each. Then the second sum is added to the
-  // first, the upper half of the lanes to the lower half, and what is left goes to double. What remains of a row is the
-  // end of its last window, added to the first sum after the second. A row shorter than a window has windows of half or
-  // a quarter of the lanes; a lane beyond the row's end holds 0.
+  // A row is summed in windows of kWindow lanes, whatever vectors the machine has. Windows go in turn to two sums of as
+  // many lanes, so that one need not wait for the other; each lane takes about kFloatAdds numbers. Then the second sum
+  // is added to the first, the upper half of the lanes to the lower half, and what is left goes to double. What remains
+  // of a row is the end of its last window, added to the first sum after the second. A row shorter than a window has
+  // windows of half or a quarter of the lanes; a lane beyond the row's end holds 0.
   static constexpr int kWindow = 64 / static_cast<int>(sizeof(T));
   static constexpr int kHalf = kWindow / 2, kPair = 2 * kWindow;
-  static constexpr bool kTwoSums = Functor::sums == 2;
-  static constexpr Index kStretch = kFloatAdds * Functor::sums * kWindow;  // elements that float sums may take
+  static constexpr Index kStretch = kFloatAdds * kPair;  // elements that float sums may take
 
   // ---- AVX2 and AVX-512: vectors of half a window, or of a whole one
 
@@ -64,10 +63,9 @@ struct RowReduce {
     for (Index r = 0; r < rows; ++r) {
       typename Functor::template Row<Vec<T, lanes<Isa>>> row{};
       functor.template begin<Isa>(r, row);
-      Sums<Vec<T, kHalf>> half;
-      Index j = add_stretch<Isa>(r, row, 0, rest, half);
-      WideSum<HalfIsa<Isa>, T> wide_p(half.p), wide_pq(half.pq);
-      while (j < cols) {
+      WideSum<HalfIsa<Isa>, T> wide_p(Vec<T, kHalf>{}), wide_pq(Vec<T, kHalf>{});
+      for (Index j = 0; j < cols;) {
+        Sums<Vec<T, kHalf>> half;
         j = add_stretch<Isa>(r, row, j, rest, half);
         wide_p.add(half.p);
         wide_pq.add(half.pq);
@@ -136,16 +134,19 @@ struct RowReduce {
     }
   }
 
-  // The lanes of a window: of one vector, or low and high of two; those of the second sum are `odd`.
+  // The lanes of a window: of one vector, or low and high of two; those of the second sum are `odd`. A member that
+  // nothing uses would keep GCC from having the others in registers.
   template <class Isa>
   struct RowSums {
-    Sums<Vec<T, lanes<Isa>>> low, high, odd_low, odd_high;
+    struct None {};
+    using Low = Sums<Vec<T, lanes<Isa>>>;
+    using High = std::conditional_t<lanes<Isa> == kHalf, Low, None>;
+    Low low, odd_low;
+    High high, odd_high;
 
     TENSORNORM_INLINE void add_odd() {
-      if constexpr (kTwoSums) {
-        low.add(odd_low);
-        if (lanes<Isa> == kHalf) high.add(odd_high);
-      }
+      low.add(odd_low);
+      if constexpr (lanes<Isa> == kHalf) high.add(odd_high);
     }
     TENSORNORM_INLINE void fold(Sums<Vec<T, kHalf>>& half) const {
       if constexpr (lanes<Isa> == kWindow) {
@@ -184,8 +185,7 @@ struct RowReduce {
   template <class Isa, class Row>
   TENSORNORM_INLINE void add_pair(const Row& row, Index j, RowSums<Isa>& sums) const {
     add_window<Isa>(row, j, sums.low, sums.high);
-    kTwoSums ? add_window<Isa>(row, j + kWindow, sums.odd_low, sums.odd_high)
-             : add_window<Isa>(row, j + kWindow, sums.low, sums.high);
+    add_window<Isa>(row, j + kWindow, sums.odd_low, sums.odd_high);
   }
   // What remains of a row: less than two windows.
   template <class Isa, class Row>
@@ -203,8 +203,8 @@ struct RowReduce {
       add_kept(row, FullVector<Isa>{cols - kHalf}, rest.last, sums.high);
     }
   }
-  template <class Isa, class Row, class V>
-  TENSORNORM_INLINE void add_window(const Row& row, Index j, Sums<V>& first, Sums<V>& second) const {
+  template <class Isa, class Row, class Low, class High>
+  TENSORNORM_INLINE void add_window(const Row& row, Index j, Low& first, High& second) const {
     step(row, FullVector<Isa>{j}, first);
     if constexpr (lanes<Isa> == kHalf) step(row, FullVector<Isa>{j, 1}, second);
   }
@@ -252,14 +252,14 @@ struct RowReduce {
     const Index window = n * lanes<Isa>, low = first * lanes<Isa>, high = low + window / 2;
     Index j = 0;
     while (j < cols) {
-      const Index stop = (std::min)(j + kFloatAdds * Functor::sums * window, cols - 2 * window + 1);
+      const Index stop = (std::min)(j + kFloatAdds * 2 * window, cols - 2 * window + 1);
       Sums<Vec<T, lanes<Isa>>> s0, s1, s2, s3;
       for (; j < stop; j += 2 * window) {
         const Index second = j + window;
         step(row, FullVector<Isa>{j + low}, s0);
         step(row, FullVector<Isa>{j + high}, s1);
-        step(row, FullVector<Isa>{second + low}, kTwoSums ? s2 : s0);
-        step(row, FullVector<Isa>{second + high}, kTwoSums ? s3 : s1);
+        step(row, FullVector<Isa>{second + low}, s2);
+        step(row, FullVector<Isa>{second + high}, s3);
         if (next != 0 && first == 0) prefetch_lines<typename Functor::Scalar>(functor, r, j + next, 2 * window);
       }
       const bool is_end = j + 2 * window > cols;
@@ -268,10 +268,8 @@ struct RowReduce {
         step(row, FullVector<Isa>{j + high}, s1);
         j += window;
       }
-      if (kTwoSums) {
-        s0.add(s2);
-        s1.add(s3);
-      }
+      s0.add(s2);
+      s1.add(s3);
       if (is_end && j < cols) {
         add_end<Isa>(row, window, low, cols - j, s0);
         add_end<Isa>(row, window, high, cols - j, s1);

@@ -41,8 +41,9 @@ TENSORNORM_INLINE void copy_bits(const From& from, To& to) {
 template <class V, class Half>
 TENSORNORM_INLINE void split(const V& v, Half& low, Half& high) {
   static_assert(2 * sizeof(Half) == sizeof(V), "tensornorm: a half is half as wide");
-  std::memcpy(&low, &v, sizeof low);
-  std::memcpy(&high, reinterpret_cast<const char*>(&v) + sizeof low, sizeof high);
+  const V whole = v;  // so that v may stay in a register
+  std::memcpy(&low, &whole, sizeof low);
+  std::memcpy(&high, reinterpret_cast<const char*>(&whole) + sizeof low, sizeof high);
 }
 
 // The sum of a vector's lanes, halves first.
@@ -72,6 +73,13 @@ TENSORNORM_INLINE void store_past_cache(void* p, const V& v) {
     __m128i bits;
     copy_bits(v, bits);
     _mm_stream_si128(static_cast<__m128i*>(p), bits);
+    return;
+  }
+#elif defined(__aarch64__)
+  if constexpr (sizeof v == 16) {
+    Vec<double, 2> halves;
+    copy_bits(v, halves);
+    asm("stnp %d1, %d2, %0" : "=Q"(*static_cast<V*>(p)) : "w"(halves[0]), "w"(halves[1]));
     return;
   }
 #endif

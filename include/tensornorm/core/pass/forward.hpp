@@ -142,7 +142,7 @@ class Forward {
       Block block(range, plan_, extents_.chunk, memory);
       FindStatistics<Scalar> statistics(a_, plan_);
       const auto in_parts = [&](const BinRange& chunk, double* sum_d, double* sum_d2) {
-        add_parts(statistics, block, chunk, sum_d, sum_d2);
+        add_parts(statistics, block, chunk, ahead, sum_d, sum_d2);
       };
       const typename FindStatistics<Scalar>::Reduce reduce(in_parts);
       statistics.run(block, extents_.chunk, ahead, partition_.parts > 1 ? &reduce : nullptr);
@@ -203,7 +203,7 @@ class Forward {
       Block block(range, plan_, extents_.chunk, memory);
       FindStatistics<Scalar> statistics(a_, plan_);
       const auto in_parts = [&](const BinRange& chunk, double* sum_d, double* sum_d2) {
-        if (sums_ == nullptr) return add_parts(statistics, block, chunk, sum_d, sum_d2);
+        if (sums_ == nullptr) return add_parts(statistics, block, chunk, 0, sum_d, sum_d2);
         share_parts(runner, statistics, block, sum_d, sum_d2);
       };
       const typename FindStatistics<Scalar>::Reduce reduce(in_parts);
@@ -225,15 +225,15 @@ class Forward {
   }
 
   // One part after the other.
-  void add_parts(const FindStatistics<Scalar>& statistics, const Block& block, const BinRange& chunk, double* sum_d,
-                 double* sum_d2) const {
+  void add_parts(const FindStatistics<Scalar>& statistics, const Block& block, const BinRange& chunk, Index ahead,
+                 double* sum_d, double* sum_d2) const {
     const Index line = plan_.walk.line(), n = chunk.size();
     Arena memory = block.beside_sums;
     double *const p = memory.take<double>(n), *const pq = memory.take<double>(n);
     for (Index part = 0; part < partition_.parts; ++part) {
       for (double* const sums : {p, pq}) std::fill_n(sums, n, 0.0);
       statistics.reduce(block, chunk, part_begin(line, part, partition_.parts),
-                        part_begin(line, part + 1, partition_.parts), 0, p, pq);
+                        part_begin(line, part + 1, partition_.parts), ahead, p, pq);
       for (Index i = 0; i < n; ++i) sum_d[i] += p[i];
       for (Index i = 0; i < n; ++i) sum_d2[i] += pq[i];
     }

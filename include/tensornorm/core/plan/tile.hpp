@@ -11,8 +11,9 @@ namespace core {
 struct Tile {
   Index offset, rows, cols, stride;
   Index position, count;
-  Index param;  // offset of its group among the parameters
-  Index next;   // how far ahead a reduction of rows reads: to the next tile of the same bins; 0 is not at all
+  Index param;     // offset of its group among the parameters
+  Index next;      // how far ahead a reduction of rows reads: to the next tile of the same bins; 0 is not at all
+  Index span = 0;  // of columns: from their first row to the end of their last; the tile may have a few of the rows
 
   // Where the tile lies in the pass's other tensors (Axis::y, Axis::z).
   Index y_offset = 0, y_stride = 0, z_offset = 0, z_stride = 0;

@@ -116,6 +116,7 @@ class Walk {
         tile.rows = count;
         tile.cols = n;
         tile.stride = run_.x;
+        tile.span = run() * run_.x;
       }
       if (one_layout_) {
         tile.y_offset = tile.z_offset = tile.offset;
