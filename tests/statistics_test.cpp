@@ -47,8 +47,14 @@ struct Sums {
 
   bool take(Index first, Index n, bool centred = true) {
     bool trusted = false;
-    core::dispatch(FinishSums{n, kN, kEps, least_trusted_var<float>(kEps), 0, centred, estimate.data() + first,
-                              sum_d.data() + first, sum_d2.data() + first, m2.data() + first, arrays(first), &trusted});
+    core::dispatch(FinishSums{{kN, kEps, least_trusted_var<float>(kEps), 0, centred},
+                              n,
+                              estimate.data() + first,
+                              sum_d.data() + first,
+                              sum_d2.data() + first,
+                              m2.data() + first,
+                              arrays(first),
+                              &trusted});
     return trusted;
   }
 };
@@ -140,8 +146,14 @@ TEST(Statistics, TooSmallAVariance) {
   bool trusted = true;
   sums.sum_d[5] = 0;
   sums.sum_d2[5] = 1e-30;
-  core::dispatch(FinishSums{9, kN, 0, least_trusted_var<float>(0), 0, true, sums.estimate.data(), sums.sum_d.data(),
-                            sums.sum_d2.data(), sums.m2.data(), sums.arrays(0), &trusted});
+  core::dispatch(FinishSums{{kN, 0, least_trusted_var<float>(0), 0, true},
+                            9,
+                            sums.estimate.data(),
+                            sums.sum_d.data(),
+                            sums.sum_d2.data(),
+                            sums.m2.data(),
+                            sums.arrays(0),
+                            &trusted});
   EXPECT_FALSE(trusted);
 }
 

@@ -315,6 +315,17 @@ struct Plus {
   }
 };
 
+// What dx needs of a statistic, from the sums of g and g * xhat over its n elements; V is double, or lanes of it.
+template <class V>
+TENSORNORM_INLINE void find_coefficients(const V& lo, const V& rstd, const V& sum_g, const V& sum_gx, double n,
+                                         V& slope, V& shift) {
+  V of_g, of_lo;
+  slope = -rstd * (sum_gx / n);
+  multiply(V(-rstd), V(sum_g / n), of_g);
+  multiply(V(slope * rstd), lo, of_lo);
+  shift = of_g - of_lo;
+}
+
 // dx = dy * gamma * scale + ((hi - x) * minus_rstd * slope + shift). Every coefficient is of the order of rstd, so none
 // overflows or underflows before dx does.
 template <class S, class Stat, class Param>

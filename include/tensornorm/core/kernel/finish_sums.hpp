@@ -54,14 +54,85 @@ TENSORNORM_INLINE bool has_bits(const Vec<std::uint64_t, lanes>& bits) {
 // What of n squares of deviations eps hides: an estimate that is so little off raises no doubt.
 constexpr double hidden_by(double eps, double n) { return 1e-20 * eps * n; }
 
+// How statistics follow from sums.
+struct FinishRule {
+  double n, eps, least_var, floor;  // rstd = 1 / sqrt(max(var + eps, floor))
+  bool centred;                     // false: the mean is taken to be the estimate
+
+  double share() const { return 1 / n; }
+  double minus_share() const { return centred ? -1 / n : 0; }
+  double hidden() const { return hidden_by(eps, n); }
+  // Below any sum that is trusted: the root of a smaller one would be no float.
+  double least_sum() const { return (std::max)(1e-30, floor); }
+};
+
+// The arithmetic of one statistic (V is double, Bits an integer) or of lanes of them.
+template <class V, class Bits>
+struct FinishArithmetic {
+  V n, share, minus_share, eps, least_var, hidden, least_sum;
+  Bits doubt{};  // not 0 where anything was doubtful
+
+  // From the sum of squares about an estimate, `moment` about the mean and 1 / sqrt(var + eps).
+  TENSORNORM_INLINE void take(const V& correction, V& moment, V& root) {
+    V excess = n * correction, var, doubtful;
+    multiply(excess, correction, excess);
+    moment -= excess;
+    multiply(moment, share, var);
+    multiply(V(moment + hidden), share, doubtful);
+    Bits distant, tiny, wild;  // by the sign; by the sign; by any bit, as inf - inf is NaN
+    copy_bits(V((moment - excess) + hidden), distant);
+    copy_bits(V(doubtful - least_var), tiny);
+    copy_bits(V(var - var), wild);
+    doubt |= ((distant | tiny) >> 63) | wild;
+    const V sum = var + eps;
+    reciprocal_root<Bits>(V(sum > least_sum ? sum : least_sum), root);
+  }
+};
+
+// The same of a vector of float statistics, whose sums are its lower and its upper half.
+template <class Isa>
+struct FinishLanes {
+  static constexpr int floats = kLanes<Isa, float>, lanes = kLanes<Isa, double>;
+  using F = Vec<float, floats>;
+  using V = Vec<double, lanes>;
+  FinishArithmetic<V, Vec<std::uint64_t, lanes>> arithmetic;
+
+  TENSORNORM_INLINE explicit FinishLanes(const FinishRule& rule) {
+    VectorOps<Isa>::broadcast(rule.n, arithmetic.n);
+    VectorOps<Isa>::broadcast(rule.share(), arithmetic.share);
+    VectorOps<Isa>::broadcast(rule.minus_share(), arithmetic.minus_share);
+    VectorOps<Isa>::broadcast(rule.eps, arithmetic.eps);
+    VectorOps<Isa>::broadcast(rule.least_var, arithmetic.least_var);
+    VectorOps<Isa>::broadcast(rule.hidden(), arithmetic.hidden);
+    VectorOps<Isa>::broadcast(rule.least_sum(), arithmetic.least_sum);
+  }
+
+  // The squares become sums of squares about the mean.
+  TENSORNORM_INLINE void take(const F& estimate, const WideSum<Isa, float>& sum, WideSum<Isa, float>& squares, F& hi,
+                              F& lo, F& rstd) {
+    V low, high, of_low, of_high, root_low, root_high, rounded_low, rounded_high;
+    VectorOps<Isa>::widen(estimate, low, high);
+    multiply(sum.low, arithmetic.minus_share, of_low);
+    multiply(sum.high, arithmetic.minus_share, of_high);
+    arithmetic.take(of_low, squares.low, root_low);
+    arithmetic.take(of_high, squares.high, root_high);
+    VectorOps<Isa>::narrow(V(low + of_low), V(high + of_high), hi);
+    VectorOps<Isa>::widen(hi, rounded_low, rounded_high);
+    of_low += low - rounded_low;
+    of_high += high - rounded_high;
+    VectorOps<Isa>::narrow(of_low, of_high, lo);
+    VectorOps<Isa>::narrow(root_low, root_high, rstd);
+  }
+  TENSORNORM_INLINE bool has_doubt() const { return has_bits<lanes>(arithmetic.doubt); }
+};
+
 // For float and 16-bit tensors, what `finish` computes of moments_about, and whether any of it cannot be trusted: an
 // estimate more than a standard deviation off, or sums that overflowed, underflowed or are NaN.
 struct FinishSums {
+  FinishRule rule;
   Index count;
-  double n, eps, least_var, floor;  // rstd = 1 / sqrt(max(var + eps, floor))
-  bool centred;                     // false: the mean is taken to be the estimate
-  float* estimate;                  // arrays of `count`, with memory up to the next multiple of kMostTogether
-  double *sum_d, *sum_d2;           // d = estimate - x
+  float* estimate;         // arrays of `count`, with memory up to the next multiple of kMostTogether
+  double *sum_d, *sum_d2;  // d = estimate - x
   double* m2;
   StatisticArrays to;
   bool* trusted;
@@ -80,36 +151,11 @@ struct FinishSums {
 
  private:
   static constexpr Index kFew = 4;  // fewer are faster one by one, with the same bits
-  // Below any sum that is trusted: the root of a smaller one would be no float.
-  static constexpr double kLeastSum = 1e-30;
-  double least_sum() const { return (std::max)(kLeastSum, floor); }
-
-  // The arithmetic of one statistic (V is double, Bits an integer) or of lanes of them.
-  template <class V, class Bits>
-  struct Arithmetic {
-    V n, share, minus_share, eps, least_var, hidden, least_sum;
-    Bits doubt{};  // not 0 where anything was doubtful
-
-    // From the sum of squares about an estimate, `moment` about the mean and 1 / sqrt(var + eps).
-    TENSORNORM_INLINE void take(const V& correction, V& moment, V& root) {
-      V excess = n * correction, var, doubtful;
-      multiply(excess, correction, excess);
-      moment -= excess;
-      multiply(moment, share, var);
-      multiply(V(moment + hidden), share, doubtful);
-      Bits distant, tiny, wild;  // by the sign; by the sign; by any bit, as inf - inf is NaN
-      copy_bits(V((moment - excess) + hidden), distant);
-      copy_bits(V(doubtful - least_var), tiny);
-      copy_bits(V(var - var), wild);
-      doubt |= ((distant | tiny) >> 63) | wild;
-      const V sum = var + eps;
-      reciprocal_root<Bits>(V(sum > least_sum ? sum : least_sum), root);
-    }
-  };
 
   // Both say whether nothing was doubtful.
   TENSORNORM_INLINE bool take_each() const {
-    Arithmetic<double, std::uint64_t> a{n, 1 / n, centred ? -1 / n : 0, eps, least_var, hidden_by(eps, n), least_sum()};
+    FinishArithmetic<double, std::uint64_t> a{rule.n,         rule.share(),  rule.minus_share(), rule.eps,
+                                              rule.least_var, rule.hidden(), rule.least_sum()};
     for (Index s = 0; s < count; ++s) {
       const double e = static_cast<double>(estimate[s]), correction = product(sum_d[s], a.minus_share);
       double root;
@@ -123,45 +169,22 @@ struct FinishSums {
 
   template <class Isa>
   TENSORNORM_INLINE bool take_vectors() const {
-    constexpr int floats = kLanes<Isa, float>, lanes = kLanes<Isa, double>;
-    using V = Vec<double, lanes>;
-    Arithmetic<V, Vec<std::uint64_t, lanes>> a;
-    VectorOps<Isa>::broadcast(n, a.n);
-    VectorOps<Isa>::broadcast(1 / n, a.share);
-    VectorOps<Isa>::broadcast(centred ? -1 / n : 0, a.minus_share);
-    VectorOps<Isa>::broadcast(eps, a.eps);
-    VectorOps<Isa>::broadcast(least_var, a.least_var);
-    VectorOps<Isa>::broadcast(hidden_by(eps, n), a.hidden);
-    VectorOps<Isa>::broadcast(least_sum(), a.least_sum);
+    constexpr int floats = kLanes<Isa, float>;
     for (Index j = count; j % floats != 0; ++j) {  // what fills the last vector up raises no doubt
       estimate[j] = 0;
       sum_d[j] = 0;
-      sum_d2[j] = n;
+      sum_d2[j] = rule.n;
     }
+    FinishLanes<Isa> finish(rule);
     for (Index j = 0; j < count; j += floats) {
-      Vec<float, floats> e, h, low, r;
-      V wide[2], corrections[2], mean[2], root[2], rounded[2];
+      Vec<float, floats> e, hi, lo, rstd;
       std::memcpy(&e, estimate + j, sizeof e);
-      VectorOps<Isa>::widen(e, wide[0], wide[1]);
-      for (int i = 0; i < 2; ++i) {
-        // Not elements of arrays: GCC would copy these in halves, which loads then wait for.
-        V sum, squares, correction;
-        std::memcpy(&sum, sum_d + j + i * lanes, sizeof sum);
-        std::memcpy(&squares, sum_d2 + j + i * lanes, sizeof squares);
-        multiply(sum, a.minus_share, correction);
-        a.take(correction, squares, root[i]);
-        corrections[i] = correction;
-        std::memcpy(m2 + j + i * lanes, &squares, sizeof squares);
-        mean[i] = wide[i] + correction;
-      }
-      VectorOps<Isa>::narrow(mean[0], mean[1], h);
-      VectorOps<Isa>::widen(h, rounded[0], rounded[1]);
-      for (int i = 0; i < 2; ++i) corrections[i] += wide[i] - rounded[i];
-      VectorOps<Isa>::narrow(corrections[0], corrections[1], low);
-      VectorOps<Isa>::narrow(root[0], root[1], r);
-      to.put(j, h, low, r);
+      WideSum<Isa, float> squares(sum_d2 + j);
+      finish.take(e, WideSum<Isa, float>(sum_d + j), squares, hi, lo, rstd);
+      squares.store(m2 + j);
+      to.put(j, hi, lo, rstd);
     }
-    return !has_bits<lanes>(a.doubt);
+    return !finish.has_doubt();
   }
 };
 

@@ -264,6 +264,14 @@ struct WideSum<Isa, float> {
   Half low, high;
 
   TENSORNORM_INLINE explicit WideSum(const V& v) { VectorOps<Isa>::widen(v, low, high); }
+  TENSORNORM_INLINE explicit WideSum(const double* lanes) {
+    std::memcpy(&low, lanes, sizeof low);
+    std::memcpy(&high, lanes + kLanes<Isa, double>, sizeof high);
+  }
+  TENSORNORM_INLINE void store(double* lanes) const {
+    std::memcpy(lanes, &low, sizeof low);
+    std::memcpy(lanes + kLanes<Isa, double>, &high, sizeof high);
+  }
   TENSORNORM_INLINE void add(const V& v) { merge(WideSum(v)); }
   TENSORNORM_INLINE void merge(const WideSum& other) {
     low += other.low;

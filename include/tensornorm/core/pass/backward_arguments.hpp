@@ -71,15 +71,5 @@ void add_shifts(const T* shift, const double* sum_p, Index n, double* sum_pq) {
   }
 }
 
-// What dx needs of a statistic, from the sums of g and g * xhat over its n elements; of one, or of several in lanes.
-template <class V>
-void find_coefficients(const V& lo, const V& rstd, const V& sum_g, const V& sum_gx, double n, V& slope, V& shift) {
-  V of_g, of_lo;
-  slope = -rstd * (sum_gx / n);
-  multiply(V(-rstd), V(sum_g / n), of_g);
-  multiply(V(slope * rstd), lo, of_lo);
-  shift = of_g - of_lo;
-}
-
 }  // namespace core
 }  // namespace tensornorm

@@ -22,9 +22,14 @@ class FindStatistics {
 
   // Both outlive this.
   FindStatistics(const ForwardArguments<Scalar>& arguments, const Plan& plan)
-      : a_(arguments), plan_(plan), n_(a_.is_unit ? 1 : static_cast<double>(plan.stat_size)),
-        eps_(a_.is_unit ? 0 : a_.eps), floor_(a_.is_unit ? a_.eps : 0),
-        least_var_(a_.is_unit && floor_ > least_trusted_var<T>(0) ? 0 : least_trusted_var<T>(eps_)) {}
+      : a_(arguments), plan_(plan), rule_(rule_of(arguments, plan)) {}
+
+  static FinishRule rule_of(const ForwardArguments<Scalar>& a, const Plan& plan) {
+    const double n = static_cast<double>(plan.stat_size);
+    if (!a.is_unit) return {n, a.eps, least_trusted_var<T>(a.eps), 0, a.centred};
+    const double least = least_trusted_var<T>(0);
+    return {1, 0, a.eps > least ? 0 : least, a.eps, a.centred};
+  }
 
   // Finds the statistics of a block, `chunk` bins at a time; `ahead` as reduce has it. Where the sums are taken in
   // parts, `in_parts` takes them, by way of reduce.
@@ -215,8 +220,8 @@ class FindStatistics {
     if constexpr (!is_double) {
       if (scale_ == Scale::kOne) {
         bool trusted = false;
-        core::dispatch(FinishSums{block.stats, n_, eps_, least_var_, floor_, a_.centred, block.estimate, block.total_d,
-                                  block.total_d2, block.m2, block.arrays(), &trusted});
+        core::dispatch(FinishSums{rule_, block.stats, block.estimate, block.total_d, block.total_d2, block.m2,
+                                  block.arrays(), &trusted});
         if (trusted && is_first_) {
           if (a_.saved.moments != nullptr) keep_all(block);
           return true;
@@ -229,12 +234,12 @@ class FindStatistics {
 
   // Takes the sums of the first statistics, up to one whose sums cannot be trusted. Returns how many.
   Index take_trusted(Block& block) const {
-    const double share = 1 / n_;
-    const Trust<T> trust(Scale::kOne, eps_, least_var_);
+    const double share = 1 / rule_.n;
+    const Trust<T> trust(Scale::kOne, rule_.eps, rule_.least_var);
     for (Index s = 0; s < block.stats; ++s) {
       const Moments m = moments_of(block, s, 1, share);
       const double var = m.m2 * share;
-      if (!trust.of(m, var, n_)) return s;
+      if (!trust.of(m, var, rule_.n)) return s;
       block.m2[s] = m.m2;
       block.set(s, finished(m, var));
       keep(block, s, m);
@@ -242,7 +247,9 @@ class FindStatistics {
     return block.stats;
   }
 
-  Statistic<T> finished(const Moments& m, double var) const { return finish<T>(m, (std::max)(var, floor_), eps_); }
+  Statistic<T> finished(const Moments& m, double var) const {
+    return finish<T>(m, (std::max)(var, rule_.floor), rule_.eps);
+  }
 
   // Of the deviations multiplied by f.
   Moments moments_of(const Block& block, Index s, double f, double share) const {
@@ -254,9 +261,9 @@ class FindStatistics {
   // same in any block.
   bool take_each(Block& block, Index first) {
     if (is_first_) std::fill_n(block.pending, block.stats, Pending());
-    const double f = factor(scale_), share = 1 / n_;
+    const double f = factor(scale_), share = 1 / rule_.n;
     const bool in_lanes = !is_double && scale_ == Scale::kOne;
-    const Trust<T> trust(scale_, eps_, least_var_);
+    const Trust<T> trust(scale_, rule_.eps, rule_.least_var);
     bool is_any_pending = false;
     for (Index s = first; s < block.stats; ++s) {
       if (!is_first_ && !block.pending[s].is_due(scale_)) {
@@ -266,7 +273,7 @@ class FindStatistics {
       Moments m = moments_of(block, s, f, share);
       if (in_lanes) m.m2 = block.m2[s] < 0 ? 0 : block.m2[s];
       const double var = m.m2 * share;
-      const bool trusted = trust.of(m, var, n_);
+      const bool trusted = trust.of(m, var, rule_.n);
       if (!trusted && must_sum_again(block, s, m, trust)) {
         is_any_pending = true;
         continue;
@@ -291,7 +298,7 @@ class FindStatistics {
   }
   __attribute__((cold, noinline)) void keep_all(const Block& block) const {
     for (Index s = 0; s < block.stats; ++s) {
-      Moments m = moments_of(block, s, 1, 1 / n_);
+      Moments m = moments_of(block, s, 1, 1 / rule_.n);
       m.m2 = block.m2[s] < 0 ? 0 : block.m2[s];
       keep(block, s, m);
     }
@@ -311,7 +318,7 @@ class FindStatistics {
 
   __attribute__((cold, noinline)) void take_scaled(Block& block, Index s, const Moments& m) const {
     block.m2[s] = m.m2;
-    block.set(s, finished(m, m.m2 / n_));
+    block.set(s, finished(m, m.m2 / rule_.n));
   }
 
   // Whether to sum again moments that are not trusted: notes how, and about which estimate. A scale is left for another
@@ -321,7 +328,8 @@ class FindStatistics {
     constexpr int kTries = 3;
     const int tries = is_first_ ? 1 : block.pending[s].tries + 1;
     const double mean = (m.estimate + m.correction) / factor(scale_), least = trust.least;
-    const bool overflowed = !(m.m2 < kInfinity), underflowed = m.m2 / n_ < least && m.correction * m.correction < least;
+    const bool overflowed = !(m.m2 < kInfinity),
+               underflowed = m.m2 / rule_.n < least && m.correction * m.correction < least;
     if (is_far(m, trust.variances) && !underflowed && std::isfinite(mean)) {
       if (tries == kTries) return false;
       block.estimate[s] = static_cast<T>(mean);
@@ -355,8 +363,8 @@ class FindStatistics {
 
   const ForwardArguments<Scalar>& a_;
   const Plan& plan_;
-  double n_, eps_, floor_, least_var_;  // rstd = 1 / sqrt(max(sum / n + eps, floor)); see FinishSums
-  Scale scale_ = Scale::kOne;           // of the sums of the block at hand
+  FinishRule rule_;
+  Scale scale_ = Scale::kOne;  // of the sums of the block at hand
   bool is_first_ = true;
 };
 

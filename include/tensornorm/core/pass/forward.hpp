@@ -1,6 +1,7 @@
 // Forward: the statistics of x, and y from them.
 #pragma once
 
+#include "tensornorm/core/kernel/forward_columns.hpp"
 #include "tensornorm/core/pass/find_statistics.hpp"
 #include "tensornorm/core/pass/for_each_block.hpp"
 #include "tensornorm/core/pass/normalize.hpp"
@@ -148,6 +149,37 @@ class Forward {
       statistics.run(block, extents_.chunk, ahead, partition_.parts > 1 ? &reduce : nullptr);
       if (a_.y != nullptr) normalize(block, 0, 1, ahead, block.rest);
     });
+  }
+
+  // A small plan of columns whose statistics and parameters lie side by side: false where it must go another way.
+  bool run_columns() const {
+    if constexpr (!std::is_same<T, double>::value) {
+      constexpr Index kLeast = 4, kMost = 16;  // lanes of a vector
+      const Tile& tile = plan_.only_tile;
+      const SavedStatistics<T>& to = a_.saved;
+      const bool finds = a_.found.hi == nullptr && to.hi != nullptr && to.moments == nullptr && tile.cols >= kLeast;
+      const bool puts = a_.y != nullptr && a_.post_op == nullptr && (!a_.is_in_place() || tile.cols % kMost == 0);
+      const bool has_params = a_.gamma != nullptr || a_.beta != nullptr;
+      if (!finds || !puts || (has_params && plan_.map_bins.back().param != 1)) return false;
+      a_.add_residual(plan_.walk, {0, 0, tile.cols}, 0, tile.rows);
+      bool trusted = false;
+      core::dispatch(ForwardColumns<Scalar>{{a_.x + tile.offset, tile.stride},
+                                            tile.rows,
+                                            tile.cols,
+                                            plan_.samples,
+                                            FindStatistics<Scalar>::rule_of(a_, plan_),
+                                            to.hi,
+                                            to.lo,
+                                            to.rstd,
+                                            to.m2,
+                                            a_.gamma,
+                                            a_.beta,
+                                            a_.y + tile.y_offset,
+                                            tile.y_stride,
+                                            &trusted});
+      return trusted;
+    }
+    return false;
   }
 
   // A small plan, whatever the threads: what leads to the kernels would take longer than they.
@@ -311,7 +343,10 @@ class Forward {
 
 template <class Scalar>
 void Forward<Scalar>::run(const Runner& runner, const Workspace& workspace) {
-  if (plan_.is_small && workspace.doubles >= plan_.worker_size) return run_small(workspace);
+  if (plan_.is_small && workspace.doubles >= plan_.worker_size) {
+    if (!plan_.has_plain_columns || !run_columns()) run_small(workspace);
+    return;
+  }
   const bool shares_parts = runner.threads() > 1 && partition_.shares_parts();
   const Index needed = workspace_size(plan_, runner.threads());
   if (workspace.doubles >= needed) {

@@ -105,6 +105,7 @@ struct Plan {
   Partition partition;   // of the forward pass
   bool is_small;         // whether x is `only_tile`: one block, and each of its bins a statistic
   Tile only_tile{};
+  bool has_plain_columns = false;  // of a small one: whether the statistics of columns lie side by side, as they do
 
   // Members in their order: each needs those above it.
   Plan(const Binning& b, const Uses& uses)
@@ -115,7 +116,9 @@ struct Plan {
         map_bins_per_bin(map_walk.bins() / walk.bins()), elements(b.axes.count()),
         stat_size(elements / statistics.count()), params(param_count(b.axes)), samples(choose_samples()),
         partition(walk, multiple, uses.element_bytes, uses.frozen), is_small(is_one_block()) {
-    if (is_small) walk.visit(0, 0, walk.bins(), 0, walk.line(), [&](const Tile& tile) { only_tile = tile; });
+    if (!is_small) return;
+    walk.visit(0, 0, walk.bins(), 0, walk.line(), [&](const Tile& tile) { only_tile = tile; });
+    has_plain_columns = walk.columns() && !params_apart && statistics.size() == 1 && statistics[0].stat == 1;
   }
 
   Index bin_number(Index group, Index k) const { return group * walk.bins() + k; }

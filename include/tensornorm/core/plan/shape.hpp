@@ -53,10 +53,13 @@ inline bool operator==(const Shape& a, const Shape& b) {
 inline bool operator!=(const Shape& a, const Shape& b) { return !(a == b); }
 
 // The same extents without gaps.
-inline Shape dense_shape(Shape shape, bool row_major) {
+inline Shape dense_shape(const Shape& extents, bool row_major) {
+  Shape shape;
+  shape.rank = extents.rank;
   Index stride = 1;
   for (int i = 0; i < shape.rank; ++i) {
     const auto d = static_cast<std::size_t>(row_major ? shape.rank - 1 - i : i);
+    shape.extents[d] = extents.extents[d];
     shape.strides[d] = shape.extents[d] == 1 ? 0 : stride;  // no step is made along it: layouts may differ here
     stride *= shape.extents[d];
   }
