@@ -7,7 +7,7 @@
 # Of README.md: without links to other files, and with code spans that Doxygen reads as such.
 
 BEGIN {
-  split("protocol layer any_norm core/pass/engine core/pass/layer_state core/whitening/whitening_engine", headers, " ")
+  split("protocol layer tracking_layer any_norm core/pass/engine core/pass/layer_state core/whitening/whitening_engine", headers, " ")
   for (i in headers) read_classes("include/tensornorm/" headers[i] ".hpp")
 }
 
@@ -102,6 +102,7 @@ function put_members(class, words, i, n, name, text) {
     } else if (!(name in described) || described[name] == class) {
       described[name] = class
       gsub(/Protocol/, layer, text)
+      sub(/ Options& /, " " options "\\& ", text)
       put(text)
     }
   }
@@ -142,6 +143,7 @@ in_core {
 /^class [A-Za-z]+ : public / {
   layer = $2
   bases[layer] = bases_in($0, template_line)
+  options = match($0, /[A-Za-z]+Options/) ? substr($0, RSTART, RLENGTH) : "Options"
   print "class " layer " {"
   next
 }

@@ -7,7 +7,8 @@ set(DOXYGEN_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR}/docs)
 set(DOXYGEN_USE_MDFILE_AS_MAINPAGE ${CMAKE_CURRENT_SOURCE_DIR}/README.md)
 set(DOXYGEN_INPUT_FILTER "${TENSORNORM_AWK} -f cmake/docs.awk")
 set(DOXYGEN_FILE_PATTERNS *.hpp)
-set(DOXYGEN_EXCLUDE include/tensornorm/layer.hpp include/tensornorm/protocol.hpp)  # each layer has their members
+# Each layer has their members.
+set(DOXYGEN_EXCLUDE include/tensornorm/layer.hpp include/tensornorm/protocol.hpp include/tensornorm/tracking_layer.hpp)
 set(DOXYGEN_EXCLUDE_SYMBOLS Eigen Eigen::*)
 set(DOXYGEN_STRIP_FROM_INC_PATH include)
 set(DOXYGEN_WARN_AS_ERROR FAIL_ON_WARNINGS)

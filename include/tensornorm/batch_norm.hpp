@@ -4,7 +4,7 @@
 #include "tensornorm/requirements.hpp"
 
 #include "tensornorm/core/pass/pieces.hpp"
-#include "tensornorm/layer.hpp"
+#include "tensornorm/tracking_layer.hpp"
 
 namespace tensornorm {
 
@@ -48,19 +48,16 @@ struct BatchNormOptions {
 ///
 /// Source: Ioffe and Szegedy 2015, algorithms 1 and 2; momentum and running variance as PyTorch's BatchNorm.
 template <class Scalar>
-class BatchNorm : public Layer<BatchNorm<Scalar>, Scalar, true> {
-  using Base = Layer<BatchNorm<Scalar>, Scalar, true>;
-  friend Base;
+class BatchNorm : public TrackingLayer<BatchNorm<Scalar>, Scalar, BatchNormOptions> {
+  using Base = TrackingLayer<BatchNorm<Scalar>, Scalar, BatchNormOptions>;
+  friend Layer<BatchNorm<Scalar>, Scalar, true>;
   friend Protocol<BatchNorm<Scalar>, core::Engine<Scalar, true>>;
 
  public:
   /// In train mode, with gamma 1, beta 0, running mean 0 and running variance 1. Throws std::invalid_argument when
   /// channels is below 1, eps is negative or not finite, momentum is outside [0, 1], or virtual_batch is negative.
-  explicit BatchNorm(Index channels, const BatchNormOptions& options = {})
-      : Base(options.eps, true, core::channel_parameters(channels, options.affine, options.momentum), true),
-        channels_(channels), options_(options) {
+  explicit BatchNorm(Index channels, const BatchNormOptions& options = {}) : Base(channels, options) {
     core::check_that(options.virtual_batch >= 0, "virtual_batch is ", options.virtual_batch, " but must be 0 or more");
-    if (options.track_running_stats) this->track(channels, options.momentum, options.unbiased_running_var);
   }
 
   /// The same with the usual options but eps.
@@ -68,29 +65,16 @@ class BatchNorm : public Layer<BatchNorm<Scalar>, Scalar, true> {
   BatchNorm(Index channels, Eps eps)
       : BatchNorm(channels, core::with_eps<BatchNormOptions>(static_cast<double>(eps))) {}
   /// A layer of nothing, to be assigned to: its calls throw std::invalid_argument.
-  BatchNorm() : Base(1e-5, true, 0, false), channels_(0) {}
-
-  using Base::beta, Base::dbeta, Base::mean;
-  using Base::prepare;
-  using Base::running_mean, Base::running_var, Base::num_batches_tracked;
-
-  /// The number of channels.
-  Index channels() const { return channels_; }
-  /// Another momentum. Throws std::invalid_argument when it is outside [0, 1].
-  void set_momentum(const std::optional<double>& momentum) {
-    this->change_momentum(momentum);
-    options_.momentum = momentum;
-  }
-  /// The options of the layer.
-  const BatchNormOptions& options() const { return options_; }
+  BatchNorm() = default;
 
  private:
+  using Base::channels_, Base::options_;
   using Runner = core::Runner;
   using Shape = core::Shape;
   using Target = core::Target<Scalar>;
   using State = core::PassState<Scalar>;
 
-  void describe(std::ostream& out) const { core::print_tracking(out, "BatchNorm", channels_, options_); }
+  void describe(std::ostream& out) const { this->describe_as("BatchNorm", out); }
 
   void run_forward(Runner& runner, const Scalar* x, const Shape& shape, Target& y, State* pass = nullptr,
                    core::ResidualArguments<Scalar>* sum = nullptr) {
@@ -135,9 +119,6 @@ class BatchNorm : public Layer<BatchNorm<Scalar>, Scalar, true> {
     if (batch && x.count() > 0 && !options_.allow_single_value) core::check_batch(x, channels_);
     return core::make_axes(x, channel, channel);
   }
-
-  Index channels_;
-  BatchNormOptions options_;
 };
 
 }  // namespace tensornorm

@@ -3,7 +3,7 @@
 
 #include "tensornorm/requirements.hpp"
 
-#include "tensornorm/layer.hpp"
+#include "tensornorm/tracking_layer.hpp"
 
 namespace tensornorm {
 
@@ -34,18 +34,15 @@ struct InstanceNormOptions {
 ///
 /// Source: Ulyanov, Vedaldi and Lempitsky 2016, equation 4; running statistics as PyTorch's InstanceNorm.
 template <class Scalar>
-class InstanceNorm : public Layer<InstanceNorm<Scalar>, Scalar, true> {
-  using Base = Layer<InstanceNorm<Scalar>, Scalar, true>;
-  friend Base;
+class InstanceNorm : public TrackingLayer<InstanceNorm<Scalar>, Scalar, InstanceNormOptions> {
+  using Base = TrackingLayer<InstanceNorm<Scalar>, Scalar, InstanceNormOptions>;
+  friend Layer<InstanceNorm<Scalar>, Scalar, true>;
 
  public:
   /// As the constructor of BatchNorm. Throws std::invalid_argument also when channel_axis is batch_axis.
-  explicit InstanceNorm(Index channels, const InstanceNormOptions& options = {})
-      : Base(options.eps, true, core::channel_parameters(channels, options.affine, options.momentum), true),
-        channels_(channels), options_(options) {
+  explicit InstanceNorm(Index channels, const InstanceNormOptions& options = {}) : Base(channels, options) {
     core::check_that(options.channel_axis != options.batch_axis, "channel_axis is ", options.channel_axis, " but axis ",
                      options.batch_axis, " is the batch");
-    if (options.track_running_stats) this->track(channels, options.momentum, options.unbiased_running_var);
   }
 
   /// The same with the usual options but eps.
@@ -53,24 +50,12 @@ class InstanceNorm : public Layer<InstanceNorm<Scalar>, Scalar, true> {
   InstanceNorm(Index channels, Eps eps)
       : InstanceNorm(channels, core::with_eps<InstanceNormOptions>(static_cast<double>(eps))) {}
   /// A layer of nothing, to be assigned to: its calls throw std::invalid_argument.
-  InstanceNorm() : Base(1e-5, true, 0, false), channels_(0) {}
-
-  using Base::beta, Base::dbeta, Base::mean;
-  using Base::prepare;
-  using Base::running_mean, Base::running_var, Base::num_batches_tracked;
-
-  /// The number of channels.
-  Index channels() const { return channels_; }
-  /// Another momentum. Throws std::invalid_argument when it is outside [0, 1].
-  void set_momentum(const std::optional<double>& momentum) {
-    this->change_momentum(momentum);
-    options_.momentum = momentum;
-  }
-  /// The options of the layer.
-  const InstanceNormOptions& options() const { return options_; }
+  InstanceNorm() = default;
 
  private:
-  void describe(std::ostream& out) const { core::print_tracking(out, "InstanceNorm", channels_, options_); }
+  using Base::channels_, Base::options_;
+
+  void describe(std::ostream& out) const { this->describe_as("InstanceNorm", out); }
 
   core::Axes axes(const core::Shape& x, bool batch) const {
     core::check_made(channels_);
@@ -84,9 +69,6 @@ class InstanceNorm : public Layer<InstanceNorm<Scalar>, Scalar, true> {
     result[n].stat = channels_;
     return result;
   }
-
-  Index channels_;
-  InstanceNormOptions options_;
 };
 
 }  // namespace tensornorm

@@ -16,15 +16,6 @@ Options with_eps(double eps) {
   return options;
 }
 
-// As PyTorch prints a layer that may have running statistics.
-template <class Options>
-void print_tracking(std::ostream& out, const char* name, Index channels, const Options& options) {
-  out << name << '(' << channels << ", eps=" << options.eps << ", momentum=";
-  options.momentum ? out << *options.momentum : out << "None";
-  out << ", affine=" << (options.affine ? "True" : "False")
-      << ", track_running_stats=" << (options.track_running_stats ? "True" : "False") << ')';
-}
-
 }  // namespace core
 
 // Derived provides

@@ -41,9 +41,9 @@ namespace tensornorm {
 ///
 /// Source: Chan, Golub and LeVeque 1979, formula 2.1, for the union of two parts; else as BatchNorm.
 template <class Scalar, class Communicator>
-class SyncBatchNorm : public Layer<SyncBatchNorm<Scalar, Communicator>, Scalar, true> {
-  using Base = Layer<SyncBatchNorm<Scalar, Communicator>, Scalar, true>;
-  friend Base;
+class SyncBatchNorm : public TrackingLayer<SyncBatchNorm<Scalar, Communicator>, Scalar, BatchNormOptions> {
+  using Base = TrackingLayer<SyncBatchNorm<Scalar, Communicator>, Scalar, BatchNormOptions>;
+  friend Layer<SyncBatchNorm<Scalar, Communicator>, Scalar, true>;
   friend Protocol<SyncBatchNorm<Scalar, Communicator>, core::Engine<Scalar, true>>;
   static_assert(core::IsCommunicator<Communicator>::value,
                 "tensornorm: a communicator has size() and all_gather(const double* mine, Index n, double* all)");
@@ -52,15 +52,8 @@ class SyncBatchNorm : public Layer<SyncBatchNorm<Scalar, Communicator>, Scalar, 
   /// In train mode, with gamma 1, beta 0, running mean 0 and running variance 1. Throws std::invalid_argument as
   /// BatchNorm, when the communicator has no rank, or when options.virtual_batch is not 0.
   SyncBatchNorm(Index channels, Communicator communicator, const BatchNormOptions& options = {})
-      : Base(options.eps, true, core::channel_parameters(channels, options.affine, options.momentum), true),
-        channels_(channels), options_(checked(options)), communicator_(std::move(communicator)),
-        ranks_(static_cast<Index>(communicator_.size()), channels) {
-    if (options.track_running_stats) this->track(channels, options.momentum, options.unbiased_running_var);
-  }
-
-  using Base::beta, Base::dbeta, Base::mean;
-  using Base::prepare;
-  using Base::running_mean, Base::running_var, Base::num_batches_tracked;
+      : Base(channels, checked(options)), communicator_(std::move(communicator)),
+        ranks_(static_cast<Index>(communicator_.size()), channels) {}
 
   /// forward of BatchNorm, with all of its arguments: `forward(x, y)`, `forward(device, x, y, pass)`.
   template <class... Arguments>
@@ -81,19 +74,11 @@ class SyncBatchNorm : public Layer<SyncBatchNorm<Scalar, Communicator>, Scalar, 
     return Base::backward(std::forward<Arguments>(arguments)...);
   }
 
-  /// The number of channels.
-  Index channels() const { return channels_; }
   /// The communicator.
   const Communicator& communicator() const { return communicator_; }
-  /// Another momentum. Throws std::invalid_argument when it is outside [0, 1].
-  void set_momentum(const std::optional<double>& momentum) {
-    this->change_momentum(momentum);
-    options_.momentum = momentum;
-  }
-  /// The options of the layer.
-  const BatchNormOptions& options() const { return options_; }
 
  private:
+  using Base::channels_, Base::options_;
   using Runner = core::Runner;
   using Shape = core::Shape;
   using Target = core::Target<Scalar>;
@@ -113,7 +98,7 @@ class SyncBatchNorm : public Layer<SyncBatchNorm<Scalar, Communicator>, Scalar, 
   }
   core::Gather<Communicator> gather() { return {communicator_}; }
 
-  void describe(std::ostream& out) const { core::print_tracking(out, "SyncBatchNorm", channels_, options_); }
+  void describe(std::ostream& out) const { this->describe_as("SyncBatchNorm", out); }
 
   void run_forward(Runner& runner, const Scalar* x, const Shape& shape, Target& y, State* pass = nullptr,
                    core::ResidualArguments<Scalar>* sum = nullptr) {
@@ -145,8 +130,6 @@ class SyncBatchNorm : public Layer<SyncBatchNorm<Scalar, Communicator>, Scalar, 
     return core::make_axes(x, channel, channel);
   }
 
-  Index channels_;
-  BatchNormOptions options_;
   Communicator communicator_;
   Ranks ranks_;
 };

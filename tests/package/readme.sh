@@ -10,7 +10,7 @@ mkdir -p "$WORK"
 cd "$WORK"
 ln -s "$SOURCE/include" "$SOURCE/examples" .
 
-for folder in . benchmarks examples examples/data include/tensornorm include/tensornorm/core \
+for folder in . benchmarks cmake examples examples/data include/tensornorm include/tensornorm/core \
   include/tensornorm/core/plan include/tensornorm/core/kernel include/tensornorm/core/pass \
   include/tensornorm/core/thread include/tensornorm/core/whitening include/tensornorm/core/clip tests; do
   awk '

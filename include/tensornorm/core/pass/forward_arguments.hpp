@@ -27,6 +27,11 @@ struct ForwardArguments : Parameters<ParamOf<Scalar>> {
   const Residual<Scalar>* residual = nullptr;  // x is its h; null: there is no sum
   const PostOp<Scalar>* post_op = nullptr;     // null: there is none
 
+  void read_sum(const Residual<Scalar>& sum) {
+    residual = &sum;
+    x = sum.h;
+  }
+
   // Whether y takes the place of what the map reads.
   bool is_in_place() const { return x == y || (post_op != nullptr && post_op->z == y); }
 

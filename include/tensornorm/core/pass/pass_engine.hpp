@@ -2,11 +2,11 @@
 // pointers and shapes, and neither a tensor's type nor the layer's.
 #pragma once
 
-#include "tensornorm/core/function_ref.hpp"
 #include "tensornorm/core/memory.hpp"
 #include "tensornorm/core/pass/parameters.hpp"
 #include "tensornorm/core/pass/pass_state.hpp"
 #include "tensornorm/core/pass/residual.hpp"
+#include "tensornorm/core/pass/statement.hpp"
 #include "tensornorm/core/target.hpp"
 #include "tensornorm/core/thread/runner.hpp"
 
@@ -20,18 +20,6 @@ struct BackwardArguments;
 struct BackwardPlan;
 struct Moments;
 struct Plan;
-class PlanSlot;
-
-// What a layer states: its axes for x, with the batch's statistics or with running ones. Throws where the layer does
-// not take x, or x has too little data for statistics.
-using AxesOf = FunctionRef<Axes(const Shape& x, bool batch)>;
-
-// A call's axes, and the shape and mode that they are of. `is_own`: no other axes ever come with the same memory.
-struct Statement {
-  const AxesOf& axes;
-  const Shape& shape;
-  bool batch, is_own;
-};
 
 // Forward: y = (x - mean) / sqrt(var + eps) * gamma + beta. Backward: with g = dy * gamma, dx = rstd * (g - mean(g) -
 // xhat * mean(g * xhat)), dgamma = sum(dy * xhat), dbeta = sum(dy); with running statistics, dx = dy * gamma * rstd.

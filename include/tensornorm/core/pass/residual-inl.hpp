@@ -14,5 +14,20 @@ void add_tile(const Residual<Scalar>& residual, const Tile& tile) {
   map(functor, tile, residual.h + tile.offset, tile.stride);
 }
 
+template <class Scalar>
+bool ResidualArguments<Scalar>::lie_beside(const Shape& y) const {
+  return h.shape() == a_shape && h.shape() == b_shape && walks_beside(h.shape(), h.shape()) &&
+         walks_beside(h.shape(), y);
+}
+
+template <class Scalar>
+void ResidualArguments<Scalar>::check(const Target<Scalar>& y) const {
+  for (const Target<Scalar>* const target : {static_cast<const Target<Scalar>*>(&h), &y}) {
+    target->check_overlap(a, a_shape, "x");
+    target->check_overlap(b, b_shape, "r");
+  }
+  y.check_apart(h);
+}
+
 }  // namespace core
 }  // namespace tensornorm

@@ -29,6 +29,13 @@ struct ResidualArguments {
   const Shape &a_shape, &b_shape;
   Target<Scalar>& h;
   void (*add)(const Residual<Scalar>& residual, const Tile& tile);
+
+  // Whether a, b and h lie alike, and a pass can walk h and y side by side.
+  bool lie_beside(const Shape& y) const;
+  // @throws std::invalid_argument where y or h shares memory that it may not
+  void check(const Target<Scalar>& y) const;
+  // The same once h has its memory.
+  Residual<Scalar> prepare() const { return {a, b, h.prepare(), add}; }
 };
 
 }  // namespace core

@@ -3,6 +3,7 @@
 
 #include <optional>
 
+#include "tensornorm/core/pass/call_plan.hpp"
 #include "tensornorm/core/pass/forward.hpp"
 #include "tensornorm/core/pass/pass_record.hpp"
 #include "tensornorm/core/pass/undo_post_op.hpp"
@@ -33,18 +34,11 @@ void check_undo(const UndoArguments<Scalar>& a) {
   if (a.dx != nullptr) a.dx->check_apart(*gradient.dz);
 }
 
-// A plan for x of this shape and a result in the layout of the gradient.
+// A plan for x of this shape and a result in the layout of the gradient, by the statistics that were found.
 template <class Scalar>
 const Plan& plan_of(const UndoArguments<Scalar>& a, const Shape& x, std::optional<Plan>& plan) {
-  const auto axes = [&] {
-    Axes result = a.call.axes(x, a.call.batch);
-    const Axes other = a.call.axes(a.layout, a.call.batch);
-    for (int i = 0; i < result.size(); ++i) result[i].y = result[i].z = other[i].x;
-    return result;
-  };
   const Uses uses{sizeof(Scalar), a.parameters.is_affine(), /*frozen=*/false};
-  Forward<Scalar>::complete(plan.emplace(Binning(FunctionRef<Axes()>(axes), uses), uses));
-  return *plan;
+  return make_plan<Scalar>(a.call, forward_key(a.call.in(x), a.layout), uses, plan);
 }
 
 template <class Scalar>

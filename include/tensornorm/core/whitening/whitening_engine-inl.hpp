@@ -2,7 +2,7 @@
 #pragma once
 
 #include "tensornorm/core/pass/layer_state-inl.hpp"
-#include "tensornorm/core/staging.hpp"
+#include "tensornorm/core/pass/staged_pass.hpp"
 #include "tensornorm/core/whitening/whiten.hpp"
 #include "tensornorm/core/whitening/whitening_engine.hpp"
 #include "tensornorm/core/whitening/whitening_ranks.hpp"
@@ -198,17 +198,10 @@ void WhiteningEngine<Scalar, settings>::run_backward(const Runner& runner, const
   }
   pass_.check_same(shape, core::fingerprint(x, shape));
   if (!lies_alike(shape, dy_shape) || (dx != nullptr && !lies_alike(shape, dx->shape()))) {
-    const Shape layout = staged_layout(shape);
-    const StagedInput<Scalar> input(x, shape, layout), gradient(dy, dy_shape, layout);
-    const StagedRecord record(pass_, layout, core::fingerprint(input.data(), layout));
-    const auto run = [&](Target<Scalar>* target) {
-      run_backward(runner, input.data(), layout, {gradient.data(), layout}, target, ranks);
+    const auto run = [&](const Shape& layout, const Scalar* input, const Scalar* gradient, Target<Scalar>* output) {
+      run_backward(runner, input, layout, {gradient, layout}, output, ranks);
     };
-    if (dx == nullptr || lies_alike(layout, dx->shape())) return run(dx);
-    StagedTarget<Scalar> target(*dx, layout);
-    run(&target);
-    target.finish();
-    return;
+    return run_staged_backward(x, shape, dy, dy_shape, dx, pass_, lies_alike, run);
   }
   if (shape.count() == 0) {
     if (ranks != nullptr) ranks->ranks.add(ranks->all_gather, nullptr, nullptr);

@@ -1,0 +1,45 @@
+// A pass on tensors that it cannot walk side by side: the same pass on copies in a layout of their own. run_staged of
+// staging.hpp is the simplest, from x to y.
+#pragma once
+
+#include "tensornorm/core/pass/pass_record.hpp"
+#include "tensornorm/core/pass/residual.hpp"
+#include "tensornorm/core/staging.hpp"
+
+namespace tensornorm {
+namespace core {
+
+// Calls run(layout, y, sum) with a sum of tensors that lie alike. Returns where the sum is.
+// @pre h and y took their shape
+template <class Scalar, class Run>
+__attribute__((cold, noinline)) const Scalar* run_staged_sum(const ResidualArguments<Scalar>& sum, Target<Scalar>& y,
+                                                             const Run& run) {
+  const Shape layout = staged_layout(sum.h.shape());
+  const StagedInput<Scalar> a(sum.a, sum.a_shape, layout), b(sum.b, sum.b_shape, layout);
+  StagedTarget<Scalar> h(sum.h, layout), output(y, layout);
+  h.take_shape(layout);
+  ResidualArguments<Scalar> staged{a.data(), b.data(), layout, layout, h, sum.add};
+  run(layout, output, staged);
+  output.finish();
+  return h.finish();
+}
+
+// Calls run(layout, x, dy, dx) of a backward with copies of x and dy, and with dx itself if it `fits` them, else with
+// memory that becomes dx; null: not wanted. The record is that of the copy meanwhile.
+// @pre dx took its shape
+template <class Scalar, class Run>
+__attribute__((cold, noinline)) void run_staged_backward(const Scalar* x, const Shape& shape, const Scalar* dy,
+                                                         const Shape& dy_shape, Target<Scalar>* dx, PassRecord& record,
+                                                         bool (*fits)(const Shape& x, const Shape& other),
+                                                         const Run& run) {
+  const Shape layout = staged_layout(shape);
+  const StagedInput<Scalar> input(x, shape, layout), gradient(dy, dy_shape, layout);
+  const StagedRecord staged(record, layout, core::fingerprint(input.data(), layout));
+  if (dx == nullptr || fits(layout, dx->shape())) return run(layout, input.data(), gradient.data(), dx);
+  StagedTarget<Scalar> target(*dx, layout);
+  run(layout, input.data(), gradient.data(), &target);
+  target.finish();
+}
+
+}  // namespace core
+}  // namespace tensornorm

@@ -1,0 +1,27 @@
+// Statement: what a layer or a function states of a call.
+#pragma once
+
+#include "tensornorm/core/function_ref.hpp"
+#include "tensornorm/core/plan/shape.hpp"
+
+namespace tensornorm {
+namespace core {
+
+// What a layer states: its axes for x, with the batch's statistics or with running ones. Throws where the layer does
+// not take x, or x has too little data for statistics.
+using AxesOf = FunctionRef<Axes(const Shape& x, bool batch)>;
+
+// A call's axes, and the shape and mode that they are of. `is_own`: no other axes ever come with the same memory.
+struct Statement {
+  const AxesOf& axes;
+  const Shape& shape;
+  bool batch, is_own;
+
+  // The same of tensors that lie otherwise.
+  Statement in(const Shape& layout) const { return {axes, layout, batch, is_own}; }
+  // @throws as the axes
+  void check() const { axes(shape, batch); }
+};
+
+}  // namespace core
+}  // namespace tensornorm
