@@ -68,7 +68,7 @@
   TENSORNORM_INSTANTIATE_POST_OPS(Scalar);                                       \
   template const GradientOperations& gradient_operations<Scalar>();              \
   template void LayerState<Scalar>::set_parameter_count(Index, Index);           \
-  template void add_tile(const Residual<Scalar>&, const Tile&);                  \
+  template void add_tile(const Residual<Scalar>&, const Tile&, Index);           \
   }                                                                              \
   }                                                                              \
   static_assert(true, "")

@@ -139,7 +139,7 @@ class Forward {
     const Index ahead = normalizer_.ahead(partition_, b);
     each_portion(partition_.block(b), [&](const BinRange& range) {
       if (range.size() == 0) return;
-      a_.add_residual(plan_.walk, range, 0, plan_.walk.line());
+      a_.add_residual(plan_.walk, range, 0, plan_.walk.line(), ahead);
       Block block(range, plan_, extents_.chunk, memory);
       FindStatistics<Scalar> statistics(a_, plan_);
       const auto in_parts = [&](const BinRange& chunk, double* sum_d, double* sum_d2) {

@@ -36,11 +36,12 @@ struct ForwardArguments : Parameters<ParamOf<Scalar>> {
   bool is_in_place() const { return x == y || (post_op != nullptr && post_op->z == y); }
 
   // Makes the sum, if there is one, of positions [p0, p1) of the lines of some bins.
-  void add_residual(const Walk& walk, const BinRange& bins, Index p0, Index p1) const {
-    if (residual != nullptr && bins.size() > 0) make_residual(walk, bins, p0, p1);
+  void add_residual(const Walk& walk, const BinRange& bins, Index p0, Index p1, Index ahead = 0) const {
+    if (residual != nullptr && bins.size() > 0) make_residual(walk, bins, p0, p1, ahead);
   }
-  __attribute__((noinline)) void make_residual(const Walk& walk, const BinRange& bins, Index p0, Index p1) const {
-    walk.visit(bins.group, bins.k0, bins.k1, p0, p1, [&](const Tile& tile) { residual->add(*residual, tile); });
+  __attribute__((noinline)) void make_residual(const Walk& walk, const BinRange& bins, Index p0, Index p1,
+                                               Index ahead) const {
+    walk.visit(bins.group, bins.k0, bins.k1, p0, p1, [&](const Tile& tile) { residual->add(*residual, tile, ahead); });
   }
 };
 

@@ -9,9 +9,14 @@ namespace tensornorm {
 namespace core {
 
 template <class Scalar>
-void add_tile(const Residual<Scalar>& residual, const Tile& tile) {
-  const Plus<Scalar> functor{{residual.a + tile.offset, tile.stride}, {residual.b + tile.offset, tile.stride}};
-  map(functor, tile, residual.h + tile.offset, tile.stride);
+void add_tile(const Residual<Scalar>& residual, const Tile& tile, Index ahead) {
+  Tile rows = tile;
+  if (rows.stride == rows.cols) {  // one row, where they follow each other
+    rows.cols *= rows.rows;
+    rows.rows = 1;
+  }
+  const Plus<Scalar> functor{{residual.a + tile.offset, rows.stride}, {residual.b + tile.offset, rows.stride}};
+  map(functor, rows, residual.h + tile.offset, rows.stride, {/*past_cache=*/false, /*in_place=*/true, ahead});
 }
 
 template <class Scalar>

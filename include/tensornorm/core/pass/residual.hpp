@@ -13,12 +13,12 @@ template <class Scalar>
 struct Residual {
   const Scalar *a, *b;
   Scalar* h;
-  void (*add)(const Residual& residual, const Tile& tile);
+  void (*add)(const Residual& residual, const Tile& tile, Index ahead);
 };
 
-// Adds a tile.
+// Adds a tile; prefetches what lies so many elements ahead of a and b.
 template <class Scalar>
-void add_tile(const Residual<Scalar>& residual, const Tile& tile);
+void add_tile(const Residual<Scalar>& residual, const Tile& tile, Index ahead);
 
 // The sum as a call has it: what it adds, in any layouts, and where it goes. y may be a or b; it shares no other memory
 // with a, b or h.
@@ -28,7 +28,7 @@ struct ResidualArguments {
   const Scalar *a, *b;
   const Shape &a_shape, &b_shape;
   Target<Scalar>& h;
-  void (*add)(const Residual<Scalar>& residual, const Tile& tile);
+  void (*add)(const Residual<Scalar>& residual, const Tile& tile, Index ahead);
 
   // Whether a, b and h lie alike, and a pass can walk h and y side by side.
   bool lie_beside(const Shape& y) const;
