@@ -105,48 +105,55 @@ class BackwardApart {
     const Index elements = block.size() * plan_.walk.line();
     const auto rest_of = [&](Index worker) { return worker == 0 ? block.rest : memory_of(worker); };
     if (a_.dx != nullptr) {
-      runner(partition_.parts, elements, [&](Index part, Index worker) {
-        const Index n = block.size();
-        reduce(block, part, partition_.parts, parts.clear_p(part, 0, n), parts.clear_pq(part, 0, n), rest_of(worker));
+      // A row is divided by its own length; where that leaves few parts, threads share the rows.
+      const Index pieces = partition_.parts < partition_.map_parts ? block.size() : 1;
+      runner(partition_.parts * pieces, elements, [&](Index unit, Index worker) {
+        const Index part = unit / pieces, i = part_begin(block.size(), unit % pieces, pieces),
+                    n = part_begin(block.size(), unit % pieces + 1, pieces) - i;
+        reduce(block, i, n, part, partition_.parts, parts.clear_p(part, i, n), parts.clear_pq(part, i, n),
+               rest_of(worker));
       });
       parts.add_to(partition_.parts, block.sum_g, block.sum_gx);
       finish(block);
     }
-    runner.backwards(partition_.parts, elements, [&](Index part, Index worker) {
-      map_block(block, part, partition_.parts, sums, 0, rest_of(worker));
+    runner.backwards(partition_.map_parts, elements, [&](Index part, Index worker) {
+      map_block(block, part, partition_.map_parts, sums, 0, rest_of(worker));
       if (streams_) finish_streaming();
     });
   }
 
   // One part after the other.
   void reduce_block(const Block& block) const {
-    if (partition_.parts == 1) return reduce(block, 0, 1, block.sum_g, block.sum_gx, block.rest);
+    const Index n = block.size();
+    if (partition_.parts == 1) return reduce(block, 0, n, 0, 1, block.sum_g, block.sum_gx, block.rest);
     Arena memory = block.rest;
     double *const g = memory.take<double>(block.size()), *const gx = memory.take<double>(block.size());
     for (Index part = 0; part < partition_.parts; ++part) {
       for (double* const of_part : {g, gx}) std::fill_n(of_part, block.size(), 0.0);
-      reduce(block, part, partition_.parts, g, gx, memory);
+      reduce(block, 0, n, part, partition_.parts, g, gx, memory);
       for (Index i = 0; i < block.size(); ++i) block.sum_g[i] += g[i];
       for (Index i = 0; i < block.size(); ++i) block.sum_gx[i] += gx[i];
     }
   }
 
-  // Adds the sums of g and g * xhat, with g = dy * gamma.
-  void reduce(const Block& block, Index part, Index parts, double* sum_g, double* sum_gx, Arena memory) const {
+  // Adds the sums of g and g * xhat, with g = dy * gamma, of n bins of a block.
+  void reduce(const Block& block, Index first, Index n, Index part, Index parts, double* sum_g, double* sum_gx,
+              Arena memory) const {
     T* const buffer = memory.take<T>(copied(plan_));
-    visit(block, part, parts, [&](const Tile& tile, Index i, const LineParams& params) {
+    const BinRange bins{block.group, block.k0 + first, block.k0 + first + n};
+    visit(bins, part, parts, [&](const Tile& tile, Index i, const LineParams& params) {
       const T* const gamma = params.of(a_.gamma, buffer);
       if (plan_.walk.columns()) {
         const Gradients<Scalar, Unshifted<Scalar, PerColumn<T>>, PerRowOrAll<T>> functor{
-            unshifted<PerColumn<T>>(block, tile, i), dy(tile), {gamma}};
+            unshifted<PerColumn<T>>(block, tile, first + i), dy(tile), {gamma}};
         column_reduce(functor, tile, sum_g + i, sum_gx + i);
       } else {
         const Gradients<Scalar, Unshifted<Scalar, PerRow<T>>, PerColumnOrAll<T>> functor{
-            unshifted<PerRow<T>>(block, tile, i), dy(tile), {gamma}};
+            unshifted<PerRow<T>>(block, tile, first + i), dy(tile), {gamma}};
         row_reduce(functor, tile, sum_g + i, sum_gx + i);
       }
     });
-    add_shifts(block.minus_lo_rstd, sum_g, block.size(), sum_gx);
+    add_shifts(block.minus_lo_rstd + first, sum_g, n, sum_gx);
   }
 
   void finish(const Block& block) const {
@@ -234,8 +241,8 @@ class BackwardApart {
   }
 
   using Visit = FunctionRef<void(const Tile&, Index i, const LineParams&)>;
-  void visit(const Block& block, Index part, Index parts, const Visit& visit) const {
-    plan_.visit_params_apart(block.group, block.k0, block.k1, part, parts, Partition::kBlockBins, visit);
+  void visit(const BinRange& bins, Index part, Index parts, const Visit& visit) const {
+    plan_.visit_params_apart(bins.group, bins.k0, bins.k1, part, parts, Partition::kBlockBins, visit);
   }
   Rows<Scalar> x(const Tile& tile) const { return {a_.x + tile.offset, tile.stride}; }
   Rows<Scalar> dy(const Tile& tile) const { return {a_.dy + tile.y_offset, tile.y_stride}; }

@@ -51,8 +51,8 @@ struct Partition {
     // No cache matters. But bins in one run of memory are not cut across: two threads that write pieces of each would
     // ask for each other's cache lines ahead of themselves (measured on two cores: 512 rows of 256 take twice as long).
     if (reads_once) bins = walk.is_dense() ? kPartSize / line : kBlockBins;
-    if (walk.is_dense() && rows > 1 && walk.groups() * group_bins <= 2 * rows)
-      bins = (std::min)(2 * rows, 2 * kPartSize / line);
+    const bool has_few_rows = walk.is_dense() && rows > 1 && walk.groups() * group_bins <= 2 * rows;
+    if (has_few_rows) bins = 2 * rows;
     bins = (std::min)({(std::max)(bins, Index{1}), kBlockBins, group_bins});
     // Sixteen floats make a cache line: blocks that are multiples of it begin and end with one, however long a bin is.
     // What fits one block is not cut.
@@ -67,10 +67,11 @@ struct Partition {
     const Index most = (std::min)({kUnits, elements / kPartSize, cuts}), of_sums = kPartBins / block_bins;
     parts = (std::max<Index>)((std::min)(most, of_sums), 1);
     map_parts = parts > 1 && walk.columns() ? most : parts;
+    if (has_few_rows) map_parts = (std::max)(parts, (std::min)({kUnits, block_bins * walk.line() / kPartSize, cuts}));
   }
 
   // Whether threads share the parts of a block; else each takes the parts of its blocks in order.
-  bool shares_parts() const { return parts > 1 && blocks < kFewBlocks; }
+  bool shares_parts() const { return map_parts > 1 && blocks < kFewBlocks; }
 
   // Cuts the columns of blocks in pieces, so that many threads have some each. A piece is as wide as a vector wherever
   // its block is.
