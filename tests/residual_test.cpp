@@ -85,6 +85,26 @@ TEST(Residual, OfLargeTensors) {
   expect_separate_calls<float, kCol>({1100, 4, 30, 20});
 }
 
+// Numbers whose first sums cannot be trusted, in one channel, are summed again: the sum in place is made once.
+TEST(Residual, InPlaceOfWhatIsSummedAgain) {
+  using Matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+  for (const Index channels : {3, 16, 20, 64}) {
+    Matrix x = Matrix::Random(128, channels), r = Matrix::Random(128, channels);
+    r.col(0).setZero();
+    for (Index i = 0; i < x.rows(); ++i) x(i, 0) = i % 4 == 2 ? 1e30F : 0.0F;
+    Matrix h, y, in_x = x, in_r = r, other;
+    BatchNorm<float> apart(channels), of_x(channels), of_r(channels);
+    apart.forward(add(x, r, h), y);
+    EXPECT_EQ(h, x + r);
+    of_x.forward(add(in_x, r, in_x), other);
+    EXPECT_EQ(in_x, h);
+    EXPECT_EQ(other, y);
+    of_r.forward(add(x, in_r, in_r), other);
+    EXPECT_EQ(in_r, h);
+    EXPECT_EQ(other, y);
+  }
+}
+
 TEST(Residual, OfTensorsThatLieDifferently) {
   using Row = Tensor4<float, kRow>;
   const Extents extents{3, 4, 5, 6};

@@ -209,6 +209,17 @@ TEST(RunningStats, HoldVariancesOfInstancesNearTheLargest) {
   EXPECT_NEAR(layer.running_var()(0), 1e306 / 99 * 100, 1e292);
 }
 
+TEST(RunningStats, HoldNoVarianceBelowZero) {
+  BatchNormOptions options;
+  options.momentum = 1.0;
+  for (Index n = 2; n <= 64; ++n) {
+    Eigen::MatrixXf x = Eigen::MatrixXf::Random(1, 17).replicate(n, 1) * 1e-15F, y;
+    BatchNorm<float> norm(17, options);
+    norm.forward(x, y);
+    for (Index c = 0; c < 17; ++c) EXPECT_FALSE(std::signbit(norm.running_var()[c])) << n << ", " << x(0, c);
+  }
+}
+
 TEST(RunningStats, AreAssignableAsWhenLoaded) {
   BatchNorm<float> trained(3);
   Guarded<float, 2, Eigen::RowMajor> x({6, 3}, normal(18, 64, 2)), y({6, 3}), z({6, 3});

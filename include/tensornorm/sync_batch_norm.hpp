@@ -37,7 +37,8 @@ namespace tensornorm {
 /// 24 in backward (status and two sums), and the layer holds 40 for each channel and rank.
 ///
 /// Precision: as BatchNorm. Moments are merged in double from rank 0 up. So the bits are the same on every rank and in
-/// every run, and on one rank they are those of BatchNorm. Counts are exact to 2^53.
+/// every run, and on one rank they are those of BatchNorm: all but the last place of an rstd, where squares overflow.
+/// Counts are exact to 2^53.
 ///
 /// Source: Chan, Golub and LeVeque 1979, formula 2.1, for the union of two parts; else as BatchNorm.
 template <class Scalar, class Communicator>

@@ -161,7 +161,6 @@ class Forward {
       const bool puts = a_.y != nullptr && a_.post_op == nullptr && (!a_.is_in_place() || tile.cols % kMost == 0);
       const bool has_params = a_.gamma != nullptr || a_.beta != nullptr;
       if (!finds || !puts || (has_params && plan_.map_bins.back().param != 1)) return false;
-      a_.add_residual(plan_.walk, {0, 0, tile.cols}, 0, tile.rows);
       bool trusted = false;
       core::dispatch(ForwardColumns<Scalar>{{a_.x + tile.offset, tile.stride},
                                             tile.rows,
@@ -190,7 +189,6 @@ class Forward {
   void run_small_in(const Arena& memory) const {
     const Index n = plan_.walk.bins();
     Block block({0, 0, n}, plan_, n, memory);
-    a_.add_residual(plan_.walk, block, 0, plan_.walk.line());
     FindStatistics<Scalar>(a_, plan_).run_small(block);
     if (a_.y == nullptr) return;
     if (plan_.params_apart) {
@@ -344,6 +342,7 @@ class Forward {
 template <class Scalar>
 void Forward<Scalar>::run(const Runner& runner, const Workspace& workspace) {
   if (plan_.is_small && workspace.doubles >= plan_.worker_size) {
+    a_.add_residual(plan_.walk, {0, 0, plan_.walk.bins()}, 0, plan_.walk.line());
     if (!plan_.has_plain_columns || !run_columns()) run_small(workspace);
     return;
   }

@@ -12,7 +12,7 @@ namespace tensornorm {
 namespace core {
 
 // The statistics of one batch, instance by instance: means as hi + lo and sums of squared deviations, `count` of each,
-// every one of n elements.
+// every one of n elements. Rounding may leave a sum below 0 where all deviations are; it counts as 0.
 template <class Param>
 struct BatchStatistics {
   Index n, count;
@@ -37,6 +37,7 @@ Index move_pairs(const BatchStatistics<Param>& batch, double weight, double degr
     load_pair(batch.hi + c, hi);
     load_pair(batch.lo + c, lo);
     load_pair(batch.m2 + c, m2);
+    m2 = m2 <= 0 ? Pair{} : m2;
     if (weight < 1) {
       load_pair(mean + c, kept_mean);
       load_pair(var + c, kept_var);
@@ -63,7 +64,7 @@ void move_running(const BatchStatistics<Param>& batch, Index channels, double we
     double mean_sum = 0, var_sum = 0;
     for (Index i = c; i < batch.count; i += channels) {
       mean_sum += static_cast<double>(batch.hi[i]) + static_cast<double>(batch.lo[i]);
-      var_sum += batch.m2[i] / degrees;
+      var_sum += (batch.m2[i] <= 0 ? 0 : batch.m2[i]) / degrees;
     }
     blend(mean[c], mean_sum / all);
     blend(var[c], var_sum / all);
