@@ -18,8 +18,9 @@ template <class Y>
 struct AddTo {
   Y& tensor;  ///< What is added to.
 };
-/// An output to which the result is added, once it is rounded to the output's scalar: for residual streams and
-/// micro-batches. It refers to tensor, which must have its extents already.
+/// An output to which the result is added: for residual streams and micro-batches. It refers to tensor, which must have
+/// its extents already. The sum is rounded. What is first written to other memory is rounded there too: gradients of
+/// parameters, dx of Whitening, and tensors that lie differently.
 template <class Y>
 AddTo<Y> add_to(Y& tensor) {
   return {tensor};

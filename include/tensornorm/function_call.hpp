@@ -1,6 +1,7 @@
 // Calls of functions: from tensors and parameters of any type to the passes.
 #pragma once
 
+#include "tensornorm/core/pass/add_gradient.hpp"
 #include "tensornorm/core/pass/pass_engine.hpp"
 #include "tensornorm/core/pass/running.hpp"
 #include "tensornorm/norm_rules.hpp"
@@ -149,13 +150,8 @@ void call_backward(const Device& device, const X& x, const DY& dy, const G& gamm
       run(nullptr);
     } else {
       Output<DXType> out(Added<DX>::of(dx), "dx");
-      if constexpr (Added<DX>::adds) {
-        AddedTarget<Scalar> added(out, state.added, &sum<Scalar>);
-        run(&added);
-        added.finish();
-      } else {
-        run(&out);
-      }
+      if constexpr (Added<DX>::adds) out.add_by(&add_gradient<Scalar>);
+      run(&out);
     }
     dgamma_out.finish();
     dbeta_out.finish();

@@ -6,6 +6,7 @@
 
 #include "tensornorm/arguments.hpp"
 #include "tensornorm/checked_call.hpp"
+#include "tensornorm/core/pass/add_gradient.hpp"
 #include "tensornorm/core/staging.hpp"
 #include "tensornorm/core/thread/device.hpp"
 #include "tensornorm/pass.hpp"
@@ -277,13 +278,8 @@ class Protocol : public Engine {
         run(runner, in, gradient, static_cast<core::Target<Scalar>*>(nullptr));
       } else {
         core::Output<Type> out(core::Added<DX>::of(dx), "dx");
-        if constexpr (core::Added<DX>::adds) {
-          core::AddedTarget<Scalar> added(out, added_, &core::sum<Scalar>);
-          run(runner, in, gradient, &added);
-          added.finish();
-        } else {
-          run(runner, in, gradient, &out);
-        }
+        if constexpr (core::Added<DX>::adds) out.add_by(&core::add_gradient<Scalar>);
+        run(runner, in, gradient, &out);
       }
     }
   }
@@ -307,8 +303,6 @@ class Protocol : public Engine {
                      Target* dx) {
     derived().run_backward(runner, x, shape, dy, dx);
   }
-
-  std::vector<Scalar> added_;  // a dx that is added to
 
   void write(std::ostream& out) const { derived().print(out); }
   Derived& derived() { return static_cast<Derived&>(*this); }

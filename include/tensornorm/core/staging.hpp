@@ -84,7 +84,8 @@ class StagedTarget final : public Target<Scalar> {
   }
   // Returns where it wrote.
   const Scalar* finish() {
-    copy_strided(values_.data(), this->shape_, to_, tensor_.shape());
+    const auto write = tensor_.adds() == nullptr ? &copy_strided<Scalar> : &add_strided<Scalar>;
+    write(values_.data(), this->shape_, to_, tensor_.shape());
     return to_;
   }
 
@@ -109,24 +110,17 @@ class StagedTarget final : public Target<Scalar> {
   Scalar* to_ = nullptr;
 };
 
-// What is computed in memory of the pass's and added to a tensor: c = a + b of n numbers, by `add`, where it lies so.
+// What a layer computes in memory of its own and adds to a tensor.
 template <class Scalar>
 class AddedTarget final : public Target<Scalar> {
  public:
-  using Add = void (*)(const Scalar* a, const Scalar* b, Index n, Scalar* c);
-
-  AddedTarget(Target<Scalar>& tensor, std::vector<Scalar>& memory, Add add)
-      : Target<Scalar>(tensor.name()), tensor_(tensor), memory_(memory), add_(add) {}
-  void finish() {
-    Scalar* const to = tensor_.prepare();
-    if (tensor_.shape() != this->shape_) return add_strided(memory_.data(), this->shape_, to, tensor_.shape());
-    if (this->shape_.count() > 0) add_(to, memory_.data(), this->shape_.count(), to);
-  }
+  AddedTarget(Target<Scalar>& tensor, std::vector<Scalar>& memory)
+      : Target<Scalar>(tensor.name()), tensor_(tensor), memory_(memory) {}
+  void finish() { add_strided(memory_.data(), this->shape_, tensor_.prepare(), tensor_.shape()); }
 
  private:
   void check_extents() override {
     tensor_.take_shape(this->wanted());
-    tensor_.check_fits();
     this->shape_ = packed_shape(this->wanted());
     const auto n = static_cast<std::size_t>(this->shape_.count());
     if (memory_.size() < n) memory_.resize(n);
@@ -138,7 +132,6 @@ class AddedTarget final : public Target<Scalar> {
 
   Target<Scalar>& tensor_;
   std::vector<Scalar>& memory_;
-  Add add_;
 };
 
 // The layout in which tensors are staged: without gaps, in the order of x's memory, which decides the bits.

@@ -33,18 +33,28 @@ inline bool overlap(Index bytes, const Shape& shape, Index size) {
   return bytes % size != 0 || is_sum_of_steps(bytes / size, shape, StridedAxes(shape), 0);
 }
 
+template <class Scalar>
+struct GradientTile;
+
 // An owning tensor takes the extents it needs, a map must have them. `prepare` is the one call that changes anything,
 // after every check has passed.
 template <class Scalar>
 class Target {
  public:
+  using AddGradient = void (*)(const GradientTile<Scalar>& tile);
+
   Target(const Target&) = delete;
   Target& operator=(const Target&) = delete;
+
+  // Of a dx that is added to: the address of add_gradient.
+  void add_by(AddGradient add) { add_ = add; }
+  AddGradient adds() const { return add_; }
 
   // @throws std::invalid_argument when the tensor cannot have the extents of `wanted`, which outlives this
   void take_shape(const Shape& wanted) {
     wanted_ = &wanted;
     check_extents();
+    if (add_ != nullptr) check_fits();
   }
 
   // How it lies in memory once it has the extents wanted.
@@ -132,6 +142,7 @@ class Target {
   }
 
   const Shape* wanted_ = nullptr;
+  AddGradient add_ = nullptr;
 };
 
 }  // namespace core

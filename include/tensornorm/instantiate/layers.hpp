@@ -4,6 +4,7 @@
 #include "tensornorm/instantiate/compiled_only.hpp"
 
 #include "tensornorm/core/clip/gradient_operations-inl.hpp"
+#include "tensornorm/core/pass/add_gradient-inl.hpp"
 #include "tensornorm/core/pass/engine-inl.hpp"
 #include "tensornorm/core/pass/post_op-inl.hpp"
 #include "tensornorm/core/pass/residual-inl.hpp"
@@ -47,7 +48,6 @@
   template void put_product_gradient(const PostOp<Scalar>&, const NormalizedTile<Scalar>&); \
   template void put_clip_gradient(const PostOp<Scalar>&, const NormalizedTile<Scalar>&);    \
   template void undo_post_op(const UndoArguments<Scalar>&, const UndoneBackward&);          \
-  template void sum(const Scalar*, const Scalar*, Index, Scalar*);                          \
   template void multiply(const Scalar*, const Scalar*, Index, Scalar*)
 
 #define TENSORNORM_INSTANTIATE_RANKS(Scalar)                                                                    \
@@ -69,6 +69,7 @@
   template const GradientOperations& gradient_operations<Scalar>();              \
   template void LayerState<Scalar>::set_parameter_count(Index, Index);           \
   template void add_tile(const Residual<Scalar>&, const Tile&, Index);           \
+  template void add_gradient(const GradientTile<Scalar>&);                       \
   }                                                                              \
   }                                                                              \
   static_assert(true, "")

@@ -86,7 +86,8 @@ struct Map {
     constexpr int lanes = kLanes<Isa, T>;
     if constexpr (Isa::unrolls) {
       if (cols >= lanes && cols <= kFewVectors * lanes) {
-        if (!to.past_cache && to.ahead == 0 && (!to.in_place || cols % lanes == 0)) return put_short_rows<Isa, false>();
+        const bool are_few = to.ahead == 0 || Functor::inputs == 1;  // lines that are read side by side
+        if (!to.past_cache && are_few && (!to.in_place || cols % lanes == 0)) return put_short_rows<Isa, false>();
         if constexpr (can_stream<Isa> && takes_fours<Isa> && Functor::inputs == 1) {
           const bool is_short = stride == cols && cols <= kFewVectorsPastCache * lanes;
           if (to.streams && is_short && are_whole_lines()) return put_short_rows<Isa, true>();
@@ -146,7 +147,7 @@ struct Map {
     functor.template begin<Isa>(r + 3, r3);
     Scalar *const out = y + r * stride, *const out1 = out + stride, *const out2 = out1 + stride,
                   *const out3 = out2 + stride;
-    if (past && to.ahead != 0) {
+    if (to.ahead != 0) {
       for (Index i = r; i < r + 4; ++i) prefetch_lines<Scalar>(functor, i, to.ahead, cols);
     }
     for (Index j = 0; j < cols; j += lanes) {

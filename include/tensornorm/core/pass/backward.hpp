@@ -94,7 +94,7 @@ class Backward {
       constexpr Index kLeast = 4, kMost = 16;  // lanes of a vector
       const Tile& tile = plan_.only_tile;
       const bool fits = !a_.is_frozen() && !a_.is_unit && a_.ranks == nullptr && a_.dx != nullptr && !of_one_ &&
-                        tile.cols >= kLeast && (!is_in_place(a_) || tile.cols % kMost == 0) &&
+                        a_.add == nullptr && tile.cols >= kLeast && (!is_in_place(a_) || tile.cols % kMost == 0) &&
                         (a_.gamma == nullptr || plan_.map_bins.back().param == 1);
       if (!fits) return false;
       const bool has_gamma = a_.gamma != nullptr;
@@ -280,7 +280,7 @@ class Backward {
   void map_block(const Block& block, Index part, Index parts, Arena memory) const {
     const Index line = plan_.map_walk.line(), stretches = partition_.stretches(block.size() * line / parts),
                 all = parts * stretches;
-    const Index ahead = streams_ ? partition_.ahead(plan_.map_walk, block.index) : 0;
+    const Index ahead = outgrows_cache<Scalar>(plan_) ? partition_.ahead(plan_.map_walk, block.index) : 0;
     for (Index i = stretches - 1; i >= 0; --i) {
       const Index p0 = part_begin(line, part * stretches + i, all),
                   p1 = part_begin(line, part * stretches + i + 1, all);
@@ -295,12 +295,21 @@ class Backward {
     for (T** const array : {&c.hi, &c.minus_rstd, &c.scale, &c.slope, &c.shift}) *array = memory.take<T>(k1 - k0);
     for_each_bin_run(backward_plan_.map_bins, block.bin + k0 - block.k0, k1 - k0,
                      [&](const BinRun& run) { set(c, run); });
+    // Frozen statistics are constants: dx = dy * scale whatever x holds, which is y of dy.
+    const T* const slope = a_.is_frozen() ? nullptr : c.slope;
     plan_.map_walk.visit(block.group, k0, k1, p0, p1, [&](const Tile& tile) {
-      if (plan_.map_walk.columns()) {
-        put<PerColumn<T>>(c, every_row(kOne<T>), tile, ahead);
-      } else {
-        put<PerRow<T>>(c, every_column(kOne<T>), tile, ahead);
-      }
+      a_.put({plan_.map_walk.columns(),
+              a_.x,
+              a_.dy,
+              a_.dx,
+              c.hi,
+              c.minus_rstd,
+              c.scale,
+              slope,
+              c.shift,
+              nullptr,
+              tile,
+              {streams_, is_in_place(a_), ahead}});
     });
   }
 
@@ -358,20 +367,6 @@ class Backward {
     if (!is_one) return;
     for (T* const array : {c.hi, c.minus_rstd, c.scale, c.slope, c.shift}) {
       fill_run(array + run.first, run.n, array[run.first]);
-    }
-  }
-
-  template <class Stat, class Param>
-  void put(const Coefficients& c, const Param& one, const Tile& tile, Index ahead) const {
-    const Rows<Scalar> x{a_.x + tile.offset, tile.stride}, dy{a_.dy + tile.y_offset, tile.y_stride};
-    const Stat hi{c.hi}, scale{c.scale}, shift{c.shift};
-    if (a_.is_frozen()) {  // constants: dx = dy * scale whatever x holds, which is y of dy
-      map(Xhat<Scalar, Stat>{{dy, hi, scale}, shift}, tile, a_.dx + tile.z_offset, tile.z_stride,
-          {streams_, is_in_place(a_), ahead});
-    } else {
-      const Stat minus_rstd{c.minus_rstd}, slope{c.slope};
-      const InputGradient<Scalar, Stat, Param> functor{x, dy, hi, minus_rstd, scale, slope, shift, one};
-      map(functor, tile, a_.dx + tile.z_offset, tile.z_stride, {streams_, is_in_place(a_), ahead});
     }
   }
 

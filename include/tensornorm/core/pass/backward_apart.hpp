@@ -43,7 +43,7 @@ class BackwardApart {
           reduce_block(block);
           finish(block);
         }
-        const Index ahead = streams_ ? partition_.ahead(plan_.walk, b) : 0;
+        const Index ahead = outgrows_cache<Scalar>(plan_) ? partition_.ahead(plan_.walk, b) : 0;
         map_block(block, 0, 1, of_unit, ahead, block.rest);
       });
     }
@@ -197,19 +197,18 @@ class BackwardApart {
     if (a_.wants_parameters()) add_parameters(block, tile, i, params, sums, memory);
     if (a_.dx == nullptr) return;
     const T* const gamma = params.of(a_.gamma, memory.take<T>(copied(plan_)));
-    if (plan_.walk.columns()) {
-      put<PerColumn<T>>(block, tile, i, PerRowOrAll<T>{gamma}, ahead);
-    } else {
-      put<PerRow<T>>(block, tile, i, PerColumnOrAll<T>{gamma}, ahead);
-    }
-  }
-
-  template <class Stat, class Param>
-  void put(const Block& block, const Tile& tile, Index i, const Param& gamma, Index ahead) const {
-    const Stat hi{block.hi + i}, minus_rstd{block.minus_rstd + i}, rstd{block.rstd + i}, slope{block.slope + i},
-        shift{block.shift + i};
-    const InputGradient<Scalar, Stat, Param> functor{x(tile), dy(tile), hi, minus_rstd, rstd, slope, shift, gamma};
-    core::map(functor, tile, a_.dx + tile.z_offset, tile.z_stride, {streams_, is_in_place(a_), ahead});
+    a_.put({plan_.walk.columns(),
+            a_.x,
+            a_.dy,
+            a_.dx,
+            block.hi + i,
+            block.minus_rstd + i,
+            block.rstd + i,
+            block.slope + i,
+            block.shift + i,
+            gamma,
+            tile,
+            {streams_, is_in_place(a_), ahead}});
   }
 
   // The dual reduction: sums along the bins, kept for each parameter.

@@ -1,8 +1,8 @@
 // What a backward pass is given, and what its two shapes share.
 #pragma once
 
-#include "tensornorm/core/kernel/map.hpp"
 #include "tensornorm/core/kernel/run_values.hpp"
+#include "tensornorm/core/pass/gradient_tile.hpp"
 #include "tensornorm/core/pass/parameters.hpp"
 #include "tensornorm/core/pass/part_sums.hpp"
 #include "tensornorm/core/plan/plan.hpp"
@@ -17,19 +17,27 @@ struct BackwardArguments : Parameters<ParamOf<Scalar>>, ParameterGradients<Param
   const ParamOf<Scalar>*hi = nullptr, *lo = nullptr, *rstd = nullptr;  // of it, in the layer's order (Axis::stat)
   bool wants_dx = false;                                               // known before dx has memory
   const RankSums* ranks = nullptr;                                     // null: x has all values of its statistics
+  void (*add)(const GradientTile<Scalar>& tile) = nullptr;             // add_gradient; null: dx is stored
 
   Index values(const Plan& plan) const { return ranks == nullptr ? plan.stat_size : ranks->values; }
+  void put(const GradientTile<Scalar>& tile) const { add == nullptr ? tile.put() : add(tile); }
   bool wants_parameters() const { return this->dgamma != nullptr || this->dbeta != nullptr; }
 };
 
+// Whether dx takes the place of what the map reads.
 template <class Scalar>
 bool is_in_place(const BackwardArguments<Scalar>& a) {
-  return a.dx == a.x || a.dx == a.dy;
+  return a.dx == a.x || a.dx == a.dy || a.add != nullptr;
 }
 
+// Whether no cache keeps x, dy and dx: the map reads ahead of itself then, and dx goes past the cache where it can.
+template <class Scalar>
+bool outgrows_cache(const Plan& plan) {
+  return outgrows_cache(3 * plan.elements * static_cast<Index>(sizeof(Scalar)));
+}
 template <class Scalar>
 bool goes_past_cache(const BackwardArguments<Scalar>& a, const Plan& plan) {
-  return !is_in_place(a) && outgrows_cache(3 * plan.elements * static_cast<Index>(sizeof(Scalar)));
+  return !is_in_place(a) && outgrows_cache<Scalar>(plan);
 }
 
 // Whether each statistic is its one element's mean: y is beta then and dx is 0, where rounding would leave some of dy.

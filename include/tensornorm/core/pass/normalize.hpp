@@ -75,12 +75,16 @@ class Normalizer {
   // Both outlive this.
   Normalizer(const ForwardArguments<Scalar>& arguments, const Plan& plan)
       : a_(arguments), plan_(plan),
-        streams_(!a_.is_in_place() && outgrows_cache(2 * plan_.elements * static_cast<Index>(sizeof(Scalar)))) {}
+        outgrows_cache_(core::outgrows_cache(2 * plan_.elements * static_cast<Index>(sizeof(Scalar)))),
+        streams_(!a_.is_in_place() && outgrows_cache_) {}
 
+  // Whether y goes past the cache where it can.
   bool streams() const { return streams_; }
 
   // How far ahead of itself the map of block b reads.
-  Index ahead(const Partition& partition, Index b) const { return streams_ ? partition.ahead(plan_.walk, b) : 0; }
+  Index ahead(const Partition& partition, Index b) const {
+    return outgrows_cache_ ? partition.ahead(plan_.walk, b) : 0;
+  }
 
   // y = (hi - x) * scale + shift for the bins of a run, from the statistics at run.stat on; a null lo counts as 0.
   void fold(const T* hi, const T* lo, const T* rstd, BinRun run, const CoefficientArrays& c) const {
@@ -165,7 +169,7 @@ class Normalizer {
 
   const ForwardArguments<Scalar>& a_;
   const Plan& plan_;
-  bool streams_;
+  bool outgrows_cache_, streams_;
 };
 
 }  // namespace core

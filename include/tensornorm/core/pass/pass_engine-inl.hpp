@@ -84,9 +84,9 @@ struct PassEngine<Scalar, tracks, settings>::Steps {
   template <class Run>
   __attribute__((cold, noinline)) static std::uint64_t staged(const Statement& call, const Scalar* x, Target<Scalar>& y,
                                                               const ResidualArguments<Scalar>* sum, const Run& run) {
-    call.check();  // what it refuses is not copied
+    call.check_axes();  // what it refuses is not copied
     if (sum != nullptr) {
-      sum->check(y);
+      sum->check_overlap(y);
       const auto run_sum = [&](const Shape& layout, Target<Scalar>& output, ResidualArguments<Scalar>& staged) {
         run(call.in(layout), nullptr, output, &staged);
       };
@@ -153,7 +153,7 @@ void PassEngine<Scalar, tracks, settings>::forward(const Statement& call, const 
     return state.record.set(call.shape, fingerprint, training, call.batch);
   }
   const bool has_data = is_known || keep_plan<Scalar>(call, key, uses_of<Scalar>(call, parameters), state.plan);
-  sum == nullptr ? y.check_overlap(x, call.shape, "x") : sum->check(y);
+  sum == nullptr ? y.check_overlap(x, call.shape, "x") : sum->check_overlap(y);
 
   // Everything that can fail comes before anything that changes, and y may be x.
   const std::uint64_t fingerprint = sum == nullptr ? core::fingerprint(x, call.shape) : 0;
@@ -204,8 +204,8 @@ void PassEngine<Scalar, tracks, settings>::infer(const Statement& call, const Pa
         });
     return;
   }
-  if (known == nullptr && plans != nullptr) call.check();  // those of functions are checked
-  sum == nullptr ? y.check_overlap(x, call.shape, "x") : sum->check(y);
+  if (known == nullptr && plans != nullptr) call.check_axes();  // those of functions are checked
+  sum == nullptr ? y.check_overlap(x, call.shape, "x") : sum->check_overlap(y);
   ForwardArguments<Scalar> pass{parameters, x, nullptr, {}};
   Residual<Scalar> residual;
   if (sum != nullptr) pass.read_sum(residual = sum->prepare());
@@ -278,6 +278,7 @@ void PassEngine<Scalar, tracks, settings>::backward(const Statement& call, const
              plan.statistics.count(), " are needed: it is of another forward");
   BackwardArguments<Scalar> pass{parameters, gradients(), x, dy, dx == nullptr ? nullptr : dx->data_before()};
   pass.wants_dx = dx != nullptr;
+  if (dx != nullptr) pass.add = dx->adds();
   pass.ranks = ranks;
   pass.hi = state.mean.data();
   pass.lo = state.lo.data();

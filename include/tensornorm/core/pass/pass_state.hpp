@@ -21,7 +21,6 @@ struct PassState {
   Array mean, lo, rstd;    // lo is what rounding lost of the mean
   std::vector<double> m2;  // sums of squared deviations, of the last forward that wants them
   std::vector<double> workspace;
-  std::vector<Scalar> added;  // a result that is added to its tensor
   // Copies of a function's parameters, and of their gradients or running statistics, that do not lie as passes read
   // them.
   std::vector<ParamOf<Scalar>> gamma, beta, first_output, second_output;

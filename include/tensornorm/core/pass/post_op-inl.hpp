@@ -39,11 +39,6 @@ void put_clip_gradient(const PostOp<Scalar>& op, const NormalizedTile<Scalar>& t
 }
 
 template <class Scalar>
-void sum(const Scalar* a, const Scalar* b, Index n, Scalar* c) {
-  map(Plus<Scalar>{{a, n}, {b, n}}, Tile{0, 1, n, n, 0, n, 0, 0}, c, n);
-}
-
-template <class Scalar>
 void multiply(const Scalar* a, const Scalar* b, Index n, Scalar* c) {
   map(Gated<Element<Scalar>>{{{a, n}}, {b, n}}, Tile{0, 1, n, n, 0, n, 0, 0}, c, n);
 }

@@ -22,9 +22,7 @@ void put_product_gradient(const PostOp<Scalar>& op, const NormalizedTile<Scalar>
 template <class Scalar>
 void put_clip_gradient(const PostOp<Scalar>& op, const NormalizedTile<Scalar>& tile);
 
-// c = a + b and c = a * b, of n numbers, rounded once. c may be a or b.
-template <class Scalar>
-void sum(const Scalar* a, const Scalar* b, Index n, Scalar* c);
+// c = a * b, of n numbers, rounded once. c may be a or b.
 template <class Scalar>
 void multiply(const Scalar* a, const Scalar* b, Index n, Scalar* c);
 

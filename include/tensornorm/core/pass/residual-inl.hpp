@@ -26,7 +26,7 @@ bool ResidualArguments<Scalar>::lie_beside(const Shape& y) const {
 }
 
 template <class Scalar>
-void ResidualArguments<Scalar>::check(const Target<Scalar>& y) const {
+void ResidualArguments<Scalar>::check_overlap(const Target<Scalar>& y) const {
   for (const Target<Scalar>* const target : {static_cast<const Target<Scalar>*>(&h), &y}) {
     target->check_overlap(a, a_shape, "x");
     target->check_overlap(b, b_shape, "r");

@@ -33,7 +33,7 @@ struct ResidualArguments {
   // Whether a, b and h lie alike, and a pass can walk h and y side by side.
   bool lie_beside(const Shape& y) const;
   // @throws std::invalid_argument where y or h shares memory that it may not
-  void check(const Target<Scalar>& y) const;
+  void check_overlap(const Target<Scalar>& y) const;
   // The same once h has its memory.
   Residual<Scalar> prepare() const { return {a, b, h.prepare(), add}; }
 };

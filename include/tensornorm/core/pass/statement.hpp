@@ -20,7 +20,7 @@ struct Statement {
   // The same of tensors that lie otherwise.
   Statement in(const Shape& layout) const { return {axes, layout, batch, is_own}; }
   // @throws as the axes
-  void check() const { axes(shape, batch); }
+  void check_axes() const { axes(shape, batch); }
 };
 
 }  // namespace core

@@ -186,6 +186,11 @@ template <class Scalar, unsigned settings>
 void WhiteningEngine<Scalar, settings>::run_backward(const Runner& runner, const Scalar* x, const Shape& shape,
                                                      const OutputGradient<Scalar>& of_y, Target<Scalar>* dx,
                                                      const WhiteningRankCall* ranks) {
+  if (dx != nullptr && dx->adds() != nullptr) {
+    AddedTarget<Scalar> added(*dx, added_);
+    run_backward(runner, x, shape, of_y, &added, ranks);
+    return added.finish();
+  }
   const Scalar* const dy = of_y.data;
   const Shape& dy_shape = of_y.shape;
   refuse_post_op(of_y.post_op != nullptr);

@@ -91,6 +91,7 @@ class WhiteningEngine : public LayerState<Scalar, settings> {
   Statistics last_;
   PassRecord pass_;
   std::vector<double> workspace_;
+  std::vector<Scalar> added_;  // a dx that is added to
 };
 
 }  // namespace core

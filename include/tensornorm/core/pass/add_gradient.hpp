@@ -1,0 +1,20 @@
+// What a dx that is added to points to.
+#pragma once
+
+namespace tensornorm {
+namespace core {
+
+template <class Scalar>
+struct GradientTile;
+
+// Adds a tile's gradient to what is where it goes, rounded once. A pass calls it by its address, so that a program that
+// adds to no dx does not compile its kernels.
+template <class Scalar>
+void add_gradient(const GradientTile<Scalar>& tile);
+
+}  // namespace core
+}  // namespace tensornorm
+
+#ifndef TENSORNORM_COMPILED
+#include "tensornorm/core/pass/add_gradient-inl.hpp"
+#endif
