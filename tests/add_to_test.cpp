@@ -145,6 +145,12 @@ TEST(AddTo, RefusesWhatItCannotAddTo) {
   const auto in = view(memory.data(), {6, 5}), shifted = view(memory.data() + 3, {6, 5});
   layer.forward(in, y);
   EXPECT_NE(refusal_of([&] { layer.backward(in, x, add_to(shifted)); }).find("overlap"), std::string::npos);
+  Whitening<float> whitening(5);
+  Eigen::Map<Eigen::MatrixXf>(memory.data(), 6, 5) = x;
+  whitening.forward(in, y);
+  const std::vector<float> before = memory;
+  EXPECT_NE(refusal_of([&] { whitening.backward(in, x, add_to(shifted)); }).find("overlap"), std::string::npos);
+  EXPECT_EQ(memory, before);
 }
 
 }  // namespace

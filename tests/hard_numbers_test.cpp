@@ -138,7 +138,7 @@ TEST(HardNumbers, HalfRowsOfLargeVariance) {
 TEST(HardNumbers, LargeGradientsWithoutAMean) {
   Eigen::ArrayXXf x(1, 64), y, dx;
   const Eigen::ArrayXXf dy = Eigen::ArrayXXf::Constant(1, 64, 2e38F);
-  for (Index i = 0; i < 64; ++i) x(0, i) = i / 16 % 2 == 0 ? 1.0F : -1.0F;
+  for (Index i = 0; i < 64; ++i) x(0, i) = i / 32 == 0 ? 1.0F : -1.0F;  // so that sums of dy * xhat stay small
   RMSNorm<float> layer(64, 0.0);
   layer.forward(x, y);
   layer.backward(x, dy, dx);

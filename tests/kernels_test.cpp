@@ -112,7 +112,7 @@ TYPED_TEST(Kernels, EstimatesAreTheMeansOfTheirPlaces) {
       ASSERT_NEAR(static_cast<double>(of_columns[static_cast<std::size_t>(c)]), sum / points.count, tolerance) << n;
     }
     const auto constant = std::vector<S>(static_cast<std::size_t>(6 * stride + n), static_cast<S>(3));
-    dispatch(SampleRows<S>{constant.data(), stride, 3, n, points, of_rows.data()});
+    dispatch_to_avx2(SampleRows<S>{constant.data(), stride, 3, n, points, of_rows.data()});
     for (const T& estimate : of_rows) ASSERT_NEAR(static_cast<double>(estimate), 3, 3 * tolerance) << n;
   }
 }

@@ -166,8 +166,8 @@ TEST(LaneSums, AreWhatPlainLoopsSay) {
       const auto a = random_numbers(k * stride + 1, 1), b = random_numbers(k * stride + 1, 2);
       for (const bool is_lower : {false, true}) {
         std::vector<double> sums(static_cast<std::size_t>(k), 0.5), products(static_cast<std::size_t>(k * k + 1), 0.5);
-        dispatch(LaneSums{a.data() + 1, nullptr, stride, k, positions, sums.data()});
-        dispatch(LaneSums{a.data() + 1, b.data() + 1, stride, k, positions, products.data(), is_lower});
+        dispatch_to_avx2(LaneSums{a.data() + 1, nullptr, stride, k, positions, sums.data()});
+        dispatch_to_avx2(LaneSums{a.data() + 1, b.data() + 1, stride, k, positions, products.data(), is_lower});
         for (Index i = 0; i < k; ++i) {
           long double sum = 0.5L;
           for (Index p = 0; p < positions; ++p) sum += a[static_cast<std::size_t>(1 + i * stride + p)];

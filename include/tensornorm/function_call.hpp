@@ -150,7 +150,7 @@ void call_backward(const Device& device, const X& x, const DY& dy, const G& gamm
       run(nullptr);
     } else {
       Output<DXType> out(Added<DX>::of(dx), "dx");
-      if constexpr (Added<DX>::adds) out.add_by(&add_gradient<Scalar>);
+      if constexpr (Added<DX>::adds) out.set_add_gradient(&add_gradient<Scalar>);
       run(&out);
     }
     dgamma_out.finish();

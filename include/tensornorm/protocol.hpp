@@ -278,7 +278,7 @@ class Protocol : public Engine {
         run(runner, in, gradient, static_cast<core::Target<Scalar>*>(nullptr));
       } else {
         core::Output<Type> out(core::Added<DX>::of(dx), "dx");
-        if constexpr (core::Added<DX>::adds) out.add_by(&core::add_gradient<Scalar>);
+        if constexpr (core::Added<DX>::adds) out.set_add_gradient(&core::add_gradient<Scalar>);
         run(runner, in, gradient, &out);
       }
     }

@@ -84,7 +84,7 @@ class StagedTarget final : public Target<Scalar> {
   }
   // Returns where it wrote.
   const Scalar* finish() {
-    const auto write = tensor_.adds() == nullptr ? &copy_strided<Scalar> : &add_strided<Scalar>;
+    const auto write = tensor_.add_gradient() == nullptr ? &copy_strided<Scalar> : &add_strided<Scalar>;
     write(values_.data(), this->shape_, to_, tensor_.shape());
     return to_;
   }
@@ -128,7 +128,6 @@ class AddedTarget final : public Target<Scalar> {
     this->fits_ = true;
   }
   Scalar* resized() override { return memory_.data(); }
-  const Target<Scalar>& written() const override { return tensor_; }
 
   Target<Scalar>& tensor_;
   std::vector<Scalar>& memory_;

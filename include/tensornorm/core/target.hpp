@@ -46,15 +46,15 @@ class Target {
   Target(const Target&) = delete;
   Target& operator=(const Target&) = delete;
 
-  // Of a dx that is added to: the address of add_gradient.
-  void add_by(AddGradient add) { add_ = add; }
-  AddGradient adds() const { return add_; }
+  // The function that adds a tile to a dx given as add_to(dx); null: dx is stored.
+  void set_add_gradient(AddGradient add) { add_gradient_ = add; }
+  AddGradient add_gradient() const { return add_gradient_; }
 
   // @throws std::invalid_argument when the tensor cannot have the extents of `wanted`, which outlives this
   void take_shape(const Shape& wanted) {
     wanted_ = &wanted;
     check_extents();
-    if (add_ != nullptr) check_fits();
+    if (add_gradient_ != nullptr) check_fits();
   }
 
   // How it lies in memory once it has the extents wanted.
@@ -70,7 +70,11 @@ class Target {
 
   // Refuses memory shared with another output.
   // @pre take_shape was called for both
-  void check_apart(const Target& other) const { written().check_from(other.written()); }
+  void check_apart(const Target& other) const {
+    check_that(data_ == nullptr || data_ != other.data_, name_, " and ", other.name_,
+               " are the same memory: give each memory of its own");
+    check_memory(other.data_, other.span(), fits_ && other.fits_ && shape_ == other.shape_, other.name_);
+  }
 
   // Refuses memory shared with an input, also where it is the same tensor.
   // @pre take_shape was called
@@ -112,14 +116,6 @@ class Target {
   // Sets the above.
   virtual void check_extents() = 0;
   virtual Scalar* resized() = 0;
-  // The tensor that is written in the end.
-  virtual const Target& written() const { return *this; }
-
-  void check_from(const Target& other) const {
-    check_that(data_ == nullptr || data_ != other.data_, name_, " and ", other.name_,
-               " are the same memory: give each memory of its own");
-    check_memory(other.data_, other.span(), fits_ && other.fits_ && shape_ == other.shape_, other.name_);
-  }
 
   // Where strides differ, memory that overlaps is refused whether or not an element is shared.
   void check_other(const Scalar* input, const Shape& input_shape, const char* input_name) const {
@@ -142,7 +138,7 @@ class Target {
   }
 
   const Shape* wanted_ = nullptr;
-  AddGradient add_ = nullptr;
+  AddGradient add_gradient_ = nullptr;
 };
 
 }  // namespace core

@@ -1,4 +1,5 @@
-// Backward of a tile of columns that a cache holds, at once, as ForwardColumns is.
+// Backward of a tile of columns that a cache holds: the sums, dgamma, dbeta and dx of a strip of columns in one kernel,
+// as ForwardColumns.
 #pragma once
 
 #include "tensornorm/core/kernel/arithmetic.hpp"
@@ -21,7 +22,7 @@ struct BackwardColumns {
 
   template <class Isa>
   bool fills() const {
-    return fill_vectors<Isa, float>(Isa::has_32_registers ? cols / 2 : cols);  // half of AVX-512 is AVX2
+    return fill_vectors<Isa, float>(Isa::has_32_registers ? cols / 2 : cols);  // a strip of two vectors, or AVX2
   }
 
   template <class Isa>
@@ -35,7 +36,7 @@ struct BackwardColumns {
 
  private:
   template <class Isa>
-  struct Columns {
+  struct Coefficients {
     using V = Vec<float, kLanes<Isa, float>>;
     V hi, minus_rstd, scale, slope, shift;
   };
@@ -43,8 +44,8 @@ struct BackwardColumns {
   // Two vectors of columns. The last ones overlap what was done, or one another.
   template <class Isa>
   TENSORNORM_INLINE void run_strip(const FullVector<Isa>& at, const FullVector<Isa>& next) const {
-    using V = typename Columns<Isa>::V;
-    Columns<Isa> c0, c1;
+    using V = typename Coefficients<Isa>::V;
+    Coefficients<Isa> c0, c1;
     load(at.j, c0);
     load(next.j, c1);
     WideSum<Isa, float> g0(V{}), g1(V{}), gx0(V{}), gx1(V{});
@@ -85,7 +86,7 @@ struct BackwardColumns {
   }
 
   template <class Isa>
-  TENSORNORM_INLINE void load(Index j, Columns<Isa>& c) const {
+  TENSORNORM_INLINE void load(Index j, Coefficients<Isa>& c) const {
     std::memcpy(&c.hi, hi + j, sizeof c.hi);
     std::memcpy(&c.minus_rstd, rstd + j, sizeof c.minus_rstd);
     c.minus_rstd = -c.minus_rstd;
@@ -93,8 +94,8 @@ struct BackwardColumns {
 
   // dgamma and dbeta, and the coefficients of dx.
   template <class Isa>
-  TENSORNORM_INLINE void finish(Index j, WideSum<Isa, float>& g, WideSum<Isa, float>& gx, Columns<Isa>& c) const {
-    using V = typename Columns<Isa>::V;
+  TENSORNORM_INLINE void finish(Index j, WideSum<Isa, float>& g, WideSum<Isa, float>& gx, Coefficients<Isa>& c) const {
+    using V = typename Coefficients<Isa>::V;
     using D = Vec<double, kLanes<Isa, double>>;
     V low, root, factor = 1.0F - V{};
     std::memcpy(&low, lo + j, sizeof low);

@@ -19,12 +19,13 @@ struct LaneSums {
     return true;
   }
 
-  // In four lanes, of one vector or two.
+  // In four lanes, of one vector or two: see dispatch_to_avx2.
   template <class Isa>
   TENSORNORM_INLINE void run() const {
+    constexpr int lanes = kLanes<Isa, double>;
+    static_assert(lanes <= 4, "tensornorm: more lanes would be another order of sums");
     for (Index j = 0; j < (b == nullptr ? 1 : k); ++j) {
       for (Index i = is_lower ? j : 0; i < k; ++i) {
-        constexpr int lanes = kLanes<Isa, double>;
         Vec<double, lanes> sum{};
         const double *const p = a + i * stride, *const q = b + j * stride;
         add_every_fourth<Isa>(p, q, 0, sum);

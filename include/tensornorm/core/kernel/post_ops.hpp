@@ -61,32 +61,32 @@ struct Gated {
 
 // y = z + value.
 template <class Value>
-struct Increased {
+struct Accumulated {
   using Scalar = typename Value::Scalar;
   static constexpr int inputs = Value::inputs + 1;
   static constexpr bool has_many_values = true;
-  Value by;
+  Value of;
   Rows<Scalar> z;
 
   TENSORNORM_INLINE void prefetch(Index r, Index j) const {
-    by.prefetch(r, j);
+    of.prefetch(r, j);
     z.prefetch(r, j);
   }
 
   template <class V>
   struct Row {
-    RowOf<Value, V> by;
+    RowOf<Value, V> of;
     RowOf<Rows<Scalar>, V> z;
   };
   template <class Isa, class V>
   TENSORNORM_INLINE void begin(Index r, Row<V>& row) const {
-    by.template begin<Isa>(r, row.by);
+    of.template begin<Isa>(r, row.of);
     z.template begin<Isa>(r, row.z);
   }
   template <class V, class At>
   TENSORNORM_INLINE void value(const Row<V>& row, const At& at, V& y) const {
     V before;
-    by.value(row.by, at, y);
+    of.value(row.of, at, y);
     row.z.get(at, before);
     y = before + y;
   }

@@ -13,7 +13,7 @@ namespace core {
 template <class Scalar>
 void add_gradient(const GradientTile<Scalar>& tile) {
   tile.visit([&](const auto& gradient) {
-    tile.put(Increased<std::decay_t<decltype(gradient)>>{gradient, tile.before()});
+    tile.put(Accumulated<std::decay_t<decltype(gradient)>>{gradient, tile.before()});
   });
 }
 

@@ -1,4 +1,4 @@
-// What a dx that is added to points to.
+// add_gradient: the map of a dx given as add_to(dx).
 #pragma once
 
 namespace tensornorm {
@@ -7,8 +7,8 @@ namespace core {
 template <class Scalar>
 struct GradientTile;
 
-// Adds a tile's gradient to what is where it goes, rounded once. A pass calls it by its address, so that a program that
-// adds to no dx does not compile its kernels.
+// dx += the gradient of a tile. Each sum is rounded once. A pass calls it by its address, so that a program that adds
+// to no dx does not compile its kernels.
 template <class Scalar>
 void add_gradient(const GradientTile<Scalar>& tile);
 

@@ -39,7 +39,7 @@ class Backward {
   }
 
   void run(const Runner& runner, double* workspace) {
-    if (plan_.has_plain_columns && run_columns()) return;
+    if (run_columns()) return;
     share_out(workspace);
     partition_.share_among(plan_.map_walk, multiple_, runner.threads());
     if (multiple_ > plan_.map_walk.bins() || a_.ranks != nullptr) {  // statistics reach across groups, or ranks
@@ -91,26 +91,25 @@ class Backward {
   // A small plan of columns whose statistics and parameters lie side by side: false where it must go another way.
   bool run_columns() const {
     if constexpr (!std::is_same<T, double>::value) {
-      constexpr Index kLeast = 4, kMost = 16;  // lanes of a vector
       const Tile& tile = plan_.only_tile;
-      const bool fits = !a_.is_frozen() && !a_.is_unit && a_.ranks == nullptr && a_.dx != nullptr && !of_one_ &&
-                        a_.add == nullptr && tile.cols >= kLeast && (!is_in_place(a_) || tile.cols % kMost == 0) &&
+      const bool fits = a_.run_columns != nullptr && plan_.can_run_columns(is_in_place(a_)) && a_.dx != nullptr &&
+                        a_.add == nullptr && a_.ranks == nullptr && !a_.is_frozen() && !a_.is_unit && !of_one_ &&
                         (a_.gamma == nullptr || plan_.map_bins.back().param == 1);
       if (!fits) return false;
       const bool has_gamma = a_.gamma != nullptr;
-      core::dispatch(BackwardColumns<Scalar>{{a_.x + tile.offset, tile.stride},
-                                             {a_.dy + tile.y_offset, tile.y_stride},
-                                             tile.rows,
-                                             tile.cols,
-                                             a_.hi,
-                                             a_.lo,
-                                             a_.rstd,
-                                             a_.gamma,
-                                             a_.centred,
-                                             has_gamma ? a_.dgamma : nullptr,
-                                             has_gamma ? a_.dbeta : nullptr,
-                                             a_.dx + tile.z_offset,
-                                             tile.z_stride});
+      a_.run_columns({{a_.x + tile.offset, tile.stride},
+                      {a_.dy + tile.y_offset, tile.y_stride},
+                      tile.rows,
+                      tile.cols,
+                      a_.hi,
+                      a_.lo,
+                      a_.rstd,
+                      a_.gamma,
+                      a_.centred,
+                      has_gamma ? a_.dgamma : nullptr,
+                      has_gamma ? a_.dbeta : nullptr,
+                      a_.dx + tile.z_offset,
+                      tile.z_stride});
       return true;
     }
     return false;

@@ -1,7 +1,7 @@
 // Backward where parameters vary along every element of a statistic (LayerNorm): the sums of dx and those of the
 // parameters cross, and both are taken from a block of x and dy while it is in cache. Its statistics are never frozen.
-// A block of dense rows has at least as many rows as float sums may take, where a cache has room for them: the
-// parameters' sums go to double once for so many rows.
+// A block of dense rows has at least as many rows as float sums may take, where a cache has room for them or x has at
+// most twice as many rows: the parameters' sums go to double once for so many rows.
 #pragma once
 
 #include "tensornorm/core/pass/backward.hpp"

@@ -11,6 +11,9 @@ namespace tensornorm {
 namespace core {
 
 template <class Scalar>
+struct BackwardColumns;
+
+template <class Scalar>
 struct BackwardArguments : Parameters<ParamOf<Scalar>>, ParameterGradients<ParamOf<Scalar>> {
   const Scalar *x, *dy;
   Scalar* dx;  // x or dy themselves, or disjoint from both; null: not wanted
@@ -20,6 +23,8 @@ struct BackwardArguments : Parameters<ParamOf<Scalar>>, ParameterGradients<Param
   void (*add)(const GradientTile<Scalar>& tile) = nullptr;             // add_gradient; null: dx is stored
 
   Index values(const Plan& plan) const { return ranks == nullptr ? plan.stat_size : ranks->values; }
+  void (*run_columns)(const BackwardColumns<Scalar>& kernel) = nullptr;  // as ForwardArguments has it
+
   void put(const GradientTile<Scalar>& tile) const { add == nullptr ? tile.put() : add(tile); }
   bool wants_parameters() const { return this->dgamma != nullptr || this->dbeta != nullptr; }
 };

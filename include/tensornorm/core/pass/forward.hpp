@@ -154,28 +154,28 @@ class Forward {
   // A small plan of columns whose statistics and parameters lie side by side: false where it must go another way.
   bool run_columns() const {
     if constexpr (!std::is_same<T, double>::value) {
-      constexpr Index kLeast = 4, kMost = 16;  // lanes of a vector
       const Tile& tile = plan_.only_tile;
       const SavedStatistics<T>& to = a_.saved;
-      const bool finds = a_.found.hi == nullptr && to.hi != nullptr && to.moments == nullptr && tile.cols >= kLeast;
-      const bool puts = a_.y != nullptr && a_.post_op == nullptr && (!a_.is_in_place() || tile.cols % kMost == 0);
+      const bool finds =
+          a_.run_columns != nullptr && a_.found.hi == nullptr && to.hi != nullptr && to.moments == nullptr;
+      const bool puts = a_.y != nullptr && a_.post_op == nullptr && plan_.can_run_columns(a_.is_in_place());
       const bool has_params = a_.gamma != nullptr || a_.beta != nullptr;
       if (!finds || !puts || (has_params && plan_.map_bins.back().param != 1)) return false;
       bool trusted = false;
-      core::dispatch(ForwardColumns<Scalar>{{a_.x + tile.offset, tile.stride},
-                                            tile.rows,
-                                            tile.cols,
-                                            plan_.samples,
-                                            FindStatistics<Scalar>::rule_of(a_, plan_),
-                                            to.hi,
-                                            to.lo,
-                                            to.rstd,
-                                            to.m2,
-                                            a_.gamma,
-                                            a_.beta,
-                                            a_.y + tile.y_offset,
-                                            tile.y_stride,
-                                            &trusted});
+      a_.run_columns({{a_.x + tile.offset, tile.stride},
+                      tile.rows,
+                      tile.cols,
+                      plan_.samples,
+                      FindStatistics<Scalar>::rule_of(a_, plan_),
+                      to.hi,
+                      to.lo,
+                      to.rstd,
+                      to.m2,
+                      a_.gamma,
+                      a_.beta,
+                      a_.y + tile.y_offset,
+                      tile.y_stride,
+                      &trusted});
       return trusted;
     }
     return false;
@@ -343,7 +343,7 @@ template <class Scalar>
 void Forward<Scalar>::run(const Runner& runner, const Workspace& workspace) {
   if (plan_.is_small && workspace.doubles >= plan_.worker_size) {
     a_.add_residual(plan_.walk, {0, 0, plan_.walk.bins()}, 0, plan_.walk.line());
-    if (!plan_.has_plain_columns || !run_columns()) run_small(workspace);
+    if (!run_columns()) run_small(workspace);
     return;
   }
   const bool shares_parts = runner.threads() > 1 && partition_.shares_parts();

@@ -20,12 +20,17 @@ struct SavedStatistics {
 };
 
 template <class Scalar>
+struct ForwardColumns;
+
+template <class Scalar>
 struct ForwardArguments : Parameters<ParamOf<Scalar>> {
   const Scalar* x;
   Scalar* y;  // x itself, or disjoint from it; null: only statistics are wanted
   SavedStatistics<ParamOf<Scalar>> saved;
   const Residual<Scalar>* residual = nullptr;  // x is its h; null: there is no sum
   const PostOp<Scalar>* post_op = nullptr;     // null: there is none
+  // Runs the kernel of small columns; null: the call does without. Layers of other shapes do not compile it so.
+  void (*run_columns)(const ForwardColumns<Scalar>& kernel) = nullptr;
 
   void read_sum(const Residual<Scalar>& sum) {
     residual = &sum;

@@ -1,4 +1,4 @@
-// GradientTile: what a tile's gradient is computed from, and where it goes.
+// GradientTile: a tile of dx, and what it is computed from.
 #pragma once
 
 #include "tensornorm/core/kernel/arithmetic.hpp"
@@ -35,7 +35,7 @@ struct GradientTile {
   void put(const Functor& functor) const {
     map(functor, tile, dx + tile.z_offset, tile.z_stride, to);
   }
-  // What is where it goes.
+  // What dx held.
   Rows<Scalar> before() const { return {dx + tile.z_offset, tile.z_stride}; }
 
  private:

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <type_traits>
 
 #include "tensornorm/core/pass/backward_apart.hpp"
 #include "tensornorm/core/pass/call_plan.hpp"
@@ -179,6 +180,8 @@ void PassEngine<Scalar, tracks, settings>::forward(const Statement& call, const 
   state.record.set(call.shape, fingerprint, training, call.batch);
   if (!has_data) return;
 
+  if constexpr (tracks && !std::is_same<Param, double>::value)
+    pass.run_columns = &core::dispatch<ForwardColumns<Scalar>>;
   pass.post_op = y.post_op();
   pass.y = y_data;
   pass.saved = {state.mean.data(), state.lo.data(), state.rstd.data(), keeps_m2 ? state.m2.data() : nullptr};
@@ -278,7 +281,9 @@ void PassEngine<Scalar, tracks, settings>::backward(const Statement& call, const
              plan.statistics.count(), " are needed: it is of another forward");
   BackwardArguments<Scalar> pass{parameters, gradients(), x, dy, dx == nullptr ? nullptr : dx->data_before()};
   pass.wants_dx = dx != nullptr;
-  if (dx != nullptr) pass.add = dx->adds();
+  if (dx != nullptr) pass.add = dx->add_gradient();
+  if constexpr (tracks && !std::is_same<Param, double>::value)
+    pass.run_columns = &core::dispatch<BackwardColumns<Scalar>>;
   pass.ranks = ranks;
   pass.hi = state.mean.data();
   pass.lo = state.lo.data();

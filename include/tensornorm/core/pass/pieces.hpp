@@ -34,7 +34,7 @@ class PieceTarget final : public Target<Scalar> {
     this->shape_ = piece.of(whole.shape());
     this->data_ = data + piece.offset(whole.shape());
     this->fits_ = true;
-    this->add_by(whole.adds());
+    this->set_add_gradient(whole.add_gradient());
     if (whole.post_op() == nullptr) return;
     op_ = *whole.post_op();
     if (op_.z != nullptr) op_.z += piece.offset(whole.shape());

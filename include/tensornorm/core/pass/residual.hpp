@@ -34,7 +34,7 @@ struct ResidualArguments {
   bool lie_beside(const Shape& y) const;
   // @throws std::invalid_argument where y or h shares memory that it may not
   void check_overlap(const Target<Scalar>& y) const;
-  // The same once h has its memory.
+  // Gives h its memory. Throws std::bad_alloc with h as it was.
   Residual<Scalar> prepare() const { return {a, b, h.prepare(), add}; }
 };
 

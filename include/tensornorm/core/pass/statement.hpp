@@ -11,7 +11,8 @@ namespace core {
 // not take x, or x has too little data for statistics.
 using AxesOf = FunctionRef<Axes(const Shape& x, bool batch)>;
 
-// A call's axes, and the shape and mode that they are of. `is_own`: no other axes ever come with the same memory.
+// What a call states: its axes, and the shape of x and the mode (`batch`: statistics of the batch) for which they are
+// made. `is_own`: plans are kept for this layer alone, so the shape and the mode identify the axes.
 struct Statement {
   const AxesOf& axes;
   const Shape& shape;

@@ -105,7 +105,8 @@ struct Plan {
   Partition partition;   // of the forward pass
   bool is_small;         // whether x is `only_tile`: one block, and each of its bins a statistic
   Tile only_tile{};
-  bool has_plain_columns = false;  // of a small one: whether the statistics of columns lie side by side, as they do
+  bool has_plain_columns =
+      false;  // of a small plan: x is columns, whose statistics are neighbours in the layer's order
 
   // Members in their order: each needs those above it.
   Plan(const Binning& b, const Uses& uses)
@@ -119,6 +120,12 @@ struct Plan {
     if (!is_small) return;
     walk.visit(0, 0, walk.bins(), 0, walk.line(), [&](const Tile& tile) { only_tile = tile; });
     has_plain_columns = walk.columns() && !params_apart && statistics.size() == 1 && statistics[0].stat == 1;
+  }
+
+  // Whether the kernels of columns may run. In place no vector may overlap another: it would read what that one stored.
+  bool can_run_columns(bool in_place) const {
+    constexpr Index kLeast = 4, kMost = 16;  // lanes of the narrowest vector and of the widest
+    return has_plain_columns && only_tile.cols >= kLeast && (!in_place || only_tile.cols % kMost == 0);
   }
 
   Index bin_number(Index group, Index k) const { return group * walk.bins() + k; }
@@ -222,7 +229,7 @@ struct BackwardPlan {
   Index multiple;  // map bins that make whole statistics
   bool crosses;    // whether the sums of dx and those of the parameters cross; see BackwardApart
   Partition partition;
-  Index worker_size = 0;  // doubles of the workspace that a thread needs; completed by Engine
+  Index worker_size = 0;  // doubles of the workspace that a thread needs; completed by PassEngine
 
   BackwardPlan(const Binning& b, const Plan& plan, const Uses& uses)
       : bins(bins_of(b.axes, b.bins)), map_bins(bins_of(b.axes, b.map_bins)), shares(bins_of(b.axes, share_set(b))),

@@ -13,7 +13,7 @@ struct Tile {
   Index position, count;
   Index param;     // offset of its group among the parameters
   Index next;      // how far ahead a reduction of rows reads: to the next tile of the same bins; 0 is not at all
-  Index span = 0;  // of columns: from their first row to the end of their last; the tile may have a few of the rows
+  Index span = 0;  // elements from the first row of these bins to the end of the last; the tile may have a few of them
 
   // Where the tile lies in the pass's other tensors (Axis::y, Axis::z).
   Index y_offset = 0, y_stride = 0, z_offset = 0, z_stride = 0;

@@ -112,6 +112,7 @@ class Walk {
       const Index count = (std::min)(run() - first, p1 - p);
       const Index here = sweep.x() + first * run_.x;
       Tile tile{base.x() + k0 * bins_.x + here, n, count, bins_.x, p, count, base.param(), 0};
+      tile.span = n * bins_.x;
       if (columns_) {
         tile.rows = count;
         tile.cols = n;

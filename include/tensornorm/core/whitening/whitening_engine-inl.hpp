@@ -186,7 +186,10 @@ template <class Scalar, unsigned settings>
 void WhiteningEngine<Scalar, settings>::run_backward(const Runner& runner, const Scalar* x, const Shape& shape,
                                                      const OutputGradient<Scalar>& of_y, Target<Scalar>* dx,
                                                      const WhiteningRankCall* ranks) {
-  if (dx != nullptr && dx->adds() != nullptr) {
+  if (dx != nullptr && dx->add_gradient() != nullptr) {
+    dx->take_shape(shape);
+    dx->check_overlap(x, shape, "x");
+    dx->check_overlap(of_y.data, of_y.shape, "dy");
     AddedTarget<Scalar> added(*dx, added_);
     run_backward(runner, x, shape, of_y, &added, ranks);
     return added.finish();
