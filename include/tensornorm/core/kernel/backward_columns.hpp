@@ -123,7 +123,8 @@ struct BackwardColumns {
   static TENSORNORM_INLINE void add_shift(const D& shift, const D& sum_p, D& sum_pq) {
     D more;
     multiply(shift, sum_p, more);
-    sum_pq += shift == 0 ? D{} : more;
+    const auto is_zero = (shift <= 0) & (shift >= 0);  // == would warn
+    sum_pq += is_zero ? D{} : more;
   }
 
   template <class Isa>
