@@ -68,7 +68,6 @@ class BatchNorm : public TrackingLayer<BatchNorm<Scalar>, Scalar, BatchNormOptio
   BatchNorm() = default;
 
  private:
-  using Base::channels_, Base::options_;
   using Runner = core::Runner;
   using Shape = core::Shape;
   using Target = core::Target<Scalar>;
@@ -85,7 +84,8 @@ class BatchNorm : public TrackingLayer<BatchNorm<Scalar>, Scalar, BatchNormOptio
         Base::run_forward(runner, of_piece, piece, to, &its);
       };
       const auto refuse = [&](const Shape& piece) { axes(piece, true); };
-      return core::forward_pieces<Scalar>(samples_axis(shape), options_.virtual_batch, x, shape, y, state, refuse, run);
+      return core::forward_pieces<Scalar>(samples_axis(shape), this->options_.virtual_batch, x, shape, y, state, refuse,
+                                          run);
     }
     Base::run_forward(runner, x, shape, y, pass, sum);
     state.used_pieces = 0;
@@ -102,21 +102,21 @@ class BatchNorm : public TrackingLayer<BatchNorm<Scalar>, Scalar, BatchNormOptio
       sums.begin();
       Base::run_backward(runner, of_piece, piece, its_dy, to, &its);
     };
-    core::backward_pieces<Scalar>(samples_axis(shape), options_.virtual_batch, x, shape, dy, dx, state, run);
+    core::backward_pieces<Scalar>(samples_axis(shape), this->options_.virtual_batch, x, shape, dy, dx, state, run);
   }
 
   int samples_axis(const Shape& x) const {
-    return core::channel_axis(x, options_.channel_axis, channels_, 0) == 0 ? 1 : 0;
+    return core::channel_axis(x, this->options_.channel_axis, this->channels_, 0) == 0 ? 1 : 0;
   }
   bool has_pieces(const Shape& x) const {
-    const bool may = options_.virtual_batch > 0 && this->training() && x.rank >= 2 && x.count() > 0;
-    return may && x.extent(samples_axis(x)) > options_.virtual_batch;
+    const bool may = this->options_.virtual_batch > 0 && this->training() && x.rank >= 2 && x.count() > 0;
+    return may && x.extent(samples_axis(x)) > this->options_.virtual_batch;
   }
 
   core::Axes axes(const core::Shape& x, bool batch) const {
-    core::check_made(channels_);
-    const core::AxisSet channel = core::axis(core::channel_axis(x, options_.channel_axis, channels_, 0));
-    if (batch && x.count() > 0 && !options_.allow_single_value) core::check_batch(x, channels_);
+    core::check_made(this->channels_);
+    const core::AxisSet channel = core::axis(core::channel_axis(x, this->options_.channel_axis, this->channels_, 0));
+    if (batch && x.count() > 0 && !this->options_.allow_single_value) core::check_batch(x, this->channels_);
     return core::make_axes(x, channel, channel);
   }
 };

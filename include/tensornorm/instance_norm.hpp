@@ -53,20 +53,18 @@ class InstanceNorm : public TrackingLayer<InstanceNorm<Scalar>, Scalar, Instance
   InstanceNorm() = default;
 
  private:
-  using Base::channels_, Base::options_;
-
   void describe(std::ostream& out) const { this->describe_as("InstanceNorm", out); }
 
   core::Axes axes(const core::Shape& x, bool batch) const {
-    core::check_made(channels_);
-    const int c = core::channel_axis(x, options_.channel_axis, channels_, 0);
-    const int n = core::batch_axis(x, options_.batch_axis, c);
+    core::check_made(this->channels_);
+    const int c = core::channel_axis(x, this->options_.channel_axis, this->channels_, 0);
+    const int n = core::batch_axis(x, this->options_.batch_axis, c);
     const core::AxisSet channel = core::axis(c);
     if (!batch) return core::make_axes(x, channel, channel);
-    if (x.count() > 0 && !options_.allow_single_value) core::check_instances(x, x.extent(n), channels_);
+    if (x.count() > 0 && !this->options_.allow_single_value) core::check_instances(x, x.extent(n), this->channels_);
     core::Axes result = core::make_axes(x, core::axis(n) | channel, channel);
     result[c].stat = 1;  // sample by sample, wherever the batch axis lies
-    result[n].stat = channels_;
+    result[n].stat = this->channels_;
     return result;
   }
 };

@@ -79,7 +79,6 @@ class SyncBatchNorm : public TrackingLayer<SyncBatchNorm<Scalar, Communicator>, 
   const Communicator& communicator() const { return communicator_; }
 
  private:
-  using Base::channels_, Base::options_;
   using Runner = core::Runner;
   using Shape = core::Shape;
   using Target = core::Target<Scalar>;
@@ -95,7 +94,7 @@ class SyncBatchNorm : public TrackingLayer<SyncBatchNorm<Scalar, Communicator>, 
   }
 
   Call rank_call(Index of_channel) {
-    return Call(this->training(), ranks_.messages(), communicator_, channels_ * of_channel);
+    return Call(this->training(), ranks_.messages(), communicator_, this->channels_ * of_channel);
   }
   core::Gather<Communicator> gather() { return {communicator_}; }
 
@@ -107,7 +106,8 @@ class SyncBatchNorm : public TrackingLayer<SyncBatchNorm<Scalar, Communicator>, 
     const Call call = rank_call(Ranks::kOfForward);
     core::check_that(sum == nullptr, "statistics that span ranks take no add(): give the sum");
     const auto statement = [this](const Shape& of_x, bool batch) { return axes(of_x, batch); };
-    this->run_forward_of_ranks(statement, runner, x, shape, y, pass, ranks_, gather(), options_.allow_single_value);
+    this->run_forward_of_ranks(statement, runner, x, shape, y, pass, ranks_, gather(),
+                               this->options_.allow_single_value);
   }
   void run_backward(Runner& runner, const Scalar* x, const Shape& shape, const core::OutputGradient<Scalar>& dy,
                     Target* dx, State* pass = nullptr) {
@@ -127,7 +127,7 @@ class SyncBatchNorm : public TrackingLayer<SyncBatchNorm<Scalar, Communicator>, 
   }
 
   core::Axes axes(const Shape& x, bool) const {
-    const core::AxisSet channel = core::axis(core::channel_axis(x, options_.channel_axis, channels_, 0));
+    const core::AxisSet channel = core::axis(core::channel_axis(x, this->options_.channel_axis, this->channels_, 0));
     return core::make_axes(x, channel, channel);
   }
 
