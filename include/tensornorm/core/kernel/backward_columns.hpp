@@ -22,7 +22,7 @@ struct BackwardColumns {
 
   template <class Isa>
   bool fills() const {
-    return fill_vectors<Isa, float>(Isa::has_32_registers ? cols / 2 : cols);  // a strip of two vectors, or AVX2
+    return fill_strip<Isa, float>(cols);
   }
 
   template <class Isa>

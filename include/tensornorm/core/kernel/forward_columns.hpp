@@ -27,7 +27,7 @@ struct ForwardColumns {
 
   template <class Isa>
   bool fills() const {
-    return fill_vectors<Isa, float>(Isa::has_32_registers ? cols / 2 : cols);  // a strip of two vectors, or AVX2
+    return fill_strip<Isa, float>(cols);
   }
 
   template <class Isa>

@@ -114,6 +114,12 @@ constexpr bool fill_vectors(Index cols) {
   return cols >= kLanes<Isa, T>;
 }
 
+// Whether so many columns fill a strip: two vectors of AVX-512, or one of another set.
+template <class Isa, class T>
+constexpr bool fill_strip(Index cols) {
+  return fill_vectors<Isa, T>(Isa::has_32_registers ? cols / 2 : cols);
+}
+
 // A place in a row: vector number k from column j on, or the first n lanes of one (the others read 0 and are not
 // written), for rows narrower than a vector. An operand that may be constant along the row masks j away: k alone then
 // counts.

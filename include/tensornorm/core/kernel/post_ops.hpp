@@ -10,6 +10,7 @@ namespace core {
 template <class S>
 struct Element {
   using Scalar = S;
+  static constexpr int inputs = 1;
   Rows<S> x;
 
   TENSORNORM_INLINE void prefetch(Index r, Index j) const { x.prefetch(r, j); }
@@ -26,42 +27,23 @@ struct Element {
   }
 };
 
-// y = value * z.
-template <class Value>
-struct Gated {
-  using Scalar = typename Value::Scalar;
-  static constexpr int inputs = 2;
-  static constexpr bool has_many_values = true;
-  Value of;
-  Rows<Scalar> z;
-
-  TENSORNORM_INLINE void prefetch(Index r, Index j) const {
-    of.prefetch(r, j);
-    z.prefetch(r, j);
-  }
-
+// What becomes of a value and of z beside it.
+struct TimesZ {
   template <class V>
-  struct Row {
-    RowOf<Value, V> of;
-    RowOf<Rows<Scalar>, V> z;
-  };
-  template <class Isa, class V>
-  TENSORNORM_INLINE void begin(Index r, Row<V>& row) const {
-    of.template begin<Isa>(r, row.of);
-    z.template begin<Isa>(r, row.z);
+  static TENSORNORM_INLINE void apply(V& value, const V& z) {
+    value *= z;
   }
-  template <class V, class At>
-  TENSORNORM_INLINE void value(const Row<V>& row, const At& at, V& y) const {
-    V factor;
-    of.value(row.of, at, y);
-    row.z.get(at, factor);
-    y *= factor;
+};
+struct PlusZ {
+  template <class V>
+  static TENSORNORM_INLINE void apply(V& value, const V& z) {
+    value = z + value;
   }
 };
 
-// y = z + value.
-template <class Value>
-struct Accumulated {
+// y = Operation of value and z.
+template <class Value, class Operation>
+struct WithTensor {
   using Scalar = typename Value::Scalar;
   static constexpr int inputs = Value::inputs + 1;
   static constexpr bool has_many_values = true;
@@ -85,12 +67,16 @@ struct Accumulated {
   }
   template <class V, class At>
   TENSORNORM_INLINE void value(const Row<V>& row, const At& at, V& y) const {
-    V before;
+    V other;
     of.value(row.of, at, y);
-    row.z.get(at, before);
-    y = before + y;
+    row.z.get(at, other);
+    Operation::apply(y, other);
   }
 };
+template <class Value>
+using Gated = WithTensor<Value, TimesZ>;
+template <class Value>
+using Accumulated = WithTensor<Value, PlusZ>;
 
 // y = value between low and high; NaN, which compares with nothing, stays.
 template <class Value>
