@@ -168,7 +168,7 @@ double units_of_y(MpiCommunicator& ranks, const Doubles& batch) {
   using Matrix = Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
   const Matrix& x = batch.cast<Scalar>();
   const Part part(x.rows(), ranks.rank(), ranks.size());
-  tensornorm::BatchNorm<Scalar> whole(x.cols());
+  tensornorm::SyncBatchNorm<Scalar, MpiCommunicator> whole(x.cols(), MpiCommunicator(MPI_COMM_SELF));
   tensornorm::SyncBatchNorm<Scalar, MpiCommunicator> norm(x.cols(), ranks);
   const Matrix want = whole(x).middleRows(part.first, part.n), y = norm(Matrix(x.middleRows(part.first, part.n)));
   double units = 0;

@@ -35,10 +35,11 @@ namespace tensornorm {
 ///
 /// Cost: a rank sends 40 bytes for each channel in forward (status, count, mean in two doubles, squared deviations) and
 /// 24 in backward (status and two sums), and the layer holds 40 for each channel and rank.
+/// A forward of floats takes longer than that of BatchNorm, because it sums in double.
 ///
-/// Precision: as BatchNorm. Moments are merged in double from rank 0 up. So the bits are the same on every rank and in
-/// every run, and on one rank they are those of BatchNorm: all but the last place of an rstd, where squares overflow.
-/// Counts are exact to 2^53.
+/// Precision: as BatchNorm. Statistics are summed and merged in double, from rank 0 up. So the bits are the same on
+/// every rank and in every run. On any number of ranks statistics are those of one to a rounding of double. y of floats
+/// then has the bits of one rank, but for a rare last place; y of doubles is within a few. Counts are exact to 2^53.
 ///
 /// Source: Chan, Golub and LeVeque 1979, formula 2.1, for the union of two parts; else as BatchNorm.
 template <class Scalar, class Communicator>

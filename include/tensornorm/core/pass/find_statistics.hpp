@@ -7,6 +7,7 @@
 #include "tensornorm/core/kernel/sample.hpp"
 #include "tensornorm/core/pass/forward_arguments.hpp"
 #include "tensornorm/core/pass/statistics_block.hpp"
+#include "tensornorm/core/pass/sums_in_double.hpp"
 
 namespace tensornorm {
 namespace core {
@@ -35,8 +36,7 @@ class FindStatistics {
   // parts, `in_parts` takes them, by way of reduce.
   void run(Block& block, Index chunk, Index ahead, const Reduce* in_parts = nullptr) {
     if (a_.found.hi != nullptr) return load(block);
-    scale_ = Scale::kOne;
-    is_first_ = true;
+    begin(block);
     if (plan_.multiple == 1) {
       sample(block);
       copy_run(block.bin_estimate, block.stats, block.estimate);
@@ -53,12 +53,15 @@ class FindStatistics {
   // The same of a small plan, all at once.
   void run_small(Block& block) {
     if (a_.found.hi != nullptr) return load(block);
-    scale_ = Scale::kOne;
-    is_first_ = true;
+    begin(block);
     sample(block);
     copy_run(block.bin_estimate, block.stats, block.estimate);
-    for (double* const sums : {block.sum_d, block.sum_d2}) fill_run(sums, block.stats, 0.0);
-    reduce_tile(block.bin_estimate, plan_.only_tile, 0, block.sum_d, block.sum_d2);
+    if (scale_ == Scale::kOne) {
+      for (double* const sums : {block.sum_d, block.sum_d2}) fill_run(sums, block.stats, 0.0);
+      reduce_tile(block.bin_estimate, plan_.only_tile, 0, block.sum_d, block.sum_d2);
+    } else {
+      sum(block, block.size(), 0, nullptr);
+    }
     while (!take_sums(block)) sum(block, block.size(), 0, nullptr);
     if (a_.saved.hi != nullptr) save(block);
   }
@@ -78,6 +81,12 @@ class FindStatistics {
   static_assert(Partition::kBlockBins % FinishSums::kMostTogether == 0, "tensornorm: arrays by bin hold whole vectors");
 
   static constexpr bool is_double = std::is_same<T, double>::value;
+
+  void begin(Block& block) {
+    scale_ = a_.add_in_double == nullptr ? Scale::kOne : Scale::kWide;
+    is_first_ = true;
+    if (scale_ != Scale::kOne) std::fill_n(block.pending, block.stats, Pending(scale_, 0));
+  }
 
   // Calls use(range) for the block's bins, `most` at a time and in order, as the chunk at hand. A run of bins of one
   // statistic is divided where Fold allows it, and no chunk is narrower than a vector.
@@ -191,24 +200,21 @@ class FindStatistics {
                                                      double* sum_d, double* sum_d2) const {
     const double down = (std::min)(factor(scale_), 1.0), up = (std::max)(factor(scale_), 1.0);
     plan_.walk.visit(range.group, range.k0, range.k1, p0, p1, [&](const Tile& tile) {
-      const auto add = [&](const auto& column, const auto& row) {
-        using Column = std::decay_t<decltype(column)>;
-        using Row = std::decay_t<decltype(row)>;
-        if (plan_.walk.columns()) {
-          run_baseline<kFlags>(ColumnReduce<Column>{column, tile.rows, tile.cols, sum_d, sum_d2, false});
-        } else {
-          run_baseline<kFlags>(RowReduce<Row>{row, tile.rows, tile.cols, 0, sum_d, sum_d2});
-        }
-      };
       if constexpr (is_double) {
         const Rows<double> x{a_.x + tile.offset, tile.stride};
         const PerRowOrAll<double> before{&down, kNone}, after{&up, kNone};
-        add(ScaledDeviations<PerColumn<double>>{{x, {estimate}}, before, after},
-            ScaledDeviations<PerRow<double>>{{x, {estimate}}, before, after});
+        using ByColumn = ScaledDeviations<PerColumn<double>>;
+        using ByRow = ScaledDeviations<PerRow<double>>;
+        if (plan_.walk.columns()) {
+          const ByColumn column{{x, {estimate}}, before, after};
+          run_baseline<kFlags>(ColumnReduce<ByColumn>{column, tile.rows, tile.cols, sum_d, sum_d2, false});
+        } else {
+          const ByRow row{{x, {estimate}}, before, after};
+          run_baseline<kFlags>(RowReduce<ByRow>{row, tile.rows, tile.cols, 0, sum_d, sum_d2});
+        }
       } else {
-        const Rows<Widened<Scalar>> x{widened(a_.x + tile.offset), tile.stride};
-        add(Deviations<Widened<Scalar>, PerColumn<Widened<T>>>{x, {widened(estimate)}},
-            Deviations<Widened<Scalar>, PerRow<Widened<T>>>{x, {widened(estimate)}});
+        const auto add = a_.add_in_double == nullptr ? &add_in_double<Scalar, false> : a_.add_in_double;
+        add({a_.x, estimate, tile, plan_.walk.columns(), sum_d, sum_d2});
       }
     });
   }

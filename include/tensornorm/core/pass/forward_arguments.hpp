@@ -21,6 +21,8 @@ struct SavedStatistics {
 
 template <class Scalar>
 struct ForwardColumns;
+template <class Scalar>
+struct SumsInDouble;
 
 template <class Scalar>
 struct ForwardArguments : Parameters<ParamOf<Scalar>> {
@@ -29,6 +31,8 @@ struct ForwardArguments : Parameters<ParamOf<Scalar>> {
   SavedStatistics<ParamOf<Scalar>> saved;
   const Residual<Scalar>* residual = nullptr;  // x is its h; null: there is no sum
   const PostOp<Scalar>* post_op = nullptr;     // null: there is none
+  // Takes every sum in double; null: only those that are taken again.
+  void (*add_in_double)(const SumsInDouble<Scalar>& sums) = nullptr;
   // Runs the kernel of small columns; null: the call does without. Layers of other shapes do not compile it so.
   void (*run_columns)(const ForwardColumns<Scalar>& kernel) = nullptr;
 

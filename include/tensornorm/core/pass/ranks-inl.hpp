@@ -7,20 +7,6 @@
 namespace tensornorm {
 namespace core {
 
-// By the arithmetic of a pass that has all values, so that one rank has its bits.
-template <class T>
-Statistic<T> Ranks<T>::finished(const Moments& m, double eps) {
-  constexpr double kLeast = 1e-28;  // what FinishSums trusts
-  const double var = product(m.m2, 1 / static_cast<double>(m.n));
-  Statistic<T> s = finish<T>(m, var, eps);
-  if (std::is_same<T, float>::value && var + eps > kLeast && std::isfinite(var)) {
-    double root;
-    reciprocal_root<std::uint64_t>(var + eps, root);
-    s.rstd = static_cast<T>(root);
-  }
-  return s;
-}
-
 template <class T>
 void Ranks<T>::merge(const AllGather& all_gather, double eps, bool allows_one) {
   double* to = messages_.mine();
@@ -36,7 +22,8 @@ void Ranks<T>::merge(const AllGather& all_gather, double eps, bool allows_one) {
   check_that(values() != 1 || allows_one, "batch statistics need more than 1 value per channel but the x of ",
              messages_.size(), " ranks have 1 in all for each of ", channels_, " channels");
   for (std::size_t c = 0; c < moments_.size() && values() > 0; ++c) {
-    const Statistic<T> s = finished(moments_[c], eps);
+    const double var = product(moments_[c].m2, 1 / static_cast<double>(moments_[c].n));
+    const Statistic<T> s = finish<T>(moments_[c], var, eps);
     hi_[c] = s.hi;
     lo_[c] = s.lo;
     rstd_[c] = s.rstd;

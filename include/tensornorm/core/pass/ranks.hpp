@@ -51,7 +51,6 @@ class Ranks {
     const double* const values = messages_.of(rank, channels_ * kOfForward) + channel * kOfForward;
     return {static_cast<Index>(values[1]), values[2], values[3], values[4]};
   }
-  static Statistic<T> finished(const Moments& m, double eps);
 
   Index channels_;
   RankMessages messages_;
