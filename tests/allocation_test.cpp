@@ -208,5 +208,37 @@ TEST_F(Allocation, FunctionsWithAPass) {
   expect_none("functions with a pass", step);
 }
 
+// What is copied because no axis has neighbouring elements in all tensors: training keeps the memory, and infer of a
+// few thousand elements has it.
+TEST_F(Allocation, TensorsThatAreCopied) {
+  const Index rows = 40, cols = 30;
+  const Values values = normal(rows * cols, 1);
+  std::vector<float> apart(std::size_t(2 * rows * cols), 0);
+  const auto x = view(apart.data(), {rows, cols}, {2 * cols, 2});
+  for (Index i = 0; i < rows * cols; ++i) apart[std::size_t(2 * i)] = float(values[std::size_t(i)]);
+  Eigen::MatrixXf y(rows, cols), dx(rows, cols);
+  const Eigen::Matrix<float, -1, -1, kRow> dy = Eigen::MatrixXf::Random(rows, cols);
+  for_each_layer<float>({rows, cols}, 1, [&](const Kind& kind, auto layer) {
+    const auto step = [&] {
+      layer.forward(x, y);
+      layer.backward(x, dy, dx);
+    };
+    step();
+    expect_none(kind.name + ", a step", step);
+    if (kind.name.find("Whitening") == std::string::npos) {
+      expect_none(kind.name + ", infer", [&] { layer.infer(x, y); });
+    }
+  });
+  Pass<float> pass;
+  const Eigen::ArrayXf scale = Eigen::ArrayXf::Random(cols);
+  const auto step = [&] {
+    rms_norm(x, scale, 1e-5, y, pass);
+    rms_norm_backward(x, dy, scale, pass, dx, kNone);
+    rms_norm(x, scale, 1e-5, y);
+  };
+  step();
+  expect_none("functions", step);
+}
+
 }  // namespace
 }  // namespace tensornorm_test

@@ -158,6 +158,7 @@ TEST(Strides, Matrices) {
   sweep<float>({37, 21}, 1);
   sweep<float>({16, 160}, 1);
   sweep<double>({7, 33}, 1);
+  sweep<Eigen::half>({65, 49}, 1);
 }
 TEST(Strides, MatricesOfSamplesInColumns) {
   const Extents extents{21, 40};

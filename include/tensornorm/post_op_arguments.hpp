@@ -3,7 +3,6 @@
 
 #include <cmath>
 #include <limits>
-#include <optional>
 
 #include "tensornorm/arguments.hpp"
 #include "tensornorm/core/pass/post_op.hpp"
@@ -64,12 +63,12 @@ class ThenOutput<Y, Times<Z>> final : public Output<Y> {
     check_that(same_extents(in_.shape(), this->shape_), "z has extents ", in_.shape(), " but a factor of ",
                this->shape_, " needs the same");
     this->check_overlap(in_.data(), in_.shape(), "z");
-    z_.emplace(in_.data(), in_.shape(), this->shape_);
-    op_.z = z_->data();
+    copies_.restart();
+    op_.z = staged_input(in_.data(), in_.shape(), this->shape_, copies_);
   }
 
   Input<Z> in_;
-  std::optional<StagedInput<Scalar>> z_;
+  CopyMemory<Scalar> copies_;
   PostOp<Scalar> op_;
 };
 

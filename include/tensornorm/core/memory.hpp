@@ -86,6 +86,20 @@ class InferMemory {
     if (workspace.memory != nullptr) memory_->is_lent.store(false, std::memory_order_release);
   }
 
+  // What is borrowed until the end of a scope, however that is left.
+  class Loan {
+   public:
+    explicit Loan(const InferMemory& memory) : memory_(memory), workspace_(memory.borrow()) {}
+    Loan(const Loan&) = delete;
+    Loan& operator=(const Loan&) = delete;
+    ~Loan() { memory_.give_back(workspace_); }
+    const Workspace& workspace() const { return workspace_; }
+
+   private:
+    const InferMemory& memory_;
+    const Workspace workspace_;
+  };
+
  private:
   static constexpr Index kDoubles = Arena::doubles(kBytes);
   struct Memory {

@@ -84,20 +84,32 @@ struct PassEngine<Scalar, tracks, settings>::Steps {
   // sum.
   template <class Run>
   __attribute__((cold, noinline)) static std::uint64_t staged(const Statement& call, const Scalar* x, Target<Scalar>& y,
-                                                              const ResidualArguments<Scalar>* sum, const Run& run) {
+                                                              const ResidualArguments<Scalar>* sum,
+                                                              CopyMemory<Scalar>& memory, const Run& run) {
     call.check_axes();  // what it refuses is not copied
     if (sum != nullptr) {
       sum->check_overlap(y);
       const auto run_sum = [&](const Shape& layout, Target<Scalar>& output, ResidualArguments<Scalar>& staged) {
         run(call.in(layout), nullptr, output, &staged);
       };
-      return core::fingerprint(run_staged_sum(*sum, y, run_sum), call.shape);
+      return core::fingerprint(run_staged_sum(*sum, y, memory, run_sum), call.shape);
     }
     const std::uint64_t fingerprint = core::fingerprint(x, call.shape);  // y may be x
-    run_staged(x, call.shape, y, walks_beside, [&](const Shape& layout, const Scalar* input, Target<Scalar>& output) {
+    const auto run_plain = [&](const Shape& layout, const Scalar* input, Target<Scalar>& output) {
       run(call.in(layout), input, output, nullptr);
-    });
+    };
+    run_staged(x, call.shape, y, walks_beside, memory, run_plain);
     return fingerprint;
+  }
+
+  // The copies of small tensors lie in the memory of infer, the pass itself then on the stack.
+  template <class Run>
+  __attribute__((cold, noinline)) static void infer_staged(const Statement& call, const Scalar* x, Target<Scalar>& y,
+                                                           const ResidualArguments<Scalar>* sum,
+                                                           const InferMemory& memory, const Run& run) {
+    const InferMemory::Loan loan(memory);
+    CopyMemory<Scalar> copies(loan.workspace());
+    staged(call, x, y, sum, copies, run);
   }
 
   // ---- backward
@@ -150,7 +162,8 @@ void PassEngine<Scalar, tracks, settings>::forward(const Statement& call, const 
                          ResidualArguments<Scalar>* staged) {
       forward(other, parameters, runner, input, output, state, training, keeps_m2, staged, find);
     };
-    const std::uint64_t fingerprint = Steps::staged(call, x, y, sum, run);
+    state.copies.restart();
+    const std::uint64_t fingerprint = Steps::staged(call, x, y, sum, state.copies, run);
     return state.record.set(call.shape, fingerprint, training, call.batch);
   }
   const bool has_data = is_known || keep_plan<Scalar>(call, key, uses_of<Scalar>(call, parameters), state.plan);
@@ -200,12 +213,11 @@ void PassEngine<Scalar, tracks, settings>::infer(const Statement& call, const Pa
   const PlanKey key = forward_key(call, y.shape());
   const Plan* const known = plans == nullptr ? nullptr : plans->find(key);
   if ((sum != nullptr || known == nullptr) && !Steps::lie_beside(call, y, sum)) {
-    Steps::staged(
-        call, x, y, sum,
-        [&](const Statement& other, const Scalar* input, Target<Scalar>& output, ResidualArguments<Scalar>* staged) {
-          infer(other, parameters, runner, input, output, plans, memory, staged);
-        });
-    return;
+    const auto run = [&](const Statement& other, const Scalar* input, Target<Scalar>& output,
+                         ResidualArguments<Scalar>* staged) {
+      infer(other, parameters, runner, input, output, plans, memory, staged);
+    };
+    return Steps::infer_staged(call, x, y, sum, memory == nullptr ? FunctionMemory::get().memory : *memory, run);
   }
   if (known == nullptr && plans != nullptr) call.check_axes();  // those of functions are checked
   sum == nullptr ? y.check_overlap(x, call.shape, "x") : sum->check_overlap(y);
@@ -230,8 +242,8 @@ void PassEngine<Scalar, tracks, settings>::find_moments(const Statement& call, R
                                                         Moments* to) {
   if (!walks_beside(call.shape, call.shape)) {
     const Shape layout = staged_layout(call.shape);
-    const StagedInput<Scalar> input(x, call.shape, layout);
-    return find_moments(call.in(layout), runner, input.data(), to);
+    CopyMemory<Scalar> memory;
+    return find_moments(call.in(layout), runner, staged_input(x, call.shape, layout, memory), to);
   }
   ForwardArguments<Scalar> pass{{}, x, nullptr, {}};
   pass.saved.moments = to;
@@ -262,7 +274,8 @@ void PassEngine<Scalar, tracks, settings>::backward(const Statement& call, const
       backward(call.in(layout), parameters, gradients, params, runner, input, gradient, layout, output, state, training,
                write, ranks);
     };
-    return run_staged_backward(x, shape, dy, dy_shape, dx, state.record, walks_beside, run);
+    state.copies.restart();
+    return run_staged_backward(x, shape, dy, dy_shape, dx, state.record, walks_beside, state.copies, run);
   }
   const Uses uses = uses_of<Scalar>(call, parameters);
   const bool has_data = is_known || keep_plan<Scalar>(call, key, uses, kept);

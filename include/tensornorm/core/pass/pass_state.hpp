@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "tensornorm/core/compiled.hpp"
+#include "tensornorm/core/copy_memory.hpp"
 #include "tensornorm/core/pass/function_axes.hpp"
 #include "tensornorm/core/pass/pass_record.hpp"
 #include "tensornorm/core/plan/plan_cache.hpp"
@@ -25,6 +26,7 @@ struct PassState {
   // them.
   std::vector<ParamOf<Scalar>> gamma, beta, first_output, second_output;
   std::vector<Scalar> gradient;  // of a layer's result, from that of what a post-op stored
+  CopyMemory<Scalar> copies;     // of tensors that a pass cannot walk where they lie
   NormRule rule;                 // of a function's forward
   bool is_of_function = false;
   std::vector<PassState> pieces;  // of virtual batches

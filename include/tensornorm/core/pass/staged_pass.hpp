@@ -13,12 +13,13 @@ namespace core {
 // @pre h and y took their shape
 template <class Scalar, class Run>
 __attribute__((cold, noinline)) const Scalar* run_staged_sum(const ResidualArguments<Scalar>& sum, Target<Scalar>& y,
-                                                             const Run& run) {
+                                                             CopyMemory<Scalar>& memory, const Run& run) {
   const Shape layout = staged_layout(sum.h.shape());
-  const StagedInput<Scalar> a(sum.a, sum.a_shape, layout), b(sum.b, sum.b_shape, layout);
-  StagedTarget<Scalar> h(sum.h, layout), output(y, layout);
+  const Scalar *const a = staged_input(sum.a, sum.a_shape, layout, memory), *const b = staged_input(sum.b, sum.b_shape,
+                                                                                                    layout, memory);
+  StagedTarget<Scalar> h(sum.h, layout, memory), output(y, layout, memory);
   h.take_shape(layout);
-  ResidualArguments<Scalar> staged{a.data(), b.data(), layout, layout, h, sum.add};
+  ResidualArguments<Scalar> staged{a, b, layout, layout, h, sum.add};
   run(layout, output, staged);
   output.finish();
   return h.finish();
@@ -31,13 +32,14 @@ template <class Scalar, class Run>
 __attribute__((cold, noinline)) void run_staged_backward(const Scalar* x, const Shape& shape, const Scalar* dy,
                                                          const Shape& dy_shape, Target<Scalar>* dx, PassRecord& record,
                                                          bool (*fits)(const Shape& x, const Shape& other),
-                                                         const Run& run) {
+                                                         CopyMemory<Scalar>& memory, const Run& run) {
   const Shape layout = staged_layout(shape);
-  const StagedInput<Scalar> input(x, shape, layout), gradient(dy, dy_shape, layout);
-  const StagedRecord staged(record, layout, core::fingerprint(input.data(), layout));
-  if (dx == nullptr || fits(layout, dx->shape())) return run(layout, input.data(), gradient.data(), dx);
-  StagedTarget<Scalar> target(*dx, layout);
-  run(layout, input.data(), gradient.data(), &target);
+  const Scalar *const input = staged_input(x, shape, layout, memory), *const gradient =
+                                                                          staged_input(dy, dy_shape, layout, memory);
+  const StagedRecord staged(record, layout, core::fingerprint(input, layout));
+  if (dx == nullptr || fits(layout, dx->shape())) return run(layout, input, gradient, dx);
+  StagedTarget<Scalar> target(*dx, layout, memory);
+  run(layout, input, gradient, &target);
   target.finish();
 }
 

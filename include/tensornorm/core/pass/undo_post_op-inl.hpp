@@ -67,7 +67,9 @@ void undo_post_op(const UndoArguments<Scalar>& a, const UndoneBackward& backward
   }
   // x where it lies, or as the gradient does.
   const Shape& from = walks_beside(shape, a.layout) ? shape : a.layout;
-  const StagedInput<Scalar> x(a.x, shape, from), dy(a.dy.data, a.dy.shape, a.layout);
+  CopyMemory<Scalar> copies;
+  const Scalar *const x = staged_input(a.x, shape, from, copies), *const dy = staged_input(a.dy.data, a.dy.shape,
+                                                                                           a.layout, copies);
   std::optional<Plan> made;
   const bool is_known = a.plan != nullptr && shape == a.layout;
   const Plan& plan = is_known ? *a.plan : plan_of(a, from, made);
@@ -76,9 +78,9 @@ void undo_post_op(const UndoArguments<Scalar>& a, const UndoneBackward& backward
   const Index size = Forward<Scalar>::workspace_size(plan, a.runner.threads());
   if (static_cast<Index>(a.workspace.size()) < size) a.workspace.resize(static_cast<std::size_t>(size));
   PostOp<Scalar> op = gradient.op;
-  op.z = dy.data();
+  op.z = dy;
   const auto put = [&](Scalar* to) {
-    ForwardArguments<Scalar> pass{a.parameters, x.data(), to, {}};
+    ForwardArguments<Scalar> pass{a.parameters, x, to, {}};
     pass.frozen_mean = pass.frozen_var = nullptr;
     pass.found = a.found;
     pass.post_op = &op;
@@ -89,16 +91,16 @@ void undo_post_op(const UndoArguments<Scalar>& a, const UndoneBackward& backward
     return backward(FunctionRef<void()>(write));
   }
 
-  const StagedInput<Scalar> z(gradient.z, *gradient.z_shape, a.layout);
+  const Scalar* const z = staged_input(gradient.z, *gradient.z_shape, a.layout, copies);
   if (gradient.dz == nullptr) {
-    const auto write = [&] { multiply_in_parts(a, dy.data(), z.data()); };
+    const auto write = [&] { multiply_in_parts(a, dy, z); };
     return backward(FunctionRef<void()>(write));
   }
-  op.factor = z.data();
+  op.factor = z;
   op.product = a.gradient.data();
   std::optional<StagedTarget<Scalar>> staged;
   if (gradient.dz->shape() != a.layout) {
-    staged.emplace(*gradient.dz, a.layout);
+    staged.emplace(*gradient.dz, a.layout, copies);
     staged->take_shape(a.layout);
   }
   const auto write = [&] {

@@ -97,9 +97,11 @@ void WhiteningEngine<Scalar, settings>::run_forward(const Runner& runner, const 
   refuse_post_op(y.post_op() != nullptr);
   const std::uint64_t fingerprint = core::fingerprint(x, shape);
   if (!lies_alike(shape, y.shape())) {
-    run_staged(x, shape, y, lies_alike, [&](const Shape& layout, const Scalar* input, Target<Scalar>& output) {
+    const auto run = [&](const Shape& layout, const Scalar* input, Target<Scalar>& output) {
       run_forward(runner, input, layout, output, ranks);
-    });
+    };
+    copies_.restart();
+    run_staged(x, shape, y, lies_alike, copies_, run);
     const Index values = pass_.rank_values;
     pass_.set(shape, fingerprint, training_, training_);
     pass_.rank_values = values;
@@ -134,9 +136,11 @@ void WhiteningEngine<Scalar, settings>::run_infer(const Runner& runner, const Sc
   y.take_shape(shape);
   refuse_post_op(y.post_op() != nullptr);
   if (!lies_alike(shape, y.shape())) {
-    return run_staged(x, shape, y, lies_alike, [&](const Shape& layout, const Scalar* input, Target<Scalar>& output) {
+    CopyMemory<Scalar> copies;
+    const auto run = [&](const Shape& layout, const Scalar* input, Target<Scalar>& output) {
       run_infer(runner, input, layout, output);
-    });
+    };
+    return run_staged(x, shape, y, lies_alike, copies, run);
   }
   y.check_overlap(x, shape, "x");
   Scalar* const y_data = y.prepare();
@@ -156,7 +160,8 @@ void WhiteningEngine<Scalar, settings>::run_fit(const Runner& runner, const Scal
   check_batch(shape, channels_);
   if (!lies_alike(shape, shape)) {
     const Shape layout = staged_layout(shape);
-    return run_fit(runner, StagedInput<Scalar>(x, shape, layout).data(), layout);
+    CopyMemory<Scalar> copies;
+    return run_fit(runner, staged_input(x, shape, layout, copies), layout);
   }
   const Statistics s = batch_statistics(runner, m, x);
   RunningWhitening fitted(s, GroupWhitening<double>(rule_).coloring(s));
@@ -171,9 +176,11 @@ void WhiteningEngine<Scalar, settings>::run_inverse(const Runner& runner, const 
              " channels come from no fit or were changed since");
   x.take_shape(shape);
   if (!lies_alike(shape, x.shape())) {
-    return run_staged(y, shape, x, lies_alike, [&](const Shape& layout, const Scalar* input, Target<Scalar>& output) {
+    CopyMemory<Scalar> copies;
+    const auto run = [&](const Shape& layout, const Scalar* input, Target<Scalar>& output) {
       run_inverse(runner, input, layout, output);
-    });
+    };
+    return run_staged(y, shape, x, lies_alike, copies, run);
   }
   x.check_overlap(y, shape, "y");
   Scalar* const x_data = x.prepare();
@@ -209,7 +216,8 @@ void WhiteningEngine<Scalar, settings>::run_backward(const Runner& runner, const
     const auto run = [&](const Shape& layout, const Scalar* input, const Scalar* gradient, Target<Scalar>* output) {
       run_backward(runner, input, layout, {gradient, layout}, output, ranks);
     };
-    return run_staged_backward(x, shape, dy, dy_shape, dx, pass_, lies_alike, run);
+    copies_.restart();
+    return run_staged_backward(x, shape, dy, dy_shape, dx, pass_, lies_alike, copies_, run);
   }
   if (shape.count() == 0) {
     if (ranks != nullptr) ranks->ranks.add(ranks->all_gather, nullptr, nullptr);

@@ -4,6 +4,7 @@
 #include <limits>
 #include <vector>
 
+#include "tensornorm/core/copy_memory.hpp"
 #include "tensornorm/core/pass/layer_state.hpp"
 #include "tensornorm/core/pass/pass_record.hpp"
 #include "tensornorm/core/target.hpp"
@@ -92,6 +93,7 @@ class WhiteningEngine : public LayerState<Scalar, settings> {
   PassRecord pass_;
   std::vector<double> workspace_;
   std::vector<Scalar> added_;  // a dx that is added to
+  CopyMemory<Scalar> copies_;  // of tensors that do not lie alike
 };
 
 }  // namespace core
