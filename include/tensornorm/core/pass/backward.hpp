@@ -4,10 +4,11 @@
 // not taken from x (RMSNorm) drops the first mean, frozen statistics drop both (Ioffe and Szegedy 2015, section 3).
 #pragma once
 
-#include "tensornorm/core/kernel/arithmetic.hpp"
 #include "tensornorm/core/kernel/backward_columns.hpp"
 #include "tensornorm/core/kernel/column_reduce.hpp"
+#include "tensornorm/core/kernel/map_arithmetic.hpp"
 #include "tensornorm/core/kernel/row_reduce.hpp"
+#include "tensornorm/core/kernel/sum_arithmetic.hpp"
 #include "tensornorm/core/pass/backward_arguments.hpp"
 #include "tensornorm/core/pass/for_each_block.hpp"
 

@@ -1,10 +1,10 @@
 // FindStatistics: the statistics of a block of bins, from the sums of deviations about an estimate.
 #pragma once
 
-#include "tensornorm/core/kernel/arithmetic.hpp"
 #include "tensornorm/core/kernel/column_reduce.hpp"
 #include "tensornorm/core/kernel/row_reduce.hpp"
 #include "tensornorm/core/kernel/sample.hpp"
+#include "tensornorm/core/kernel/sum_arithmetic.hpp"
 #include "tensornorm/core/pass/forward_arguments.hpp"
 #include "tensornorm/core/pass/statistics_block.hpp"
 
