@@ -6,11 +6,12 @@
 #include <string>
 #include <vector>
 
-#include "tensornorm/core/kernel/arithmetic.hpp"
 #include "tensornorm/core/kernel/column_reduce.hpp"
 #include "tensornorm/core/kernel/map.hpp"
+#include "tensornorm/core/kernel/map_arithmetic.hpp"
 #include "tensornorm/core/kernel/row_reduce.hpp"
 #include "tensornorm/core/kernel/sample.hpp"
+#include "tensornorm/core/kernel/sum_arithmetic.hpp"
 
 namespace {
 

@@ -4,6 +4,7 @@
 #include "tensornorm/core/clip/gradient.hpp"
 #include "tensornorm/core/clip/tile_norm.hpp"
 #include "tensornorm/core/kernel/map.hpp"
+#include "tensornorm/core/kernel/map_arithmetic.hpp"
 
 namespace tensornorm {
 namespace core {

@@ -4,10 +4,10 @@
 #include <cmath>
 
 #include "tensornorm/core/clip/norm.hpp"
-#include "tensornorm/core/kernel/arithmetic.hpp"
 #include "tensornorm/core/kernel/largest.hpp"
 #include "tensornorm/core/kernel/moments.hpp"
 #include "tensornorm/core/kernel/row_reduce.hpp"
+#include "tensornorm/core/kernel/sum_arithmetic.hpp"
 
 namespace tensornorm {
 namespace core {

@@ -2,7 +2,7 @@
 // as ForwardColumns.
 #pragma once
 
-#include "tensornorm/core/kernel/arithmetic.hpp"
+#include "tensornorm/core/kernel/map_arithmetic.hpp"
 #include "tensornorm/core/kernel/sums.hpp"
 
 namespace tensornorm {

@@ -142,5 +142,28 @@ TENSORNORM_INLINE void prefetch_lines(const Functor& functor, Index r, Index j, 
 template <class Operand, class V>
 using RowOf = typename Operand::template Row<V>;
 
+// x and one operand.
+template <class S, class Operand>
+struct WithOperand {
+  using Scalar = S;
+  static constexpr int inputs = 1;
+  static constexpr bool has_many_values = false;
+  Rows<S> x;
+  Operand operand;
+
+  TENSORNORM_INLINE void prefetch(Index r, Index j) const { x.prefetch(r, j); }
+
+  template <class V>
+  struct Row {
+    RowOf<Rows<S>, V> x;
+    RowOf<Operand, V> operand;
+  };
+  template <class Isa, class V>
+  TENSORNORM_INLINE void begin(Index r, Row<V>& row) const {
+    x.template begin<Isa>(r, row.x);
+    operand.template begin<Isa>(r, row.operand);
+  }
+};
+
 }  // namespace core
 }  // namespace tensornorm

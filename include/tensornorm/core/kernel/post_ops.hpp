@@ -1,7 +1,7 @@
 // Functors of what is done to another functor's value before it is stored.
 #pragma once
 
-#include "tensornorm/core/kernel/arithmetic.hpp"
+#include "tensornorm/core/kernel/operand.hpp"
 
 namespace tensornorm {
 namespace core {

@@ -59,10 +59,19 @@ struct RowReduce {
   template <class Isa>
   TENSORNORM_INLINE void add_rows() const {
     const Rest<Isa> rest(static_cast<int>(cols % kWindow));
-    if (cols <= kShort) return add_short_rows<Isa>(rest);
-    for (Index r = 0; r < rows; ++r) {
+    Index r = cols <= kShort ? add_short_rows<Isa>(rest) : 0;
+    for (; r < rows; ++r) {
       typename Functor::template Row<Vec<T, lanes<Isa>>> row{};
       functor.template begin<Isa>(r, row);
+      if constexpr (lanes<Isa> == kHalf) {
+        if (cols < kWindow) {
+          FourDoubles p, pq;
+          sum_half_window<Isa>(row, rest, p, pq);
+          sum_p[r] += sum_lanes<double, 4>(p);
+          sum_pq[r] += sum_lanes<double, 4>(pq);
+          continue;
+        }
+      }
       WideSum<HalfIsa<Isa>, T> wide_p(Vec<T, kHalf>{}), wide_pq(Vec<T, kHalf>{});
       for (Index j = 0; j < cols;) {
         Sums<Vec<T, kHalf>> half;
@@ -76,11 +85,12 @@ struct RowReduce {
   }
 
   // Rows of so many columns at most are one stretch each, and taken four at a time: what comes before and after a short
-  // row takes longer than the row.
+  // row takes longer than the row. What is left of them goes the way of long rows, with the same bits.
   static constexpr Index kShort = (std::min)(Index{256}, kStretch);
 
+  // Returns how many rows it took.
   template <class Isa>
-  TENSORNORM_INLINE void add_short_rows(const Rest<Isa>& rest) const {
+  TENSORNORM_INLINE Index add_short_rows(const Rest<Isa>& rest) const {
     FourDoubles p[4], pq[4];
     Index r = 0;
     for (; r + 4 <= rows; r += 4) {
@@ -88,11 +98,7 @@ struct RowReduce {
       VectorOps<HalfIsa<Isa>>::add_sums_of_lanes(p[0], p[1], p[2], p[3], sum_p + r);
       VectorOps<HalfIsa<Isa>>::add_sums_of_lanes(pq[0], pq[1], pq[2], pq[3], sum_pq + r);
     }
-    for (; r < rows; ++r) {
-      sum_short_row<Isa>(r, rest, p[0], pq[0]);
-      sum_p[r] += sum_lanes<double, 4>(p[0]);
-      sum_pq[r] += sum_lanes<double, 4>(pq[0]);
-    }
+    return r;
   }
 
   template <class Isa>
@@ -221,12 +227,11 @@ struct RowReduce {
       Sums<V> sums;
       if (n == 1) sum_quarter_window<Isa>(row, sums);
       WideSum<Isa, T> p(sums.p), pq(sums.pq);
-      if (n > 1) add_pass<Isa>(r, row, n, 0, p, pq);
-      if (n == 4) {
-        WideSum<Isa, T> other_p(V{}), other_pq(V{});
-        add_pass<Isa>(r, row, n, 1, other_p, other_pq);
-        p.merge(other_p);
-        pq.merge(other_pq);
+      for (int pass = 0; pass < n / 2; ++pass) {
+        WideSum<Isa, T> of_pass(V{}), of_pass_q(V{});
+        add_pass<Isa>(r, row, n, pass, of_pass, of_pass_q);
+        p.merge(of_pass);
+        pq.merge(of_pass_q);
       }
       sum_p[r] += p.total();
       sum_pq[r] += pq.total();

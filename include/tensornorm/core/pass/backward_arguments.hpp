@@ -26,7 +26,6 @@ struct BackwardArguments : Parameters<ParamOf<Scalar>>, ParameterGradients<Param
   void (*run_columns)(const BackwardColumns<Scalar>& kernel) = nullptr;  // as ForwardArguments has it
 
   void put(const GradientTile<Scalar>& tile) const { add == nullptr ? tile.put() : add(tile); }
-  bool wants_parameters() const { return this->dgamma != nullptr || this->dbeta != nullptr; }
 };
 
 // Whether dx takes the place of what the map reads.

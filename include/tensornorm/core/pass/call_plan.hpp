@@ -3,7 +3,8 @@
 
 #include <optional>
 
-#include "tensornorm/core/pass/forward.hpp"
+#include "tensornorm/core/pass/forward_memory.hpp"
+#include "tensornorm/core/pass/parameters.hpp"
 #include "tensornorm/core/pass/statement.hpp"
 #include "tensornorm/core/plan/plan_cache.hpp"
 #include "tensornorm/core/plan/plan_slot.hpp"
@@ -40,7 +41,7 @@ template <class Scalar>
 bool keep_plan(const Statement& call, const PlanKey& key, const Uses& uses, KeptPlan& plan) {
   const Axes axes = axes_of(call, key);
   if (call.shape.count() == 0) return false;
-  if (call.is_own || !plan.is_of(axes, uses)) plan.set(key, axes, uses, Forward<Scalar>::complete);
+  if (call.is_own || !plan.is_of(axes, uses)) plan.set(key, axes, uses, ForwardMemory<ParamOf<Scalar>>::complete);
   return true;
 }
 
@@ -51,7 +52,7 @@ __attribute__((noinline)) Plan& make_plan_by(const Emplace& emplace, const State
                                              const Uses& uses) {
   const auto axes = [&] { return axes_of(call, key); };
   Plan& plan = emplace(Binning(FunctionRef<Axes()>(axes), uses));
-  Forward<Scalar>::complete(plan);
+  ForwardMemory<ParamOf<Scalar>>::complete(plan);
   return plan;
 }
 template <class Scalar>

@@ -1,13 +1,14 @@
-// FindStatistics: the statistics of a block of bins, from the sums of deviations about an estimate.
+// FindStatistics: the sums of a block of bins, of deviations about an estimate, and from them its statistics.
 #pragma once
 
-#include "tensornorm/core/kernel/arithmetic.hpp"
 #include "tensornorm/core/kernel/column_reduce.hpp"
 #include "tensornorm/core/kernel/row_reduce.hpp"
 #include "tensornorm/core/kernel/sample.hpp"
+#include "tensornorm/core/kernel/sum_arithmetic.hpp"
 #include "tensornorm/core/pass/forward_arguments.hpp"
 #include "tensornorm/core/pass/statistics_block.hpp"
 #include "tensornorm/core/pass/sums_in_double.hpp"
+#include "tensornorm/core/pass/take_sums.hpp"
 
 namespace tensornorm {
 namespace core {
@@ -23,7 +24,7 @@ class FindStatistics {
 
   // Both outlive this.
   FindStatistics(const ForwardArguments<Scalar>& arguments, const Plan& plan)
-      : a_(arguments), plan_(plan), rule_(rule_of(arguments, plan)) {}
+      : a_(arguments), plan_(plan), sums_(rule_of(arguments, plan), plan, arguments.saved.moments) {}
 
   static FinishRule rule_of(const ForwardArguments<Scalar>& a, const Plan& plan) {
     const double n = static_cast<double>(plan.stat_size);
@@ -36,7 +37,7 @@ class FindStatistics {
   // parts, `in_parts` takes them, by way of reduce.
   void run(Block& block, Index chunk, Index ahead, const Reduce* in_parts = nullptr) {
     if (a_.found.hi != nullptr) return load(block);
-    begin(block);
+    sums_.begin(block, a_.add_in_double == nullptr ? Scale::kOne : Scale::kWide);
     if (plan_.multiple == 1) {
       sample(block);
       copy_run(block.bin_estimate, block.stats, block.estimate);
@@ -45,7 +46,7 @@ class FindStatistics {
     }
     for (;;) {
       sum(block, chunk, ahead, in_parts);
-      if (take_sums(block)) break;
+      if (sums_.take(block)) break;
     }
     if (a_.saved.hi != nullptr) save(block);
   }
@@ -53,16 +54,16 @@ class FindStatistics {
   // The same of a small plan, all at once.
   void run_small(Block& block) {
     if (a_.found.hi != nullptr) return load(block);
-    begin(block);
+    sums_.begin(block, a_.add_in_double == nullptr ? Scale::kOne : Scale::kWide);
     sample(block);
     copy_run(block.bin_estimate, block.stats, block.estimate);
-    if (scale_ == Scale::kOne) {
+    if (sums_.scale() == Scale::kOne) {
       for (double* const sums : {block.sum_d, block.sum_d2}) fill_run(sums, block.stats, 0.0);
       reduce_tile(block.bin_estimate, plan_.only_tile, 0, block.sum_d, block.sum_d2);
     } else {
       sum(block, block.size(), 0, nullptr);
     }
-    while (!take_sums(block)) sum(block, block.size(), 0, nullptr);
+    while (!sums_.take(block)) sum(block, block.size(), 0, nullptr);
     if (a_.saved.hi != nullptr) save(block);
   }
 
@@ -72,21 +73,13 @@ class FindStatistics {
               double* sum_d2) const {
     if (range.size() == 0) return;
     const T* const estimate = block.bin_estimate + (range.k0 - block.chunk.k0);
-    if (scale_ != Scale::kOne) return reduce_scaled(range, p0, p1, estimate, sum_d, sum_d2);
+    if (sums_.scale() != Scale::kOne) return reduce_scaled(range, p0, p1, estimate, sum_d, sum_d2);
     plan_.walk.visit(range.group, range.k0, range.k1, p0, p1,
                      [&](const Tile& tile) { reduce_tile(estimate, tile, ahead, sum_d, sum_d2); });
   }
 
  private:
   static_assert(Partition::kBlockBins % FinishSums::kMostTogether == 0, "tensornorm: arrays by bin hold whole vectors");
-
-  static constexpr bool is_double = std::is_same<T, double>::value;
-
-  void begin(Block& block) {
-    scale_ = a_.add_in_double == nullptr ? Scale::kOne : Scale::kWide;
-    is_first_ = true;
-    if (scale_ != Scale::kOne) std::fill_n(block.pending, block.stats, Pending(scale_, 0));
-  }
 
   // Calls use(range) for the block's bins, `most` at a time and in order, as the chunk at hand. A run of bins of one
   // statistic is divided where Fold allows it, and no chunk is narrower than a vector.
@@ -164,7 +157,7 @@ class FindStatistics {
       reduce(block, range, 0, plan_.walk.line(), ahead, block.sum_d, block.sum_d2);
     };
     if (plan_.multiple == 1) {
-      if (!is_first_) spread_estimates(block, block.bin, block.size());
+      if (!sums_.is_first()) spread_estimates(block, block.bin, block.size());
       for (double* const sums : {block.sum_d, block.sum_d2}) std::fill_n(sums, block.size(), 0.0);
       return add(block);
     }
@@ -184,7 +177,7 @@ class FindStatistics {
   // raises no exception.
   void spread_estimates(Block& block, Index bin, Index n) const {
     const auto estimate = [&](Index s) {
-      const bool is_scaled = scale_ != Scale::kOne && !block.pending[s].is_due(scale_);
+      const bool is_scaled = sums_.scale() != Scale::kOne && !block.pending[s].is_due(sums_.scale());
       return is_scaled ? std::numeric_limits<T>::quiet_NaN() : block.estimate[s];
     };
     for_each_bin_run(plan_.bins, bin, n, [&](const BinRun& run) {
@@ -198,9 +191,9 @@ class FindStatistics {
   // In double; floats need no scale then. Such sums are rare: they have kernels for the baseline alone.
   __attribute__((cold, noinline)) void reduce_scaled(const BinRange& range, Index p0, Index p1, const T* estimate,
                                                      double* sum_d, double* sum_d2) const {
-    const double down = (std::min)(factor(scale_), 1.0), up = (std::max)(factor(scale_), 1.0);
+    const double down = (std::min)(factor(sums_.scale()), 1.0), up = (std::max)(factor(sums_.scale()), 1.0);
     plan_.walk.visit(range.group, range.k0, range.k1, p0, p1, [&](const Tile& tile) {
-      if constexpr (is_double) {
+      if constexpr (std::is_same<T, double>::value) {
         const Rows<double> x{a_.x + tile.offset, tile.stride};
         const PerRowOrAll<double> before{&down, kNone}, after{&up, kNone};
         using ByColumn = ScaledDeviations<PerColumn<double>>;
@@ -219,135 +212,7 @@ class FindStatistics {
     });
   }
 
-  // ---- statistics from the sums
-
-  // False when some must be summed again, about a better estimate or by another factor.
-  bool take_sums(Block& block) {
-    if constexpr (!is_double) {
-      if (scale_ == Scale::kOne) {
-        bool trusted = false;
-        core::dispatch(FinishSums{rule_, block.stats, block.estimate, block.total_d, block.total_d2, block.m2,
-                                  block.arrays(), &trusted});
-        if (trusted && is_first_) {
-          if (a_.saved.moments != nullptr) keep_all(block);
-          return true;
-        }
-      }
-    }
-    const Index trusted = is_double && is_first_ ? take_trusted(block) : 0;
-    return trusted == block.stats || take_each(block, trusted);
-  }
-
-  // Takes the sums of the first statistics, up to one whose sums cannot be trusted. Returns how many.
-  Index take_trusted(Block& block) const {
-    const double share = 1 / rule_.n;
-    const Trust<T> trust(Scale::kOne, rule_.eps, rule_.least_var);
-    for (Index s = 0; s < block.stats; ++s) {
-      const Moments m = moments_of(block, s, 1, share);
-      const double var = m.m2 * share;
-      if (!trust.of(m, var, rule_.n)) return s;
-      block.m2[s] = m.m2;
-      block.set(s, finished(m, var));
-      keep(block, s, m);
-    }
-    return block.stats;
-  }
-
-  Statistic<T> finished(const Moments& m, double var) const {
-    return finish<T>(m, (std::max)(var, rule_.floor), rule_.eps);
-  }
-
-  // Of the deviations multiplied by f.
-  Moments moments_of(const Block& block, Index s, double f, double share) const {
-    const double sum = a_.centred ? -block.total_d[s] : 0;
-    return moments_about(static_cast<double>(block.estimate[s]) * f, plan_.stat_size, share, sum, block.total_d2[s]);
-  }
-
-  // Each statistic from number `first` on goes its own way, whatever the others of its block do: so its bits are the
-  // same in any block.
-  bool take_each(Block& block, Index first) {
-    if (is_first_) std::fill_n(block.pending, block.stats, Pending());
-    const double f = factor(scale_), share = 1 / rule_.n;
-    const bool in_lanes = !is_double && scale_ == Scale::kOne;
-    const Trust<T> trust(scale_, rule_.eps, rule_.least_var);
-    bool is_any_pending = false;
-    for (Index s = first; s < block.stats; ++s) {
-      if (!is_first_ && !block.pending[s].is_due(scale_)) {
-        is_any_pending = is_any_pending || block.pending[s].is_pending;
-        continue;
-      }
-      Moments m = moments_of(block, s, f, share);
-      if (in_lanes) m.m2 = block.m2[s] < 0 ? 0 : block.m2[s];
-      const double var = m.m2 * share;
-      const bool trusted = trust.of(m, var, rule_.n);
-      if (!trusted && must_sum_again(block, s, m, trust)) {
-        is_any_pending = true;
-        continue;
-      }
-      if (!is_first_) block.pending[s] = Pending();
-      if (scale_ != Scale::kOne) {
-        m = {plan_.stat_size, static_cast<double>(block.estimate[s]), m.correction / f, m.m2 / f / f};
-        take_scaled(block, s, m);
-      } else if (!(trusted && in_lanes)) {  // else all is known
-        block.m2[s] = m.m2;
-        block.set(s, finished(m, var));
-      }
-      keep(block, s, m);
-    }
-    is_first_ = false;
-    return !(is_any_pending && choose_scale(block));
-  }
-
-  // Writes out a statistic in double, where that is wanted.
-  void keep(const Block& block, Index s, const Moments& m) const {
-    if (a_.saved.moments != nullptr) a_.saved.moments[Odometer(plan_.statistics, block.stat + s).stat()] = m;
-  }
-  __attribute__((cold, noinline)) void keep_all(const Block& block) const {
-    for (Index s = 0; s < block.stats; ++s) {
-      Moments m = moments_of(block, s, 1, 1 / rule_.n);
-      m.m2 = block.m2[s] < 0 ? 0 : block.m2[s];
-      keep(block, s, m);
-    }
-  }
-
-  // Takes the next scale by which some statistic is to be summed again; false where none is. A scale comes before those
-  // that it may be left for.
-  bool choose_scale(const Block& block) {
-    for (const Scale scale : {Scale::kOne, Scale::kWide, Scale::kDown, Scale::kUp}) {
-      const auto is_due = [scale](const Pending& pending) { return pending.is_due(scale); };
-      if (!std::any_of(block.pending, block.pending + block.stats, is_due)) continue;
-      scale_ = scale;
-      return true;
-    }
-    return false;
-  }
-
-  __attribute__((cold, noinline)) void take_scaled(Block& block, Index s, const Moments& m) const {
-    block.m2[s] = m.m2;
-    block.set(s, finished(m, m.m2 / rule_.n));
-  }
-
-  // Whether to sum again moments that are not trusted: notes how, and about which estimate. A scale is left for another
-  // once: kOne for kWide, kDown or kUp, and kDown for kUp.
-  __attribute__((cold, noinline)) bool must_sum_again(Block& block, Index s, const Moments& m,
-                                                      const Trust<T>& trust) const {
-    constexpr int kTries = 3;
-    const int tries = is_first_ ? 1 : block.pending[s].tries + 1;
-    const double mean = (m.estimate + m.correction) / factor(scale_), least = trust.least;
-    const bool overflowed = !(m.m2 < kInfinity),
-               underflowed = m.m2 / rule_.n < least && m.correction * m.correction < least;
-    if (is_far(m, trust.variances) && !underflowed && std::isfinite(mean)) {
-      if (tries == kTries) return false;
-      block.estimate[s] = static_cast<T>(mean);
-      block.pending[s] = Pending(scale_, tries);
-      return true;
-    }
-    if (scale_ == Scale::kWide || scale_ == Scale::kUp || (overflowed && scale_ == Scale::kDown)) return false;
-    if (!overflowed) block.estimate[s] = static_cast<T>(mean);
-    if (!std::isfinite(block.estimate[s])) block.estimate[s] = 0;
-    block.pending[s] = Pending(!is_double ? Scale::kWide : overflowed ? Scale::kDown : Scale::kUp, 0);
-    return true;
-  }
+  // ---- statistics that are known
 
   void load(Block& block) const {
     for_each_bin_run(plan_.statistics, block.stat, block.stats, [&](const BinRun& run) {
@@ -369,9 +234,7 @@ class FindStatistics {
 
   const ForwardArguments<Scalar>& a_;
   const Plan& plan_;
-  FinishRule rule_;
-  Scale scale_ = Scale::kOne;  // of the sums of the block at hand
-  bool is_first_ = true;
+  TakeSums<T> sums_;
 };
 
 }  // namespace core

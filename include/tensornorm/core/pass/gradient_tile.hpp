@@ -1,8 +1,8 @@
 // GradientTile: a tile of dx, and what it is computed from.
 #pragma once
 
-#include "tensornorm/core/kernel/arithmetic.hpp"
 #include "tensornorm/core/kernel/map.hpp"
+#include "tensornorm/core/kernel/map_arithmetic.hpp"
 
 namespace tensornorm {
 namespace core {

@@ -1,8 +1,8 @@
 // Normalizer: y from x and the coefficients of its bins, y = (hi - x) * scale + shift.
 #pragma once
 
-#include "tensornorm/core/kernel/arithmetic.hpp"
 #include "tensornorm/core/kernel/map.hpp"
+#include "tensornorm/core/kernel/map_arithmetic.hpp"
 #include "tensornorm/core/kernel/run_values.hpp"
 #include "tensornorm/core/pass/forward_arguments.hpp"
 #include "tensornorm/core/plan/plan.hpp"

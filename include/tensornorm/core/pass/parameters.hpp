@@ -23,6 +23,7 @@ struct Parameters {
   const T* frozen_scale = nullptr;                        // -rstd * gamma by channel, where it is known
   FoundStatistics<T> found = {};
 
+  T gamma_at(Index param) const { return gamma == nullptr ? T(1) : gamma[param]; }
   bool is_affine() const { return gamma != nullptr; }
   bool is_frozen() const { return frozen_mean != nullptr; }
 };
@@ -38,6 +39,8 @@ struct RankSums {
 template <class T>
 struct ParameterGradients {
   T *dgamma = nullptr, *dbeta = nullptr;
+
+  bool wants_parameters() const { return dgamma != nullptr || dbeta != nullptr; }
 };
 
 }  // namespace core

@@ -29,14 +29,14 @@ struct FunctionMemory {
 
 template <class Scalar, bool tracks, unsigned settings>
 struct PassEngine<Scalar, tracks, settings>::Steps {
-  using Forward = core::Forward<Scalar>;
+  using Memory = ForwardMemory<Param>;
 
   static void run(const ForwardArguments<Scalar>& pass, const Plan& plan, const Runner& runner,
                   const Workspace& workspace) {
     if constexpr (tracks) {
       if (pass.is_frozen()) return Frozen<Scalar>(pass, plan).run(runner, workspace);
     }
-    Forward(pass, plan).run(runner, workspace);
+    Forward<Scalar>(pass, plan).run(runner, workspace);
   }
 
   // Doubles of the workspace for so many threads.
@@ -44,7 +44,7 @@ struct PassEngine<Scalar, tracks, settings>::Steps {
     if constexpr (tracks) {
       if (pass.is_frozen()) return Frozen<Scalar>(pass, plan).workspace_size(threads);
     }
-    return Forward::workspace_size(plan, threads);
+    return Memory::workspace_size(plan, threads);
   }
 
   // ---- infer
@@ -69,7 +69,7 @@ struct PassEngine<Scalar, tracks, settings>::Steps {
                                 Runner& runner) {
     FunctionMemory& memory = FunctionMemory::get();
     SharedPlans::Use use;
-    memory.plans.find(axes_of(call, key), uses_of<Scalar>(call, pass), Forward::complete, use);
+    memory.plans.find(axes_of(call, key), uses_of<Scalar>(call, pass), Memory::complete, use);
     if (use.plan() != nullptr) return infer_by(*use.plan(), pass, runner, memory.memory);
     infer_on_stack(call, key, pass, runner, memory.memory);
   }

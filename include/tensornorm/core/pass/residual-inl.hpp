@@ -1,8 +1,8 @@
 // Bodies of residual.hpp.
 #pragma once
 
-#include "tensornorm/core/kernel/arithmetic.hpp"
 #include "tensornorm/core/kernel/map.hpp"
+#include "tensornorm/core/kernel/map_arithmetic.hpp"
 #include "tensornorm/core/pass/residual.hpp"
 
 namespace tensornorm {

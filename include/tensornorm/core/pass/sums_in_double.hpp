@@ -1,9 +1,9 @@
 // Sums of the deviations of floats, or of 16-bit elements, in double.
 #pragma once
 
-#include "tensornorm/core/kernel/arithmetic.hpp"
 #include "tensornorm/core/kernel/column_reduce.hpp"
 #include "tensornorm/core/kernel/row_reduce.hpp"
+#include "tensornorm/core/kernel/sum_arithmetic.hpp"
 #include "tensornorm/core/plan/tile.hpp"
 
 namespace tensornorm {

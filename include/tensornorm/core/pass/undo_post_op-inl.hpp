@@ -75,7 +75,7 @@ void undo_post_op(const UndoArguments<Scalar>& a, const UndoneBackward& backward
   const Plan& plan = is_known ? *a.plan : plan_of(a, from, made);
   check_that(a.stats == plan.statistics.count(), "the pass has ", a.stats, " statistics but ", plan.statistics.count(),
              " are needed: it is of another forward");
-  const Index size = Forward<Scalar>::workspace_size(plan, a.runner.threads());
+  const Index size = ForwardMemory<ParamOf<Scalar>>::workspace_size(plan, a.runner.threads());
   if (static_cast<Index>(a.workspace.size()) < size) a.workspace.resize(static_cast<std::size_t>(size));
   PostOp<Scalar> op = gradient.op;
   op.z = dy;

@@ -99,7 +99,7 @@ struct Plan {
   Index elements, stat_size;  // of x, and of a statistic
   Index params;               // how many parameters, where there are any
   // Doubles of forward's workspace. A thread's: 0 where the stack holds blocks whole. A thread's that shares parts of a
-  // block. For copies of parameters. Completed by Forward.
+  // block. For copies of parameters. Completed by ForwardMemory.
   Index worker_size = 0, shared_worker_size = 0, copies_size = 0;
   SamplePoints samples;  // along a bin's line, where its mean is estimated
   Partition partition;   // of the forward pass

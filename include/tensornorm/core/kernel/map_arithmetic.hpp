@@ -1,5 +1,6 @@
-// The arithmetic of every pass, one functor each. A functor sees vectors only; the loop shapes (row_reduce.hpp,
-// column_reduce.hpp, map.hpp) own the loops, and an operand is a value for a whole row or lanes along it.
+// The arithmetic of maps, one functor each: a value for each element. `inputs`: the tensors it reads.
+// `has_many_values`: four rows of it need more than 16 registers. It sees vectors only; map.hpp owns the loop, and an
+// operand is a value for a whole row or lanes along it.
 //
 // hi + lo is the mean: hi rounded to the tensor's precision, lo what the rounding lost. x - hi is exact where it
 // matters and lo is so small that folding it into a constant cancels nothing, so no digit of x is lost at any offset.
@@ -10,72 +11,6 @@
 
 namespace tensornorm {
 namespace core {
-
-// ---- reductions hand out p and q: the loop sums p and p * q
-
-// p = q = estimate - x: the sums of a mean and a variance about an estimate of the mean.
-template <class S, class Estimate>
-struct Deviations {
-  using Scalar = S;
-  Rows<S> x;
-  Estimate estimate;
-
-  TENSORNORM_INLINE void prefetch(Index r, Index j) const { x.prefetch(r, j); }
-
-  template <class V>
-  struct Row {
-    RowOf<Rows<S>, V> x;
-    RowOf<Estimate, V> estimate;
-  };
-  template <class Isa, class V>
-  TENSORNORM_INLINE void begin(Index r, Row<V>& row) const {
-    x.template begin<Isa>(r, row.x);
-    estimate.template begin<Isa>(r, row.estimate);
-  }
-  template <class V, class At>
-  TENSORNORM_INLINE void factors(const Row<V>& row, const At& at, V& p, V& q) const {
-    V e;
-    row.x.get(at, p);
-    row.estimate.get(at, e);
-    p = e - p;
-    q = p;
-  }
-};
-
-// The same of doubles, scaled by powers of two that keep squares within double: down before the difference is taken,
-// which then does not overflow, or up after it.
-template <class Estimate>
-struct ScaledDeviations {
-  using Scalar = double;
-  Deviations<double, Estimate> plain;
-  PerRowOrAll<double> down, up;
-
-  TENSORNORM_INLINE void prefetch(Index r, Index j) const { plain.prefetch(r, j); }
-
-  template <class V>
-  struct Row {
-    RowOf<Deviations<double, Estimate>, V> plain;
-    RowOf<PerRowOrAll<double>, V> down, up;
-  };
-  template <class Isa, class V>
-  TENSORNORM_INLINE void begin(Index r, Row<V>& row) const {
-    plain.template begin<Isa>(r, row.plain);
-    down.template begin<Isa>(r, row.down);
-    up.template begin<Isa>(r, row.up);
-  }
-  template <class V, class At>
-  TENSORNORM_INLINE void factors(const Row<V>& row, const At& at, V& p, V& q) const {
-    V e, before, after;
-    row.plain.x.get(at, p);
-    row.plain.estimate.get(at, e);
-    row.down.get(at, before);
-    row.up.get(at, after);
-    multiply(e, before, e);
-    multiply(p, before, p);
-    p = (e - p) * after;  // exact: a power of two
-    q = p;
-  }
-};
 
 // (hi - x) * scale: xhat without its shift.
 template <class S, class Stat>
@@ -134,120 +69,6 @@ struct Xhat {
     unshifted.value(row.unshifted, at, xhat);
     row.shift.get(at, b);
     xhat += b;
-  }
-};
-
-// p = dy * gamma, q = xhat: the sums of dx, and without gamma those of dbeta and dgamma. Where all of a sum has one
-// statistic, q is Unshifted: what a shift adds follows from the sum of p.
-template <class S, class Value, class Param>
-struct Gradients {
-  using Scalar = S;
-  Value xhat;
-  Rows<S> dy;
-  Param gamma;
-
-  TENSORNORM_INLINE void prefetch(Index r, Index j) const {
-    xhat.prefetch(r, j);
-    dy.prefetch(r, j);
-  }
-
-  template <class V>
-  struct Row {
-    RowOf<Value, V> xhat;
-    RowOf<Rows<S>, V> dy;
-    RowOf<Param, V> gamma;
-  };
-  template <class Isa, class V>
-  TENSORNORM_INLINE void begin(Index r, Row<V>& row) const {
-    xhat.template begin<Isa>(r, row.xhat);
-    dy.template begin<Isa>(r, row.dy);
-    gamma.template begin<Isa>(r, row.gamma);
-  }
-  template <class V, class At>
-  TENSORNORM_INLINE void factors(const Row<V>& row, const At& at, V& p, V& q) const {
-    V g;
-    xhat.value(row.xhat, at, q);
-    row.dy.get(at, p);
-    row.gamma.get(at, g);
-    multiply(p, g, p);
-  }
-};
-
-// x and one operand.
-template <class S, class Operand>
-struct WithOperand {
-  using Scalar = S;
-  static constexpr int inputs = 1;
-  static constexpr bool has_many_values = false;
-  Rows<S> x;
-  Operand operand;
-
-  TENSORNORM_INLINE void prefetch(Index r, Index j) const { x.prefetch(r, j); }
-
-  template <class V>
-  struct Row {
-    RowOf<Rows<S>, V> x;
-    RowOf<Operand, V> operand;
-  };
-  template <class Isa, class V>
-  TENSORNORM_INLINE void begin(Index r, Row<V>& row) const {
-    x.template begin<Isa>(r, row.x);
-    operand.template begin<Isa>(r, row.operand);
-  }
-};
-
-// p = q = |x| * factor: the sums of a 1-norm and a 2-norm.
-template <class S, class Factor>
-struct Magnitudes : WithOperand<S, Factor> {
-  template <class V>
-  using Row = typename WithOperand<S, Factor>::template Row<V>;
-
-  template <class V, class At>
-  TENSORNORM_INLINE void factors(const Row<V>& row, const At& at, V& p, V& q) const {
-    using T = ParamOf<S>;
-    constexpr int lanes = sizeof(V) / sizeof(T);
-    Vec<typename LaneMasks<T, lanes>::Int, lanes> bits;
-    row.x.get(at, p);
-    magnitude_bits<T, lanes>(p, bits);
-    copy_bits(bits, p);
-    row.operand.get(at, q);
-    multiply(p, q, p);
-    q = p;
-  }
-};
-
-// ---- maps, and Xhat, give a value for each element. `inputs`: the tensors they read. `has_many_values`: four rows of
-// them need more than 16 registers
-
-// y = x * factor.
-template <class S, class Factor>
-struct Scaled : WithOperand<S, Factor> {
-  template <class V>
-  using Row = typename WithOperand<S, Factor>::template Row<V>;
-
-  template <class V, class At>
-  TENSORNORM_INLINE void value(const Row<V>& row, const At& at, V& y) const {
-    V f;
-    row.x.get(at, y);
-    row.operand.get(at, f);
-    y *= f;
-  }
-};
-
-// y = x between -limit and limit; NaN, which compares with nothing, stays.
-template <class S, class Limit>
-struct Clamped : WithOperand<S, Limit> {
-  template <class V>
-  using Row = typename WithOperand<S, Limit>::template Row<V>;
-
-  template <class V, class At>
-  TENSORNORM_INLINE void value(const Row<V>& row, const At& at, V& y) const {
-    V most;
-    row.x.get(at, y);
-    row.operand.get(at, most);
-    const V least = -most;
-    y = y > most ? most : y;
-    y = y < least ? least : y;
   }
 };
 
@@ -312,6 +133,38 @@ struct Plus {
     row.a.get(at, y);
     row.b.get(at, other);
     y = y + other;
+  }
+};
+
+// y = x * factor.
+template <class S, class Factor>
+struct Scaled : WithOperand<S, Factor> {
+  template <class V>
+  using Row = typename WithOperand<S, Factor>::template Row<V>;
+
+  template <class V, class At>
+  TENSORNORM_INLINE void value(const Row<V>& row, const At& at, V& y) const {
+    V f;
+    row.x.get(at, y);
+    row.operand.get(at, f);
+    y *= f;
+  }
+};
+
+// y = x between -limit and limit; NaN, which compares with nothing, stays.
+template <class S, class Limit>
+struct Clamped : WithOperand<S, Limit> {
+  template <class V>
+  using Row = typename WithOperand<S, Limit>::template Row<V>;
+
+  template <class V, class At>
+  TENSORNORM_INLINE void value(const Row<V>& row, const At& at, V& y) const {
+    V most;
+    row.x.get(at, y);
+    row.operand.get(at, most);
+    const V least = -most;
+    y = y > most ? most : y;
+    y = y < least ? least : y;
   }
 };
 
