@@ -66,7 +66,7 @@ class Forward {
       };
       const typename FindStatistics<Scalar>::Reduce reduce(in_parts);
       statistics.run(block, memory_.extents().chunk, ahead, partition_.parts > 1 ? &reduce : nullptr);
-      if (a_.y != nullptr) normalize(block, 0, 1, ahead, block.rest);
+      if (a_.y != nullptr) normalize(block, 0, 1, normalizer_.map_ahead(partition_, b), block.rest);
     });
   }
 

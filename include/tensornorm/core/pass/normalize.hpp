@@ -81,9 +81,16 @@ class Normalizer {
   // Whether y goes past the cache where it can.
   bool streams() const { return streams_; }
 
-  // How far ahead of itself the map of block b reads.
+  // How far ahead of themselves the sums and the map of block b read.
   Index ahead(const Partition& partition, Index b) const {
     return outgrows_cache_ ? partition.ahead(plan_.walk, b) : 0;
+  }
+  // The same of the map alone. Where the rows of x lie in pieces, a map that writes past the cache has room there for
+  // the next block, and asks for it (measured on Zen 5, BatchNorm of images: forward takes 0.82 to 0.93 of the time; a
+  // map in place up to 1.18, and backward up to 1.09).
+  Index map_ahead(const Partition& partition, Index b) const {
+    const Index pieces = streams_ ? partition.ahead_of_pieces(plan_.walk, b) : 0;
+    return pieces != 0 ? pieces : ahead(partition, b);
   }
 
   // y = (hi - x) * scale + shift for the bins of a run, from the statistics at run.stat on; a null lo counts as 0.

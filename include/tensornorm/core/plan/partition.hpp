@@ -141,13 +141,24 @@ struct Partition {
       return (little + row - 1) / row * row;
     }
     if (reads_once) return little;
-    if (!walk.is_dense() || b + 1 == blocks) return 0;
-    const BinRange here = block(b), next = block(b + 1);
-    const Index distance = walk.bin_offset(next.group, next.k0) - walk.bin_offset(here.group, here.k0);
+    const Index distance = walk.is_dense() ? to_next(walk, b) : 0;
     return distance * element_bytes <= kMostAhead ? distance : 0;
   }
 
+  // How many elements of x lie between a block of rows in pieces and the next one, which lies behind each of its
+  // pieces; 0 where it does not.
+  Index ahead_of_pieces(const Walk& walk, Index b) const {
+    const bool are_beside = !walk.columns() && !reads_once && !walk.is_dense() && (b + 1) % blocks_per_group != 0;
+    return are_beside ? to_next(walk, b) : 0;
+  }
+
  private:
+  // Elements from a block to the next one; 0 from the last.
+  Index to_next(const Walk& walk, Index b) const {
+    if (b + 1 == blocks) return 0;
+    const BinRange here = block(b), next = block(b + 1);
+    return walk.bin_offset(next.group, next.k0) - walk.bin_offset(here.group, here.k0);
+  }
   static Index portion_step(Index multiple) { return (kCacheLineBins + multiple - 1) / multiple * multiple; }
 };
 
