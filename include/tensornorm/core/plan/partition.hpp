@@ -145,11 +145,11 @@ struct Partition {
     return distance * element_bytes <= kMostAhead ? distance : 0;
   }
 
-  // How many elements of x lie between a block of rows in pieces and the next one, which lies behind each of its
-  // pieces; 0 where it does not.
-  Index ahead_of_pieces(const Walk& walk, Index b) const {
-    const bool are_beside = !walk.columns() && !reads_once && !walk.is_dense() && (b + 1) % blocks_per_group != 0;
-    return are_beside ? to_next(walk, b) : 0;
+  // How many elements of x lie between a block of rows and the next one, where that lies behind each of its pieces: for
+  // rows that `ahead` leaves out, as they lie in pieces or are long. 0 where there is nothing to gain.
+  Index ahead_of_long_rows(const Walk& walk, Index b) const {
+    if (walk.columns() || ahead(walk, b) != 0) return 0;
+    return walk.is_dense() || (b + 1) % blocks_per_group != 0 ? to_next(walk, b) : 0;
   }
 
  private:
