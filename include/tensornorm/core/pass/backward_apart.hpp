@@ -31,6 +31,7 @@ class BackwardApart {
     parts_ = sums + sums_size();
     workers_ = parts_ + part_sums();
     if (partition_.shares_parts()) {
+      partition_.share_among(plan_.walk, 1, runner.threads());
       std::fill_n(sums, sums_size(), 0.0);
       for (Index b = 0; b < partition_.blocks; ++b) run_in_parts(runner, b, sums);
     } else {
@@ -106,10 +107,14 @@ class BackwardApart {
     const auto rest_of = [&](Index worker) { return worker == 0 ? block.rest : memory_of(worker); };
     if (a_.dx != nullptr) {
       // A row is divided by its own length; where that leaves few parts, threads share the rows.
-      const Index pieces = partition_.parts < partition_.map_parts ? block.size() : 1;
+      const bool shares_rows = !plan_.walk.columns() && partition_.parts < partition_.map_parts;
+      const Index pieces = shares_rows ? block.size() : partition_.pieces;
       runner(partition_.parts * pieces, elements, [&](Index unit, Index worker) {
-        const Index part = unit / pieces, i = part_begin(block.size(), unit % pieces, pieces),
-                    n = part_begin(block.size(), unit % pieces + 1, pieces) - i;
+        const Index part = unit / pieces, row = block.k0 + unit % pieces;
+        const BinRange piece =
+            shares_rows ? BinRange{block.group, row, row + 1} : partition_.piece(block, unit % pieces);
+        const Index i = piece.k0 - block.k0, n = piece.size();
+        if (n == 0) return;
         reduce(block, i, n, part, partition_.parts, parts.clear_p(part, i, n), parts.clear_pq(part, i, n),
                rest_of(worker));
       });
