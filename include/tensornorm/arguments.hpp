@@ -39,8 +39,8 @@ struct KeptSum {
   H& h;        ///< Where their sum goes.
 };
 /// The input h = x + r, rounded once to the scalar and kept, of a layer that then normalizes it: a residual connection.
-/// `norm.forward(add(x, r, h), y)` and `norm.infer(add(x, r, h), y)`, of every layer but Whitening and AnyNorm, read x
-/// and r once. It refers to all three, which must outlive the call.
+/// `norm.forward(add(x, r, h), y)` and `norm.infer(add(x, r, h), y)`, of every layer but Whitening, read x and r once.
+/// It refers to all three, which must outlive the call.
 ///
 /// r has the extents of x: else the call throws std::invalid_argument. h is an output as y is; it may be x or r, and y
 /// may be x or r but not h. Where all lie alike nothing is copied.
