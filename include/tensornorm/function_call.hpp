@@ -18,6 +18,7 @@ struct FunctionCall {
 
   NormRule rule;
   ParamStrides strides{};
+  Index params = 0;  // values of gamma, and of beta
   Parameters<Param> parameters;
 
   auto axes() const {
@@ -31,21 +32,30 @@ struct FunctionCall {
   void forward(Runner& runner, const Scalar* x, const Shape& shape, Target<Scalar>& y, PassState<Scalar>& pass,
                bool keeps_m2 = false) const {
     const auto statement = axes();
+    const bool has_beta = parameters.beta != nullptr, keeps_beta = has_beta && y.post_op() != nullptr;
+    FunctionRecord<Param>& record = pass.function;
+    if (keeps_beta) record.beta.reserve(static_cast<std::size_t>(params));  // what can fail comes first
     PassEngine<Scalar, false>::forward({statement, shape, true, false}, parameters, runner, x, y, pass, true, keeps_m2);
-    pass.rule = rule;
     pass.is_of_function = true;
+    record.rule = rule;
+    record.strides = strides;
+    record.knows_beta = keeps_beta || !has_beta;
+    record.beta.assign(parameters.beta, parameters.beta + (keeps_beta ? params : 0));
   }
-  void backward(Runner& runner, const FunctionRef<ParameterGradients<Param>()>& gradients, Index params,
-                const Scalar* x, const Shape& shape, const Scalar* dy, const Shape& dy_shape, Target<Scalar>* dx,
+  void backward(Runner& runner, const FunctionRef<ParameterGradients<Param>()>& gradients, const Scalar* x,
+                const Shape& shape, const OutputGradient<Scalar>& dy, Target<Scalar>* dx,
                 PassState<Scalar>& pass) const {
     const auto statement = axes();
     PassEngine<Scalar, false>::backward({statement, shape, true, false}, parameters, gradients, params, runner, x, dy,
-                                        dy_shape, dx, pass, pass.record.training);
+                                        dx, pass, pass.record.training);
   }
 
   template <class Gamma, class Beta>
   void take_parameters(const Shape& x, const Gamma& gamma, const Beta& beta) {
-    if constexpr (Gamma::is_given) strides = param_strides(x, rule, gamma.shape());
+    if constexpr (Gamma::is_given) {
+      strides = param_strides(x, rule, gamma.shape());
+      params = gamma.shape().shape.count();
+    }
     if constexpr (Beta::is_given) {
       check_that(strides == param_strides(x, rule, beta.shape()), "gamma has extents ", gamma.shape().shape,
                  " and beta ", beta.shape().shape, ": they must lie alike");
@@ -54,6 +64,16 @@ struct FunctionCall {
     parameters.beta = beta.data();
     parameters.centred = rule.centred;
     parameters.is_unit = rule.is_unit;
+  }
+  // Of backward behind a post-op: the beta of its forward.
+  void take_kept_beta(const FunctionRecord<Param>& record) {
+    check_that(record.knows_beta,
+               "backward behind a post-op computes the result again, but its forward had a beta and no post-op, and so "
+               "kept no copy: give then_relu(y), then_clip(y, low, high) or then_times(y, z) in the place of y");
+    if (record.beta.empty()) return;
+    check_that(params == static_cast<Index>(record.beta.size()) && strides == record.strides, "gamma has ", params,
+               " values but beta of the forward pass has ", record.beta.size(), ": they must lie alike");
+    parameters.beta = record.beta.data();
   }
 };
 
@@ -114,20 +134,22 @@ void call_backward(const Device& device, const X& x, const DY& dy, const G& gamm
   using DXType = typename Added<DX>::Type;
   using DGamma = ParamOutputOf<Param, DG>;
   using DBeta = ParamOutputOf<Param, DB>;
+  using DYType = std::remove_const_t<TensorOf<DY>>;
   constexpr bool is_affine = ParamInput<Param, G>::is_given, wants_affine = DGamma::is_given || DBeta::is_given;
-  constexpr Fault fault = first_of({ThenTraits<DY>::is_then ? Fault::kPostOpOfFunction : Fault::kNoFault,
-                                    fault_of_inputs<Scalar, Device, X, DY>(), ParamInput<Param, G>::fault,
-                                    DGamma::fault, DBeta::fault, fault_of_wanted<Scalar, DXType, X>(),
-                                    wants_affine && !is_affine ? Fault::kGradientsAlone : Fault::kNoFault});
-  if constexpr (accepted<fault, Device, X, DY, G, DX, DG, DB>()) {
+  constexpr Fault fault =
+      first_of({fault_of_inputs<Scalar, Device, X, DYType>(), ParamInput<Param, G>::fault, DGamma::fault, DBeta::fault,
+                fault_of_wanted<Scalar, DXType, X>(), fault_of_post_op<Scalar, DY, X, true>(),
+                wants_affine && !is_affine ? Fault::kGradientsAlone : Fault::kNoFault});
+  if constexpr (accepted<fault, Device, X, DYType, G, DX, DG, DB>()) {
     const Input<X> in(x);
-    const Input<DY> gradient(dy);
+    GradientInput<DY> dy_input(dy);
+    const OutputGradient<Scalar> gradient = dy_input.get();
     PassState<Scalar>& state = PassAccess::state(pass);
     const ParamInput<Param, G> g(gamma, "gamma", &state.gamma);
     DGamma dgamma_out(dgamma, "dgamma", state.first_output);
     DBeta dbeta_out(dbeta, "dbeta", state.second_output);
     FunctionCall<Scalar> call;
-    call.rule = state.rule;
+    call.rule = state.function.rule;
     check_that(state.record.done, "backward follows a forward pass, but there was none");
     check_that(state.is_of_function,
                "backward of a function follows its forward, but this pass had a layer's, of extents ",
@@ -135,16 +157,15 @@ void call_backward(const Device& device, const X& x, const DY& dy, const G& gamm
     check_that(same_extents(in.shape(), state.record.shape), "x has extents ", in.shape(), " but the forward pass had ",
                state.record.shape);
     call.take_parameters(in.shape(), g, ParamInput<Param, None>(None(), ""));
-    Index params = 0;
+    if (gradient.post_op != nullptr) call.take_kept_beta(state.function);
     if constexpr (is_affine) {
-      params = g.shape().shape.count();
       dgamma_out.take_shape(g.shape().shape);
       dbeta_out.take_shape(g.shape().shape);
     }
     auto runner = runner_on(device, in.shape().count());
     const auto run = [&](Target<Scalar>* target) {
       const auto gradients = [&] { return ParameterGradients<Param>{dgamma_out.prepare(), dbeta_out.prepare()}; };
-      call.backward(runner, gradients, params, in.data(), in.shape(), gradient.data(), gradient.shape(), target, state);
+      call.backward(runner, gradients, in.data(), in.shape(), gradient, target, state);
     };
     if constexpr (kIsNone<DX>) {
       run(nullptr);

@@ -14,7 +14,10 @@
 /// kNone is an absent parameter; there is no beta without gamma. plus_one(scale) is 1 + scale.
 ///
 /// A Pass keeps what backward needs. Backward wants the x, the gamma and the pass of its forward; dgamma and dbeta get
-/// the extents of gamma. Outputs that are kNone are not computed, and add_to(dx) is added to.
+/// the extents of gamma. Outputs that are kNone are not computed, and add_to(dx) is added to. Post-ops are those of the
+/// layers: `layer_norm(x, gamma, beta, eps, then_relu(y), pass)`, `layer_norm_backward(x, then_relu(dy), gamma, pass,
+/// dx, dgamma, dbeta)`. Such a forward keeps a copy of beta in the pass; where a forward had a beta and no post-op,
+/// backward takes none.
 ///
 /// No output may lie where a parameter does, or another output: this is not found.
 ///

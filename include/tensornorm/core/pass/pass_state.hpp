@@ -14,6 +14,16 @@
 namespace tensornorm {
 namespace core {
 
+// What a function's forward leaves, since its backward is not told it again.
+template <class Param>
+struct FunctionRecord {
+  NormRule rule;
+  // A copy of beta, for a backward that computes the result again: a forward with a post-op makes it.
+  std::vector<Param> beta;
+  ParamStrides strides{};   // of it, along the axes of x
+  bool knows_beta = false;  // as it was: without any, the copy is empty
+};
+
 template <class Scalar, unsigned settings = kSettings>
 struct PassState {
   using Array = Eigen::Array<ParamOf<Scalar>, Eigen::Dynamic, 1>;
@@ -24,8 +34,8 @@ struct PassState {
   // Copies of a function's parameters, and of their gradients or running statistics, that do not lie as passes read
   // them.
   std::vector<ParamOf<Scalar>> gamma, beta, first_output, second_output;
-  std::vector<Scalar> gradient;  // of a layer's result, from that of what a post-op stored
-  NormRule rule;                 // of a function's forward
+  std::vector<Scalar> gradient;  // of the result, from that of what a post-op stored
+  FunctionRecord<ParamOf<Scalar>> function;
   bool is_of_function = false;
   std::vector<PassState> pieces;  // of virtual batches
   Index used_pieces = 0;          // of the last forward; 0: it had one batch
