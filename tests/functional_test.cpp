@@ -385,6 +385,205 @@ TEST(Functions, HaveTheLayersBits) {
   every_function<Eigen::bfloat16, kCol>();
 }
 
+// ---- parameters of 16 bits: the bits of floats of the same values, and gradients that are rounded once
+
+template <class S>
+using Shorts = Eigen::Array<S, Eigen::Dynamic, 1>;
+template <class S>
+Shorts<S> shorts(const ArrayXf& values) {
+  return values.cast<S>();
+}
+template <class S>
+Shorts<S> sum_of(const Shorts<S>& a, const ArrayXf& b) {
+  return (a.template cast<float>() + b).template cast<S>();
+}
+
+template <class S, int Layout>
+void expect_short_parameters() {
+  using Tensor = Eigen::Tensor<S, 4, Layout>;
+  const Extents e{3, 8, 5, 6};
+  SCOPED_TRACE(name_of<S>() + layout_name(Layout));
+  Eigen::ThreadPool threads(3);
+  const Eigen::ThreadPoolDevice pool(&threads, 3);
+  const Tensor x = drawn<S, Layout>(e, 1), dy = drawn<S, Layout>(e, 2), z = drawn<S, Layout>(e, 3);
+  // Drawn in 16 bits, beside the same values in float.
+  const auto expect_same = [&](Index params, const auto& forward, const auto& infer, const auto& backward) {
+    const Shorts<S> g = shorts<S>(ArrayXf::Random(params)), b = shorts<S>(ArrayXf::Random(params));
+    const ArrayXf gf = g.template cast<float>(), bf = b.template cast<float>();
+    Tensor y, want, dx, want_dx, dz, want_dz;
+    ArrayXf dgf, dbf;
+    Pass<S> pass, other;
+    forward(x, gf, bf, want, other);
+    backward(x, dy, gf, other, want_dx, dgf, dbf);
+    Shorts<S> dg, db;
+    forward(x, g, b, y, pass);
+    backward(x, dy, g, pass, dx, dg, db);
+    EXPECT_EQ(bytes(y), bytes(want));
+    EXPECT_EQ(bytes(dx), bytes(want_dx));
+    EXPECT_EQ(bytes(dg), bytes(shorts<S>(dgf)));
+    EXPECT_EQ(bytes(db), bytes(shorts<S>(dbf)));
+    // Some of each, and sums.
+    Shorts<S> dg_sum = g, db_sum = b;
+    ArrayXf dg_float;
+    forward(x, gf, b, y, pass);
+    EXPECT_EQ(bytes(y), bytes(want));
+    backward(x, dy, gf, pass, dx, dg_float, db);
+    EXPECT_EQ(bytes(dg_float), bytes(dgf));
+    EXPECT_EQ(bytes(db), bytes(shorts<S>(dbf)));
+    backward(x, dy, g, pass, dx, add_to(dg_sum), add_to(db_sum));
+    EXPECT_EQ(bytes(dg_sum), bytes(sum_of(g, dgf)));
+    EXPECT_EQ(bytes(db_sum), bytes(sum_of(b, dbf)));
+    infer(x, g, b, y);
+    EXPECT_EQ(bytes(y), bytes(want));
+    // Behind a product, and with gaps.
+    Eigen::Matrix<S, Eigen::Dynamic, Eigen::Dynamic> all(3, params), all_gradients(2, params);
+    all.row(0) = g.matrix();
+    all.row(1) = b.matrix();
+    auto then_want = then_times(want, z), then_y = then_times(y, z);
+    forward(x, gf, bf, then_want, other);
+    backward(x, then_times(dy, z, want_dz), gf, other, want_dx, dgf, dbf);
+    forward(x, all.row(0), all.row(1), then_y, pass);
+    all.row(1).setZero();  // the pass has a copy
+    backward(x, then_times(dy, z, dz), all.row(0), pass, dx, all_gradients.row(0), all_gradients.row(1));
+    EXPECT_EQ(bytes(y), bytes(want));
+    EXPECT_EQ(bytes(dx), bytes(want_dx));
+    EXPECT_EQ(bytes(dz), bytes(want_dz));
+    EXPECT_EQ(bytes(Shorts<S>(all_gradients.row(0).transpose())), bytes(shorts<S>(dgf)));
+    EXPECT_EQ(bytes(Shorts<S>(all_gradients.row(1).transpose())), bytes(shorts<S>(dbf)));
+    // Once warm.
+    const auto step = [&] {
+      forward(x, g, b, y, pass);
+      backward(x, dy, g, pass, dx, dg, db);
+      backward(x, dy, g, pass, dx, add_to(dg), add_to(db));
+    };
+    step();
+    const long before = allocations;
+    step();
+    EXPECT_EQ(allocations, before);
+  };
+  const auto backward = [](const auto& in, const auto& d, const auto& g, auto& pass, auto& dx, auto&& dg, auto&& db) {
+    normalize_backward(in, d, g, pass, dx, dg, db);
+  };
+  expect_same(
+      6, [](const auto& in, const auto& g, const auto& b, auto& y, auto& p) { layer_norm(in, g, b, 1e-5, y, p); },
+      [](const auto& in, const auto& g, const auto& b, auto& y) { layer_norm(in, g, b, 1e-5, y); }, backward);
+  expect_same(
+      8, [](const auto& in, const auto& g, const auto& b, auto& y, auto& p) { group_norm(in, 2, g, b, 1e-5, y, p); },
+      [](const auto& in, const auto& g, const auto& b, auto& y) { group_norm(in, 2, g, b, 1e-5, y); }, backward);
+  expect_same(
+      8, [](const auto& in, const auto& g, const auto& b, auto& y, auto& p) { instance_norm(in, g, b, 1e-5, y, p); },
+      [&](const auto& in, const auto& g, const auto& b, auto& y) { instance_norm(pool, in, g, b, 1e-5, y); }, backward);
+  const auto batch = [](const auto& in, const auto& g, const auto& b, auto& y, auto& p) {
+    batch_norm(in, g, b, kNone, kNone, 0.1, 1e-5, y, p);
+  };
+  expect_same(
+      8, batch,
+      [&](const auto& in, const auto& g, const auto& b, auto& y) {
+        Pass<S> pass;
+        batch(in, g, b, y, pass);
+      },
+      backward);
+  const std::vector<int> over{1, 2};
+  expect_same(
+      40,
+      [&](const auto& in, const auto& g, const auto& b, auto& y, auto& p) { normalize(in, over, g, b, 1e-5, y, p); },
+      [&](const auto& in, const auto& g, const auto& b, auto& y) { normalize(in, over, g, b, 1e-5, y); }, backward);
+
+  // gamma less 1, which broadcasts to tokens, in any layout.
+  Eigen::Tensor<S, 4, Layout> scale(3, 1, 5, 6), dscale;
+  Eigen::Tensor<float, 4, 1 - Layout> scale_float(3, 1, 5, 6), dscale_float;
+  for (Index n = 0; n < 3; ++n) {
+    for (Index h = 0; h < 5; ++h) {
+      for (Index w = 0; w < 6; ++w) {
+        scale(n, 0, h, w) = S(0.01F * float(n + 2 * h - w));
+        scale_float(n, 0, h, w) = float(scale(n, 0, h, w));
+      }
+    }
+  }
+  Tensor y, want, dx, want_dx;
+  Pass<S> pass;
+  rms_norm(x, plus_one(scale_float), 1e-6, want, pass);
+  rms_norm_backward(x, dy, plus_one(scale_float), pass, want_dx, dscale_float);
+  rms_norm(pool, x, plus_one(scale), 1e-6, y, pass);
+  rms_norm_backward(pool, x, dy, plus_one(scale), pass, dx, dscale);
+  EXPECT_EQ(bytes(y), bytes(want));
+  EXPECT_EQ(bytes(dx), bytes(want_dx));
+  for (Index n = 0; n < 3; ++n) {
+    EXPECT_EQ(float(dscale(n, 0, 3, n)), float(S(dscale_float(n, 0, 3, n))));
+  }
+
+  // Running statistics.
+  Shorts<S> mean = shorts<S>(ArrayXf::Random(8)), var = shorts<S>(ArrayXf::Random(8).abs());
+  ArrayXf mean_float = mean.template cast<float>(), var_float = var.template cast<float>();
+  batch_norm(x, kNone, kNone, mean, var, 0.25, 1e-5, y, pass);
+  batch_norm(x, kNone, kNone, mean_float, var_float, 0.25, 1e-5, want, pass);
+  EXPECT_EQ(bytes(y), bytes(want));
+  EXPECT_EQ(bytes(mean), bytes(shorts<S>(mean_float)));
+  EXPECT_EQ(bytes(var), bytes(shorts<S>(var_float)));
+  mean_float = mean.template cast<float>();
+  var_float = var.template cast<float>();
+  const Shorts<S> gamma = shorts<S>(ArrayXf::Random(8)), beta = shorts<S>(ArrayXf::Random(8));
+  batch_norm_infer(x, gamma, beta, mean, view(static_cast<const S*>(var.data()), {8}), 1e-5, y);
+  batch_norm_infer(x, gamma.template cast<float>().eval(), beta.template cast<float>().eval(), mean_float, var_float,
+                   1e-5, want);
+  EXPECT_EQ(bytes(y), bytes(want));
+  batch_norm(x, gamma, beta, mean, var, 0.25, 1e-5, y, pass);
+  const long before = allocations;
+  batch_norm(x, gamma, beta, mean, var, 0.25, 1e-5, y, pass);
+  EXPECT_EQ(allocations, before);
+  // What is refused, and an empty x, leave them.
+  Shorts<S> nine = shorts<S>(ArrayXf::Ones(9)), kept = mean, dgamma = shorts<S>(ArrayXf::Ones(3));
+  Eigen::Map<Shorts<S>> three(dgamma.data(), 3);
+  refused("gamma has 9 values", [&] { batch_norm(x, nine, kNone, mean, var, 0.25, 1e-5, y, pass); });
+  refused("running_var", [&] { batch_norm(x, gamma, beta, mean, nine, 0.25, 1e-5, y, pass); });
+  refused("dgamma has extents (3, 1)", [&] { batch_norm_backward(x, dy, gamma, pass, dx, three, kNone); });
+  refused("has not the extents", [&] { batch_norm_backward(x, dy, gamma, pass, dx, add_to(nine), kNone); });
+  const Tensor none(0, 8, 5, 6);
+  batch_norm(none, gamma, beta, mean, var, 0.25, 1e-5, y, pass);
+  EXPECT_EQ(bytes(mean), bytes(kept));
+  batch_norm_backward(none, none, gamma, pass, dx, dgamma, kNone);
+  EXPECT_EQ(dgamma.template cast<float>().abs().sum(), 0);
+  EXPECT_EQ(dgamma.size(), 8);
+}
+
+TEST(Functions, TakeParametersOf16Bits) {
+  expect_short_parameters<Eigen::half, kRow>();
+  expect_short_parameters<Eigen::half, kCol>();
+  expect_short_parameters<Eigen::bfloat16, kRow>();
+  expect_short_parameters<Eigen::bfloat16, kCol>();
+}
+
+// Plain loops in double: y, dx and dgamma are those of the parameters that 16 bits hold.
+TEST(Functions, OfParametersOf16BitsComputeTheFormula) {
+  using S = Eigen::bfloat16;
+  using Matrix = Eigen::Matrix<S, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+  const Extents extents{9, 20};
+  const Values x = rounded<S>(normal(180, 1)), dy = rounded<S>(normal(180, 2));
+  const Values gamma = rounded<S>(normal(20, 3)), beta = rounded<S>(normal(20, 4));
+  const Expected want = plain(
+      extents, x, dy, [](const Extents& index) { return key(index, {0}); }, {1, 20}, gamma, beta, 1e-5, true);
+  Matrix xs(9, 20), dys(9, 20), y, dx;
+  Shorts<S> g, b, dg, db;
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    xs.data()[i] = from_double<S>(x[i]);
+    dys.data()[i] = from_double<S>(dy[i]);
+  }
+  assign(g, gamma);
+  assign(b, beta);
+  Pass<S> pass;
+  layer_norm(xs, g, b, 1e-5, y, pass);
+  layer_norm_backward(xs, dys, g, pass, dx, dg, db);
+  const auto expect_rounded = [](const auto& got, const Values& values) {
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      EXPECT_NEAR(to_double(got.data()[i]), values[i], 4.1e-3 * std::abs(values[i]) + 1e-5);
+    }
+  };
+  expect_rounded(y, want.y);
+  expect_rounded(dx, want.dx);
+  expect_rounded(dg, want.dgamma);
+  expect_rounded(db, want.dbeta);
+}
+
 TEST(Functions, BatchNormMovesRunningStatisticsWhereTheyLie) {
   Eigen::Tensor<float, 4> x(6, 5, 3, 4), y, want;
   x.setRandom();

@@ -79,9 +79,8 @@ struct FunctionCall {
 
 template <class Scalar, class Device, class Y, class X, class G, class B>
 constexpr Fault fault_of_function() {
-  using Param = ParamOf<Scalar>;
-  return first_of({fault_of_call<Scalar, Device, Y, X>(), ParamInput<Param, G>::fault, ParamInput<Param, B>::fault,
-                   kIsNone<G> && !kIsNone<B> ? Fault::kBetaAlone : Fault::kNoFault});
+  return first_of({fault_of_call<Scalar, Device, Y, X>(), fault_of_parameter<Scalar, G>(),
+                   fault_of_parameter<Scalar, B>(), kIsNone<G> && !kIsNone<B> ? Fault::kBetaAlone : Fault::kNoFault});
 }
 
 // Calls run(runner, call, x, shape, y) for a function's arguments; `rule_of(shape, gamma)` says which axes. Copies of
@@ -91,11 +90,10 @@ void call_function(const Device& device, const X& x, const G& gamma, const B& be
                    const RuleOf& rule_of, const Run& run, PassState<typename Traits<X>::Scalar>* pass = nullptr) {
   using Scalar = typename Traits<X>::Scalar;
   if constexpr (accepted<fault_of_function<Scalar, Device, Y, X, G, B>(), Device, X, G, B, Y>()) {
-    using Param = ParamOf<Scalar>;
     const Input<X> in(x);
     OutputOf<Y> out(y, "y");
-    const ParamInput<Param, G> g(gamma, "gamma", pass == nullptr ? nullptr : &pass->gamma);
-    const ParamInput<Param, B> b(beta, "beta", pass == nullptr ? nullptr : &pass->beta);
+    const ParamInput<Scalar, G> g(gamma, "gamma", pass == nullptr ? nullptr : &pass->gamma);
+    const ParamInput<Scalar, B> b(beta, "beta", pass == nullptr ? nullptr : &pass->beta);
     FunctionCall<Scalar> call;
     call.rule = rule_of(in.shape(), g);
     check_eps(eps);
@@ -132,20 +130,20 @@ void call_backward(const Device& device, const X& x, const DY& dy, const G& gamm
                    DG&& dgamma, DB&& dbeta) {
   using Param = ParamOf<Scalar>;
   using DXType = typename Added<DX>::Type;
-  using DGamma = ParamOutputOf<Param, DG>;
-  using DBeta = ParamOutputOf<Param, DB>;
+  using DGamma = ParamOutputOf<Scalar, DG>;
+  using DBeta = ParamOutputOf<Scalar, DB>;
   using DYType = std::remove_const_t<TensorOf<DY>>;
-  constexpr bool is_affine = ParamInput<Param, G>::is_given, wants_affine = DGamma::is_given || DBeta::is_given;
-  constexpr Fault fault =
-      first_of({fault_of_inputs<Scalar, Device, X, DYType>(), ParamInput<Param, G>::fault, DGamma::fault, DBeta::fault,
-                fault_of_wanted<Scalar, DXType, X>(), fault_of_post_op<Scalar, DY, X, true>(),
-                wants_affine && !is_affine ? Fault::kGradientsAlone : Fault::kNoFault});
+  constexpr bool is_affine = !kIsNone<G>, wants_affine = !kIsNone<DG> || !kIsNone<DB>;
+  constexpr Fault fault = first_of({fault_of_inputs<Scalar, Device, X, DYType>(), fault_of_parameter<Scalar, G>(),
+                                    fault_of_written<Scalar, DG>(), fault_of_written<Scalar, DB>(),
+                                    fault_of_wanted<Scalar, DXType, X>(), fault_of_post_op<Scalar, DY, X, true>(),
+                                    wants_affine && !is_affine ? Fault::kGradientsAlone : Fault::kNoFault});
   if constexpr (accepted<fault, Device, X, DYType, G, DX, DG, DB>()) {
     const Input<X> in(x);
     GradientInput<DY> dy_input(dy);
     const OutputGradient<Scalar> gradient = dy_input.get();
     PassState<Scalar>& state = PassAccess::state(pass);
-    const ParamInput<Param, G> g(gamma, "gamma", &state.gamma);
+    const ParamInput<Scalar, G> g(gamma, "gamma", &state.gamma);
     DGamma dgamma_out(dgamma, "dgamma", state.first_output);
     DBeta dbeta_out(dbeta, "dbeta", state.second_output);
     FunctionCall<Scalar> call;
@@ -156,7 +154,7 @@ void call_backward(const Device& device, const X& x, const DY& dy, const G& gamm
                state.record.shape, ": call the layer's backward");
     check_that(same_extents(in.shape(), state.record.shape), "x has extents ", in.shape(), " but the forward pass had ",
                state.record.shape);
-    call.take_parameters(in.shape(), g, ParamInput<Param, None>(None(), ""));
+    call.take_parameters(in.shape(), g, ParamInput<Scalar, None>(None(), ""));
     if (gradient.post_op != nullptr) call.take_kept_beta(state.function);
     if constexpr (is_affine) {
       dgamma_out.take_shape(g.shape().shape);
@@ -183,12 +181,11 @@ template <class Device, class X, class G, class B, class M, class V, class Y, cl
 void call_batch_norm(const Device& device, const X& x, const G& gamma, const B& beta, M&& running_mean, V&& running_var,
                      double momentum, double eps, Y&& y, Pass<Scalar>& pass) {
   using Param = ParamOf<Scalar>;
-  using Mean = ParamOutputOf<Param, M>;
-  using Var = ParamOutputOf<Param, V>;
+  using Mean = ParamOutputOf<Scalar, M>;
+  using Var = ParamOutputOf<Scalar, V>;
   static_assert(!Added<M>::adds && !Added<V>::adds, "tensornorm: running statistics are moved, not added to");
-  static_assert(Mean::is_given == Var::is_given,
-                "tensornorm: one of the running statistics is kNone: give both or none");
-  if constexpr (accepted<first_of({Mean::fault, Var::fault}), M, V>()) {
+  static_assert(kIsNone<M> == kIsNone<V>, "tensornorm: one of the running statistics is kNone: give both or none");
+  if constexpr (accepted<first_of({fault_of_written<Scalar, M>(), fault_of_written<Scalar, V>()}), M, V>()) {
     check_momentum(momentum);
     PassState<Scalar>& state = PassAccess::state(pass);
     Mean mean(running_mean, "running_mean", state.first_output);
@@ -221,9 +218,9 @@ void call_batch_norm_infer(const Device& device, const X& x, const G& gamma, con
                            const V& running_var, double eps, Y&& y) {
   using Scalar = typename Traits<X>::Scalar;
   using Param = ParamOf<Scalar>;
-  if constexpr (accepted<first_of({fault_of_argument<Param, M>(), fault_of_argument<Param, V>()}), M, V>()) {
-    const ParamInput<Param, M> mean(running_mean, "running_mean");
-    const ParamInput<Param, V> var(running_var, "running_var");
+  if constexpr (accepted<first_of({fault_of_values<Scalar, M>(), fault_of_values<Scalar, V>()}), M, V>()) {
+    const ParamInput<Scalar, M> mean(running_mean, "running_mean");
+    const ParamInput<Scalar, V> var(running_var, "running_var");
     call_function(
         device, x, gamma, beta, eps, y, ChannelRule{false},
         [&](auto& runner, const auto& call, const Scalar* data, const Shape& shape, auto& out) {

@@ -10,8 +10,8 @@ namespace tensornorm {
 namespace core {
 
 // Calls use(from, to) for each element of two tensors of the same extents, in the order of the second.
-template <class Scalar, class Use>
-void for_each_pair(const Scalar* from, const Shape& from_shape, Scalar* to, const Shape& to_shape, const Use& use) {
+template <class From, class To, class Use>
+void for_each_pair(const From* from, const Shape& from_shape, To* to, const Shape& to_shape, const Use& use) {
   const Index n = to_shape.count();
   if (n == 0) return;
   const StridedAxes order(to_shape);
@@ -35,17 +35,17 @@ void for_each_pair(const Scalar* from, const Shape& from_shape, Scalar* to, cons
   }
 }
 
-template <class Scalar>
-void copy_strided(const Scalar* from, const Shape& from_shape, Scalar* to, const Shape& to_shape) {
-  for_each_pair(from, from_shape, to, to_shape, [](const Scalar& value, Scalar& place) { place = value; });
+template <class From, class To>
+void copy_strided(const From* from, const Shape& from_shape, To* to, const Shape& to_shape) {
+  for_each_pair(from, from_shape, to, to_shape, [](const From& value, To& place) { place = static_cast<To>(value); });
 }
 
 // Rounds each sum once.
-template <class Scalar>
-void add_strided(const Scalar* from, const Shape& from_shape, Scalar* to, const Shape& to_shape) {
-  using T = ParamOf<Scalar>;
-  for_each_pair(from, from_shape, to, to_shape, [](const Scalar& value, Scalar& place) {
-    place = static_cast<Scalar>(static_cast<T>(place) + static_cast<T>(value));
+template <class From, class To>
+void add_strided(const From* from, const Shape& from_shape, To* to, const Shape& to_shape) {
+  using T = ParamOf<To>;
+  for_each_pair(from, from_shape, to, to_shape, [](const From& value, To& place) {
+    place = static_cast<To>(static_cast<T>(place) + static_cast<T>(value));
   });
 }
 
@@ -84,7 +84,7 @@ class StagedTarget final : public Target<Scalar> {
   }
   // Returns where it wrote.
   const Scalar* finish() {
-    const auto write = tensor_.add_gradient() == nullptr ? &copy_strided<Scalar> : &add_strided<Scalar>;
+    const auto write = tensor_.add_gradient() == nullptr ? &copy_strided<Scalar, Scalar> : &add_strided<Scalar, Scalar>;
     write(values_.data(), this->shape_, to_, tensor_.shape());
     return to_;
   }
