@@ -29,22 +29,21 @@ struct FunctionCall {
     const auto statement = axes();
     PassEngine<Scalar, false>::infer({statement, shape, true, false}, parameters, runner, x, y, nullptr, nullptr);
   }
-  void forward(Runner& runner, const Scalar* x, const Shape& shape, Target<Scalar>& y, PassState<Scalar>& pass,
+  void forward(Runner& runner, const Scalar* x, const Shape& shape, Target<Scalar>& y, FunctionState<Scalar>& pass,
                bool keeps_m2 = false) const {
     const auto statement = axes();
     const bool has_beta = parameters.beta != nullptr, keeps_beta = has_beta && y.post_op() != nullptr;
-    FunctionRecord<Param>& record = pass.function;
-    if (keeps_beta) record.beta.reserve(static_cast<std::size_t>(params));  // what can fail comes first
+    if (keeps_beta) pass.kept_beta.reserve(static_cast<std::size_t>(params));  // what can fail comes first
     PassEngine<Scalar, false>::forward({statement, shape, true, false}, parameters, runner, x, y, pass, true, keeps_m2);
     pass.is_of_function = true;
-    record.rule = rule;
-    record.strides = strides;
-    record.knows_beta = keeps_beta || !has_beta;
-    record.beta.assign(parameters.beta, parameters.beta + (keeps_beta ? params : 0));
+    pass.rule = rule;
+    pass.beta_strides = strides;
+    pass.knows_beta = keeps_beta || !has_beta;
+    pass.kept_beta.assign(parameters.beta, parameters.beta + (keeps_beta ? params : 0));
   }
   void backward(Runner& runner, const FunctionRef<ParameterGradients<Param>()>& gradients, const Scalar* x,
                 const Shape& shape, const OutputGradient<Scalar>& dy, Target<Scalar>* dx,
-                PassState<Scalar>& pass) const {
+                FunctionState<Scalar>& pass) const {
     const auto statement = axes();
     PassEngine<Scalar, false>::backward({statement, shape, true, false}, parameters, gradients, params, runner, x, dy,
                                         dx, pass, pass.record.training);
@@ -66,14 +65,14 @@ struct FunctionCall {
     parameters.is_unit = rule.is_unit;
   }
   // Of backward behind a post-op: the beta of its forward.
-  void take_kept_beta(const FunctionRecord<Param>& record) {
-    check_that(record.knows_beta,
+  void take_kept_beta(const FunctionState<Scalar>& pass) {
+    check_that(pass.knows_beta,
                "backward behind a post-op computes the result again, but its forward had a beta and no post-op, and so "
                "kept no copy: give then_relu(y), then_clip(y, low, high) or then_times(y, z) in the place of y");
-    if (record.beta.empty()) return;
-    check_that(params == static_cast<Index>(record.beta.size()) && strides == record.strides, "gamma has ", params,
-               " values but beta of the forward pass has ", record.beta.size(), ": they must lie alike");
-    parameters.beta = record.beta.data();
+    if (pass.kept_beta.empty()) return;
+    check_that(params == static_cast<Index>(pass.kept_beta.size()) && strides == pass.beta_strides, "gamma has ",
+               params, " values but beta of the forward pass has ", pass.kept_beta.size(), ": they must lie alike");
+    parameters.beta = pass.kept_beta.data();
   }
 };
 
@@ -87,7 +86,7 @@ constexpr Fault fault_of_function() {
 // parameters are a pass's, if it has one.
 template <class Device, class X, class G, class B, class Y, class RuleOf, class Run>
 void call_function(const Device& device, const X& x, const G& gamma, const B& beta, double eps, Y&& y,
-                   const RuleOf& rule_of, const Run& run, PassState<typename Traits<X>::Scalar>* pass = nullptr) {
+                   const RuleOf& rule_of, const Run& run, FunctionState<typename Traits<X>::Scalar>* pass = nullptr) {
   using Scalar = typename Traits<X>::Scalar;
   if constexpr (accepted<fault_of_function<Scalar, Device, Y, X, G, B>(), Device, X, G, B, Y>()) {
     const Input<X> in(x);
@@ -115,7 +114,7 @@ void call_function(const Device& device, const X& x, const G& gamma, const B& be
 template <class Device, class X, class G, class B, class Y, class RuleOf, class Scalar>
 void call_function(const Device& device, const X& x, const G& gamma, const B& beta, double eps, Y&& y,
                    Pass<Scalar>& pass, const RuleOf& rule_of) {
-  PassState<Scalar>& state = PassAccess::state(pass);
+  FunctionState<Scalar>& state = PassAccess::state(pass);
   call_function(
       device, x, gamma, beta, eps, y, rule_of,
       [&state](auto& runner, const auto& call, const auto* data, const Shape& shape, auto& out) {
@@ -142,12 +141,12 @@ void call_backward(const Device& device, const X& x, const DY& dy, const G& gamm
     const Input<X> in(x);
     GradientInput<DY> dy_input(dy);
     const OutputGradient<Scalar> gradient = dy_input.get();
-    PassState<Scalar>& state = PassAccess::state(pass);
+    FunctionState<Scalar>& state = PassAccess::state(pass);
     const ParamInput<Scalar, G> g(gamma, "gamma", &state.gamma);
     DGamma dgamma_out(dgamma, "dgamma", state.first_output);
     DBeta dbeta_out(dbeta, "dbeta", state.second_output);
     FunctionCall<Scalar> call;
-    call.rule = state.function.rule;
+    call.rule = state.rule;
     check_that(state.record.done, "backward follows a forward pass, but there was none");
     check_that(state.is_of_function,
                "backward of a function follows its forward, but this pass had a layer's, of extents ",
@@ -155,7 +154,7 @@ void call_backward(const Device& device, const X& x, const DY& dy, const G& gamm
     check_that(same_extents(in.shape(), state.record.shape), "x has extents ", in.shape(), " but the forward pass had ",
                state.record.shape);
     call.take_parameters(in.shape(), g, ParamInput<Scalar, None>(None(), ""));
-    if (gradient.post_op != nullptr) call.take_kept_beta(state.function);
+    if (gradient.post_op != nullptr) call.take_kept_beta(state);
     if constexpr (is_affine) {
       dgamma_out.take_shape(g.shape().shape);
       dbeta_out.take_shape(g.shape().shape);
@@ -187,7 +186,7 @@ void call_batch_norm(const Device& device, const X& x, const G& gamma, const B& 
   static_assert(kIsNone<M> == kIsNone<V>, "tensornorm: one of the running statistics is kNone: give both or none");
   if constexpr (accepted<first_of({fault_of_written<Scalar, M>(), fault_of_written<Scalar, V>()}), M, V>()) {
     check_momentum(momentum);
-    PassState<Scalar>& state = PassAccess::state(pass);
+    FunctionState<Scalar>& state = PassAccess::state(pass);
     Mean mean(running_mean, "running_mean", state.first_output);
     Var var(running_var, "running_var", state.second_output);
     call_function(

@@ -29,14 +29,14 @@ class Pass {
 
  private:
   friend struct core::PassAccess;
-  core::PassState<Scalar> state_;
+  core::FunctionState<Scalar> state_;
 };
 
 namespace core {
 
 struct PassAccess {
   template <class Scalar>
-  static PassState<Scalar>& state(Pass<Scalar>& pass) {
+  static FunctionState<Scalar>& state(Pass<Scalar>& pass) {
     return pass.state_;
   }
 };
