@@ -7,7 +7,8 @@
 # Of README.md: without links to other files, and with code spans that Doxygen reads as such.
 
 BEGIN {
-  split("protocol layer tracking_layer any_norm core/pass/engine core/pass/layer_state core/whitening/whitening_engine", headers, " ")
+  split("protocol pass_protocol layer tracking_layer any_norm " \
+        "core/pass/engine core/pass/layer_state core/whitening/whitening_engine", headers, " ")
   for (i in headers) read_classes("include/tensornorm/" headers[i] ".hpp")
 }
 

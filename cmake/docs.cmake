@@ -8,7 +8,8 @@ set(DOXYGEN_USE_MDFILE_AS_MAINPAGE ${CMAKE_CURRENT_SOURCE_DIR}/README.md)
 set(DOXYGEN_INPUT_FILTER "${TENSORNORM_AWK} -f cmake/docs.awk")
 set(DOXYGEN_FILE_PATTERNS *.hpp)
 # Each layer has their members.
-set(DOXYGEN_EXCLUDE include/tensornorm/layer.hpp include/tensornorm/protocol.hpp include/tensornorm/tracking_layer.hpp)
+set(DOXYGEN_EXCLUDE include/tensornorm/layer.hpp include/tensornorm/pass_protocol.hpp include/tensornorm/protocol.hpp
+                    include/tensornorm/tracking_layer.hpp)
 set(DOXYGEN_EXCLUDE_SYMBOLS Eigen Eigen::*)
 set(DOXYGEN_STRIP_FROM_INC_PATH include)
 set(DOXYGEN_WARN_AS_ERROR FAIL_ON_WARNINGS)

@@ -122,6 +122,37 @@ void expect_plain(const std::string& name, const Extents& extents, const std::ve
     expect_near("dgamma", dgamma, dg, name);
     if (centred) expect_near("dbeta", dbeta, db, name);
   }
+
+  // Behind a clip: away from the bounds, where rounding decides. Behind a product.
+  const Values z = rounded_floats(normal(count(extents), 5));
+  constexpr double kLow = -0.5, kHigh = 0.75;
+  Values of_clip = dy, kept_dy = dy, of_product = dy, clipped = want.y, product = want.y, want_dz = dy;
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    const double v = want.y[i];
+    if (std::min(std::abs(v - kLow), std::abs(v - kHigh)) < 1e-4) kept_dy[i] = 0;
+    of_clip[i] = v > kLow && v < kHigh ? kept_dy[i] : 0;
+    of_product[i] = double(float(dy[i]) * float(z[i]));
+    clipped[i] = std::min(std::max(v, kLow), kHigh);
+    product[i] = v * z[i];
+    want_dz[i] = dy[i] * v;
+  }
+  const std::vector<float> zs = floats(z), kept_dys = floats(kept_dy);
+  std::vector<float> dz(x.size());
+  const auto kept_d = view(kept_dys.data(), extents), factor = view(zs.data(), extents);
+  const auto expect_dx = [&](const char* what, const Values& of_result) {
+    const Expected e =
+        plain(extents, x, of_result, set_of, param_extents, gamma, centred ? beta : Values(beta.size()), 1e-5, centred);
+    expect_near(what, dx, e.dx, name);
+  };
+  forward(in, g, b, then_clip(view(y.data(), extents), kLow, kHigh), pass);
+  expect_near("clipped y", y, clipped, name);
+  backward(in, then_clip(kept_d, kLow, kHigh), g, pass, view(dx.data(), extents), kNone, kNone);
+  expect_dx("dx behind a clip", of_clip);
+  forward(in, g, b, then_times(view(y.data(), extents), factor), pass);
+  expect_near("product", y, product, name);
+  backward(in, then_times(d, factor, view(dz.data(), extents)), g, pass, view(dx.data(), extents), kNone, kNone);
+  expect_dx("dx behind a product", of_product);
+  expect_near("dz", dz, want_dz, name);
 }
 
 // Every way that parameters of some extents can broadcast to x.
@@ -212,14 +243,25 @@ TEST(Normalize, OverEveryListOfAxes) {
   }
 }
 
+// What a call that must be refused says has this word.
+template <class Call>
+void refused(const std::string& word, const Call& call) {
+  try {
+    call();
+    ADD_FAILURE() << word;
+  } catch (const std::invalid_argument& error) {
+    EXPECT_NE(std::string(error.what()).find(word), std::string::npos) << error.what();
+  }
+}
+
 // ---- the layers' bits
 
-template <class Layer, class Forward, class Infer, class Backward>
+template <int Layout, class Layer, class Forward, class Infer, class Backward>
 void expect_bits(const std::string& name, Layer layer, const Extents& extents, const Forward& forward,
                  const Infer& infer, const Backward& backward) {
   using S = typename Layer::Scalar;
   stir(layer);
-  using Tensor = Eigen::Tensor<S, 4, Eigen::RowMajor>;
+  using Tensor = Eigen::Tensor<S, 4, Layout>;
   const Eigen::array<Index, 4> dimensions{extents[0], extents[1], extents[2], extents[3]};
   Tensor x(dimensions), dy(dimensions), want(dimensions), want_dx(dimensions), y(dimensions), dx(dimensions),
       once(dimensions);
@@ -245,29 +287,55 @@ void expect_bits(const std::string& name, Layer layer, const Extents& extents, c
   }
   infer(layer, x, once);
   EXPECT_EQ(bytes(once), bytes(want)) << name;
+
+  // Behind a post-op.
+  const Tensor z = dy * S(2);
+  Tensor dz(dimensions), want_dz(dimensions);
+  dz.setZero();
+  want_dz.setZero();
+  const auto expect_behind = [&](auto then_y, auto then_want, const auto& then_dy, const auto& then_want_dy) {
+    layer.forward(x, then_want);
+    layer.backward(x, then_want_dy, want_dx);
+    forward(layer, x, then_y, pass);
+    EXPECT_EQ(bytes(y), bytes(want)) << name;
+    backward(layer, x, then_dy, pass, dx, dgamma, dbeta);
+    EXPECT_EQ(bytes(dx), bytes(want_dx)) << name;
+    EXPECT_EQ(bytes(dz), bytes(want_dz)) << name;
+    EXPECT_EQ(bytes(dgamma), bytes(layer.dgamma())) << name;
+    if constexpr (has_beta<Layer>) {
+      EXPECT_EQ(bytes(dbeta), bytes(layer.dbeta())) << name;
+    }
+  };
+  for (int times = 0; times < 2; ++times) {
+    expect_behind(then_relu(y), then_relu(want), then_relu(dy), then_relu(dy));
+    expect_behind(then_clip(y, -0.5, 0.75), then_clip(want, -0.5, 0.75), then_clip(dy, -0.5, 0.75),
+                  then_clip(dy, -0.5, 0.75));
+    expect_behind(then_times(y, z), then_times(want, z), then_times(dy, z, dz), then_times(dy, z, want_dz));
+    expect_behind(then_times(y, z), then_times(want, z), then_times(dy, z, kNone), then_times(dy, z, kNone));
+  }
 }
 
-template <class S>
+template <class S, int Layout>
 void every_function() {
   const auto back = [](const auto& l, const auto& x, const auto& dy, auto& pass, auto& dx, auto& dg, auto& db) {
     normalize_backward(x, dy, l.gamma(), pass, dx, dg, db);
   };
   for (const Extents& e : {Extents{3, 8, 5, 7}, Extents{2, 4, 20, 64}}) {
-    expect_bits(
+    expect_bits<Layout>(
         "layer_norm", LayerNorm<S>({e[2], e[3]}), e,
         [&](const auto& l, const auto& x, auto& y, auto& p) {
           const auto g = view(l.gamma().data(), {e[2], e[3]}), b = view(l.beta().data(), {e[2], e[3]});
           layer_norm(x, g, b, 1e-5, y, p);
         },
         [](const auto& l, const auto& x, auto& y) { layer_norm(x, l.gamma(), l.beta(), 1e-5, y); }, back);
-    expect_bits(
+    expect_bits<Layout>(
         "rms_norm", RMSNorm<S>({e[3]}), e,
         [](const auto& l, const auto& x, auto& y, auto& p) { rms_norm(x, l.gamma(), 1e-5, y, p); },
         [](const auto& l, const auto& x, auto& y) { rms_norm(x, l.gamma(), 1e-5, y); },
         [](const auto& l, const auto& x, const auto& dy, auto& pass, auto& dx, auto& dg, auto&) {
           rms_norm_backward(x, dy, l.gamma(), pass, dx, dg);
         });
-    expect_bits(
+    expect_bits<Layout>(
         "group_norm", GroupNorm<S>(2, e[1]), e,
         [](const auto& l, const auto& x, auto& y, auto& p) { group_norm(x, 2, l.gamma(), l.beta(), 1e-5, y, p); },
         [](const auto& l, const auto& x, auto& y) { group_norm(x, 2, l.gamma(), l.beta(), 1e-5, y); }, back);
@@ -275,24 +343,245 @@ void every_function() {
     last.channel_axis = -1;
     last.eps = 1e-3;
     if (e[3] % 4 == 0) {
-      expect_bits(
+      expect_bits<Layout>(
           "group_norm channels last", GroupNorm<S>(4, e[3], last), e,
           [&](const auto& l, const auto& x, auto& y, auto& p) { group_norm(x, 4, l.gamma(), l.beta(), last, y, p); },
           [&](const auto& l, const auto& x, auto& y) { group_norm(x, 4, l.gamma(), l.beta(), last, y); }, back);
     }
     InstanceNormOptions affine;
     affine.affine = true;
-    expect_bits(
+    expect_bits<Layout>(
         "instance_norm", InstanceNorm<S>(e[1], affine), e,
         [](const auto& l, const auto& x, auto& y, auto& p) { instance_norm(x, l.gamma(), l.beta(), 1e-5, y, p); },
         [](const auto& l, const auto& x, auto& y) { instance_norm(x, l.gamma(), l.beta(), 1e-5, y); }, back);
+    BatchNormOptions untracked;
+    untracked.track_running_stats = false;
+    const auto batch = [](const auto& l, const auto& x, auto& y, auto& p) {
+      batch_norm(x, l.gamma(), l.beta(), kNone, kNone, 0.1, 1e-5, y, p);
+    };
+    expect_bits<Layout>(
+        "batch_norm", BatchNorm<S>(e[1], untracked), e, batch,
+        [&](const auto& l, const auto& x, auto& y) {
+          Pass<S> pass;
+          batch(l, x, y, pass);
+        },
+        back);
+    expect_bits<Layout>(
+        "unit_norm", UnitNorm<S>(), e, [](const auto&, const auto& x, auto& y, auto& p) { unit_norm(x, 1e-12, y, p); },
+        [](const auto&, const auto& x, auto& y) { unit_norm(x, 1e-12, y); },
+        [](const auto&, const auto& x, const auto& dy, auto& pass, auto& dx, auto&, auto&) {
+          unit_norm_backward(x, dy, pass, dx);
+        });
   }
 }
 TEST(Functions, HaveTheLayersBits) {
-  every_function<float>();
-  every_function<double>();
-  every_function<Eigen::half>();
-  every_function<Eigen::bfloat16>();
+  every_function<float, kRow>();
+  every_function<float, kCol>();
+  every_function<double, kRow>();
+  every_function<double, kCol>();
+  every_function<Eigen::half, kRow>();
+  every_function<Eigen::half, kCol>();
+  every_function<Eigen::bfloat16, kRow>();
+  every_function<Eigen::bfloat16, kCol>();
+}
+
+// ---- parameters of 16 bits: the bits of floats of the same values, and gradients that are rounded once
+
+template <class S>
+using Shorts = Eigen::Array<S, Eigen::Dynamic, 1>;
+template <class S>
+Shorts<S> shorts(const ArrayXf& values) {
+  return values.cast<S>();
+}
+template <class S>
+Shorts<S> sum_of(const Shorts<S>& a, const ArrayXf& b) {
+  return (a.template cast<float>() + b).template cast<S>();
+}
+
+template <class S, int Layout>
+void expect_short_parameters() {
+  using Tensor = Eigen::Tensor<S, 4, Layout>;
+  const Extents e{3, 8, 5, 6};
+  SCOPED_TRACE(name_of<S>() + layout_name(Layout));
+  Eigen::ThreadPool threads(3);
+  const Eigen::ThreadPoolDevice pool(&threads, 3);
+  const Tensor x = drawn<S, Layout>(e, 1), dy = drawn<S, Layout>(e, 2), z = drawn<S, Layout>(e, 3);
+  // Drawn in 16 bits, beside the same values in float.
+  const auto expect_same = [&](Index params, const auto& forward, const auto& infer, const auto& backward) {
+    const Shorts<S> g = shorts<S>(ArrayXf::Random(params)), b = shorts<S>(ArrayXf::Random(params));
+    const ArrayXf gf = g.template cast<float>(), bf = b.template cast<float>();
+    Tensor y, want, dx, want_dx, dz, want_dz;
+    ArrayXf dgf, dbf;
+    Pass<S> pass, other;
+    forward(x, gf, bf, want, other);
+    backward(x, dy, gf, other, want_dx, dgf, dbf);
+    Shorts<S> dg, db;
+    forward(x, g, b, y, pass);
+    backward(x, dy, g, pass, dx, dg, db);
+    EXPECT_EQ(bytes(y), bytes(want));
+    EXPECT_EQ(bytes(dx), bytes(want_dx));
+    EXPECT_EQ(bytes(dg), bytes(shorts<S>(dgf)));
+    EXPECT_EQ(bytes(db), bytes(shorts<S>(dbf)));
+    // Some of each, and sums.
+    Shorts<S> dg_sum = g, db_sum = b;
+    ArrayXf dg_float;
+    forward(x, gf, b, y, pass);
+    EXPECT_EQ(bytes(y), bytes(want));
+    backward(x, dy, gf, pass, dx, dg_float, db);
+    EXPECT_EQ(bytes(dg_float), bytes(dgf));
+    EXPECT_EQ(bytes(db), bytes(shorts<S>(dbf)));
+    backward(x, dy, g, pass, dx, add_to(dg_sum), add_to(db_sum));
+    EXPECT_EQ(bytes(dg_sum), bytes(sum_of(g, dgf)));
+    EXPECT_EQ(bytes(db_sum), bytes(sum_of(b, dbf)));
+    infer(x, g, b, y);
+    EXPECT_EQ(bytes(y), bytes(want));
+    // Behind a product, and with gaps.
+    Eigen::Matrix<S, Eigen::Dynamic, Eigen::Dynamic> all(3, params), all_gradients(2, params);
+    all.row(0) = g.matrix();
+    all.row(1) = b.matrix();
+    auto then_want = then_times(want, z), then_y = then_times(y, z);
+    forward(x, gf, bf, then_want, other);
+    backward(x, then_times(dy, z, want_dz), gf, other, want_dx, dgf, dbf);
+    forward(x, all.row(0), all.row(1), then_y, pass);
+    all.row(1).setZero();  // the pass has a copy
+    backward(x, then_times(dy, z, dz), all.row(0), pass, dx, all_gradients.row(0), all_gradients.row(1));
+    EXPECT_EQ(bytes(y), bytes(want));
+    EXPECT_EQ(bytes(dx), bytes(want_dx));
+    EXPECT_EQ(bytes(dz), bytes(want_dz));
+    EXPECT_EQ(bytes(Shorts<S>(all_gradients.row(0).transpose())), bytes(shorts<S>(dgf)));
+    EXPECT_EQ(bytes(Shorts<S>(all_gradients.row(1).transpose())), bytes(shorts<S>(dbf)));
+    // Once warm.
+    const auto step = [&] {
+      forward(x, g, b, y, pass);
+      backward(x, dy, g, pass, dx, dg, db);
+      backward(x, dy, g, pass, dx, add_to(dg), add_to(db));
+    };
+    step();
+    const long before = allocations;
+    step();
+    EXPECT_EQ(allocations, before);
+  };
+  const auto backward = [](const auto& in, const auto& d, const auto& g, auto& pass, auto& dx, auto&& dg, auto&& db) {
+    normalize_backward(in, d, g, pass, dx, dg, db);
+  };
+  expect_same(
+      6, [](const auto& in, const auto& g, const auto& b, auto& y, auto& p) { layer_norm(in, g, b, 1e-5, y, p); },
+      [](const auto& in, const auto& g, const auto& b, auto& y) { layer_norm(in, g, b, 1e-5, y); }, backward);
+  expect_same(
+      8, [](const auto& in, const auto& g, const auto& b, auto& y, auto& p) { group_norm(in, 2, g, b, 1e-5, y, p); },
+      [](const auto& in, const auto& g, const auto& b, auto& y) { group_norm(in, 2, g, b, 1e-5, y); }, backward);
+  expect_same(
+      8, [](const auto& in, const auto& g, const auto& b, auto& y, auto& p) { instance_norm(in, g, b, 1e-5, y, p); },
+      [&](const auto& in, const auto& g, const auto& b, auto& y) { instance_norm(pool, in, g, b, 1e-5, y); }, backward);
+  const auto batch = [](const auto& in, const auto& g, const auto& b, auto& y, auto& p) {
+    batch_norm(in, g, b, kNone, kNone, 0.1, 1e-5, y, p);
+  };
+  expect_same(
+      8, batch,
+      [&](const auto& in, const auto& g, const auto& b, auto& y) {
+        Pass<S> pass;
+        batch(in, g, b, y, pass);
+      },
+      backward);
+  const std::vector<int> over{1, 2};
+  expect_same(
+      40,
+      [&](const auto& in, const auto& g, const auto& b, auto& y, auto& p) { normalize(in, over, g, b, 1e-5, y, p); },
+      [&](const auto& in, const auto& g, const auto& b, auto& y) { normalize(in, over, g, b, 1e-5, y); }, backward);
+
+  // gamma less 1, which broadcasts to tokens, in any layout.
+  Eigen::Tensor<S, 4, Layout> scale(3, 1, 5, 6), dscale;
+  Eigen::Tensor<float, 4, 1 - Layout> scale_float(3, 1, 5, 6), dscale_float;
+  for (Index n = 0; n < 3; ++n) {
+    for (Index h = 0; h < 5; ++h) {
+      for (Index w = 0; w < 6; ++w) {
+        scale(n, 0, h, w) = S(0.01F * float(n + 2 * h - w));
+        scale_float(n, 0, h, w) = float(scale(n, 0, h, w));
+      }
+    }
+  }
+  Tensor y, want, dx, want_dx;
+  Pass<S> pass;
+  rms_norm(x, plus_one(scale_float), 1e-6, want, pass);
+  rms_norm_backward(x, dy, plus_one(scale_float), pass, want_dx, dscale_float);
+  rms_norm(pool, x, plus_one(scale), 1e-6, y, pass);
+  rms_norm_backward(pool, x, dy, plus_one(scale), pass, dx, dscale);
+  EXPECT_EQ(bytes(y), bytes(want));
+  EXPECT_EQ(bytes(dx), bytes(want_dx));
+  for (Index n = 0; n < 3; ++n) {
+    EXPECT_EQ(float(dscale(n, 0, 3, n)), float(S(dscale_float(n, 0, 3, n))));
+  }
+
+  // Running statistics.
+  Shorts<S> mean = shorts<S>(ArrayXf::Random(8)), var = shorts<S>(ArrayXf::Random(8).abs());
+  ArrayXf mean_float = mean.template cast<float>(), var_float = var.template cast<float>();
+  batch_norm(x, kNone, kNone, mean, var, 0.25, 1e-5, y, pass);
+  batch_norm(x, kNone, kNone, mean_float, var_float, 0.25, 1e-5, want, pass);
+  EXPECT_EQ(bytes(y), bytes(want));
+  EXPECT_EQ(bytes(mean), bytes(shorts<S>(mean_float)));
+  EXPECT_EQ(bytes(var), bytes(shorts<S>(var_float)));
+  mean_float = mean.template cast<float>();
+  var_float = var.template cast<float>();
+  const Shorts<S> gamma = shorts<S>(ArrayXf::Random(8)), beta = shorts<S>(ArrayXf::Random(8));
+  batch_norm_infer(x, gamma, beta, mean, view(static_cast<const S*>(var.data()), {8}), 1e-5, y);
+  batch_norm_infer(x, gamma.template cast<float>().eval(), beta.template cast<float>().eval(), mean_float, var_float,
+                   1e-5, want);
+  EXPECT_EQ(bytes(y), bytes(want));
+  batch_norm(x, gamma, beta, mean, var, 0.25, 1e-5, y, pass);
+  const long before = allocations;
+  batch_norm(x, gamma, beta, mean, var, 0.25, 1e-5, y, pass);
+  EXPECT_EQ(allocations, before);
+  // What is refused, and an empty x, leave them.
+  Shorts<S> nine = shorts<S>(ArrayXf::Ones(9)), kept = mean, dgamma = shorts<S>(ArrayXf::Ones(3));
+  Eigen::Map<Shorts<S>> three(dgamma.data(), 3);
+  refused("gamma has 9 values", [&] { batch_norm(x, nine, kNone, mean, var, 0.25, 1e-5, y, pass); });
+  refused("running_var", [&] { batch_norm(x, gamma, beta, mean, nine, 0.25, 1e-5, y, pass); });
+  refused("dgamma has extents (3, 1)", [&] { batch_norm_backward(x, dy, gamma, pass, dx, three, kNone); });
+  refused("has not the extents", [&] { batch_norm_backward(x, dy, gamma, pass, dx, add_to(nine), kNone); });
+  const Tensor none(0, 8, 5, 6);
+  batch_norm(none, gamma, beta, mean, var, 0.25, 1e-5, y, pass);
+  EXPECT_EQ(bytes(mean), bytes(kept));
+  batch_norm_backward(none, none, gamma, pass, dx, dgamma, kNone);
+  EXPECT_EQ(dgamma.template cast<float>().abs().sum(), 0);
+  EXPECT_EQ(dgamma.size(), 8);
+}
+
+TEST(Functions, TakeParametersOf16Bits) {
+  expect_short_parameters<Eigen::half, kRow>();
+  expect_short_parameters<Eigen::half, kCol>();
+  expect_short_parameters<Eigen::bfloat16, kRow>();
+  expect_short_parameters<Eigen::bfloat16, kCol>();
+}
+
+// Plain loops in double: y, dx and dgamma are those of the parameters that 16 bits hold.
+TEST(Functions, OfParametersOf16BitsComputeTheFormula) {
+  using S = Eigen::bfloat16;
+  using Matrix = Eigen::Matrix<S, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+  const Extents extents{9, 20};
+  const Values x = rounded<S>(normal(180, 1)), dy = rounded<S>(normal(180, 2));
+  const Values gamma = rounded<S>(normal(20, 3)), beta = rounded<S>(normal(20, 4));
+  const Expected want = plain(
+      extents, x, dy, [](const Extents& index) { return key(index, {0}); }, {1, 20}, gamma, beta, 1e-5, true);
+  Matrix xs(9, 20), dys(9, 20), y, dx;
+  Shorts<S> g, b, dg, db;
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    xs.data()[i] = from_double<S>(x[i]);
+    dys.data()[i] = from_double<S>(dy[i]);
+  }
+  assign(g, gamma);
+  assign(b, beta);
+  Pass<S> pass;
+  layer_norm(xs, g, b, 1e-5, y, pass);
+  layer_norm_backward(xs, dys, g, pass, dx, dg, db);
+  const auto expect_rounded = [](const auto& got, const Values& values) {
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      EXPECT_NEAR(to_double(got.data()[i]), values[i], 4.1e-3 * std::abs(values[i]) + 1e-5);
+    }
+  };
+  expect_rounded(y, want.y);
+  expect_rounded(dx, want.dx);
+  expect_rounded(dg, want.dgamma);
+  expect_rounded(db, want.dbeta);
 }
 
 TEST(Functions, BatchNormMovesRunningStatisticsWhereTheyLie) {
@@ -352,6 +641,115 @@ TEST(Functions, PlusOneIsOnePlusTheScale) {
   rms_norm_backward(x, dy, plus_one(scale), pass, dx, ds);
   EXPECT_EQ(bytes(dx), bytes(want_dx));
   EXPECT_EQ(bytes(ds), bytes(dg));
+}
+
+// Central differences of a weighted sum of y, of a gamma that is stored less 1 and broadcasts.
+TEST(Functions, GradientsBehindAPostOpAreThoseOfDifferences) {
+  using Matrix = Eigen::MatrixXd;
+  for (const bool is_product : {false, true}) {
+    for (const bool by_row : {false, true}) {
+      Matrix x = Matrix::Random(7, 6), z = Matrix::Random(7, 6), y, dx, dz;
+      const Matrix w = Matrix::Random(7, 6);
+      Matrix scale = Matrix::Random(by_row ? 7 : 1, by_row ? 1 : 6), beta = scale * 0.5, dscale, dbeta;
+      const auto loss = [&](Pass<double>& pass) {
+        is_product ? layer_norm(x, plus_one(scale), beta, 1e-5, then_times(y, z), pass)
+                   : layer_norm(x, plus_one(scale), beta, 1e-5, then_clip(y, -0.4, 0.6), pass);
+        return y.cwiseProduct(w).sum();
+      };
+      Pass<double> pass, other;
+      loss(pass);
+      is_product ? layer_norm_backward(x, then_times(w, z, dz), plus_one(scale), pass, dx, dscale, dbeta)
+                 : layer_norm_backward(x, then_clip(w, -0.4, 0.6), plus_one(scale), pass, dx, dscale, dbeta);
+      const auto expect_change = [&](double& value, double derivative) {
+        constexpr double kStep = 1e-6;
+        const double kept = value;
+        value = kept + kStep;
+        const double above = loss(other);
+        value = kept - kStep;
+        const double below = loss(other);
+        value = kept;
+        EXPECT_NEAR((above - below) / (2 * kStep), derivative, 1e-7);
+      };
+      for (Index i = 0; i < x.size(); ++i) expect_change(x.data()[i], dx.data()[i]);
+      for (Index i = 0; is_product && i < z.size(); ++i) expect_change(z.data()[i], dz.data()[i]);
+      for (Index i = 0; i < scale.size(); ++i) {
+        expect_change(scale.data()[i], dscale.data()[i]);
+        expect_change(beta.data()[i], dbeta.data()[i]);
+      }
+    }
+  }
+}
+
+// Parameters and tensors that lie anyhow, on threads: the bits of those that lie side by side.
+TEST(Functions, BehindAPostOpParametersLieAnyhow) {
+  Eigen::ThreadPool pool(3);
+  Eigen::ThreadPoolDevice device(&pool, 3);
+  const Eigen::MatrixXf x = Eigen::MatrixXf::Random(300, 160), dy = Eigen::MatrixXf::Random(300, 160),
+                        z = Eigen::MatrixXf::Random(300, 160);
+  Eigen::MatrixXf params = Eigen::MatrixXf::Random(3, 160), y, y2, dx, dx2, dz, dz2;
+  const Eigen::VectorXf g = params.row(0), b = params.row(1);
+  Eigen::VectorXf dg, db, dg2, db2;
+  Pass<float> pass, other;
+  layer_norm(x, g, b, 1e-5, then_times(y, z), pass);
+  layer_norm_backward(x, then_times(dy, z, dz), g, pass, dx, dg, db);
+  layer_norm(device, x, params.row(0), params.row(1), 1e-5, then_times(y2, z), other);
+  params.row(1).setZero();  // the pass has a copy
+  Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor> turned = dy;
+  layer_norm_backward(device, x, then_times(turned, z, dz2), params.row(0), other, dx2, dg2, db2);
+  EXPECT_EQ(bytes(y2), bytes(y));
+  EXPECT_EQ(bytes(dx2), bytes(dx));
+  EXPECT_EQ(bytes(dz2), bytes(dz));
+  EXPECT_EQ(bytes(dg2), bytes(dg));
+  EXPECT_EQ(bytes(db2), bytes(db));
+  dx2 = dy;
+  layer_norm_backward(x, then_times(dx2, z, kNone), g, pass, dx2, add_to(dg), kNone);
+  EXPECT_EQ(bytes(dx2), bytes(dx));
+  EXPECT_EQ(bytes(dg), bytes((2 * dg2).eval()));
+  // Nothing.
+  const Eigen::MatrixXf none(0, 160);
+  layer_norm(none, g, b, 1e-5, then_relu(y), pass);
+  layer_norm_backward(none, then_relu(none), g, pass, dx, dg, db);
+  EXPECT_EQ(dx.rows(), 0);
+  EXPECT_EQ(dg.cwiseAbs().sum() + db.cwiseAbs().sum(), 0);
+}
+
+TEST(Functions, BackwardBehindAPostOpNeedsTheBetaOfItsForward) {
+  const Eigen::MatrixXf x = Eigen::MatrixXf::Random(6, 10), dy = Eigen::MatrixXf::Random(6, 10);
+  Eigen::VectorXf g = Eigen::VectorXf::Random(10), b = Eigen::VectorXf::Random(10), dg = g, before = g;
+  Eigen::MatrixXf y, y2, dx(6, 10), want;
+  dx.setConstant(7);
+  const Eigen::MatrixXf seven = dx;
+  Pass<float> pass;
+  refused("there was none", [&] { layer_norm_backward(x, then_relu(dy), g, pass, dx, dg, kNone); });
+  layer_norm(x, g, b, 1e-5, y, pass);
+  refused("kept no copy", [&] { layer_norm_backward(x, then_relu(dy), g, pass, dx, dg, kNone); });
+  layer_norm_backward(x, (dy.array() * (y.array() > 0).cast<float>()).matrix().eval(), g, pass, want, kNone, kNone);
+  layer_norm(x, g, b, 1e-5, then_relu(y2), pass);
+  refused("gamma has 0 values but beta of the forward pass has 10",
+          [&] { layer_norm_backward(x, then_relu(dy), kNone, pass, dx, kNone, kNone); });
+  const Eigen::MatrixXf one = Eigen::MatrixXf::Ones(6, 1);
+  refused("gamma has 6 values but beta of the forward pass has 10",
+          [&] { layer_norm_backward(x, then_relu(dy), one, pass, dx, kNone, kNone); });
+  refused("z, a factor of the same",
+          [&] { layer_norm_backward(x, then_times(dy, one, kNone), g, pass, dx, dg, kNone); });
+  refused("is not what the last forward", [&] { layer_norm_backward(dy, then_relu(dy), g, pass, dx, dg, kNone); });
+  Eigen::VectorXf three = Eigen::VectorXf::Ones(3);
+  Eigen::Map<Eigen::VectorXf> map(three.data(), 3);
+  refused("dgamma has extents (3, 1)", [&] { layer_norm_backward(x, then_relu(dy), g, pass, dx, map, kNone); });
+  // A forward that is refused leaves the copy.
+  Eigen::VectorXf nine = Eigen::VectorXf::Ones(9), other = Eigen::VectorXf::Random(10);
+  Eigen::Map<Eigen::MatrixXf> small(y2.data(), 5, 10);
+  refused("(5, 10)", [&] { layer_norm(x, g, other, 1e-5, then_relu(small), pass); });
+  refused("a clip between", [&] { layer_norm(x, g, other, 1e-5, then_clip(y2, 1, 0), pass); });
+  EXPECT_EQ(bytes(dx), bytes(seven));
+  EXPECT_EQ(bytes(dg), bytes(before));
+  layer_norm_backward(x, then_relu(dy), g, pass, dx, kNone, kNone);
+  EXPECT_EQ(bytes(dx), bytes(want));
+  // Without a beta, the forward needs no post-op.
+  layer_norm(x, g, kNone, 1e-5, y, pass);
+  layer_norm_backward(x, then_times(dy, x, kNone), g, pass, dx, kNone, kNone);
+  layer_norm_backward(x, dy.cwiseProduct(x).eval(), g, pass, want, kNone, kNone);
+  EXPECT_EQ(bytes(dx), bytes(want));
 }
 
 TEST(Functions, WhatIsNotWantedIsNotWritten) {
@@ -447,16 +845,6 @@ TEST(Passes, ADxIsNotWantedOrAddedTo) {
 
 // ---- what goes wrong
 
-template <class Call>
-void refused(const std::string& word, const Call& call) {
-  try {
-    call();
-    ADD_FAILURE() << word;
-  } catch (const std::invalid_argument& error) {
-    EXPECT_NE(std::string(error.what()).find(word), std::string::npos) << error.what();
-  }
-}
-
 TEST(Functions, RefuseWhatDoesNotFit) {
   Eigen::MatrixXf x = Eigen::MatrixXf::Random(6, 10), y = Eigen::MatrixXf::Constant(6, 10, 5), dx;
   const Eigen::MatrixXf before = y;
@@ -548,10 +936,15 @@ TEST(Functions, AllocateNothingOnceWarm) {
   const Eigen::VectorXf g = Eigen::VectorXf::Ones(64), b = Eigen::VectorXf::Zero(64);
   Eigen::MatrixXf y(50, 64), dx(50, 64);
   Eigen::VectorXf dg(64), db(64);
-  Pass<float> pass;
+  Eigen::MatrixXf dz(50, 64);
+  Pass<float> pass, behind;
   const auto call = [&] {
     layer_norm(x, g, b, 1e-5, y, pass);
     layer_norm_backward(x, dy, g, pass, dx, dg, db);
+    layer_norm(x, g, b, 1e-5, then_relu(y), behind);
+    layer_norm_backward(x, then_relu(dy), g, behind, dx, dg, db);
+    layer_norm(x, g, b, 1e-5, then_times(y, dy), behind);
+    layer_norm_backward(x, then_times(dy, dy, dz), g, behind, dx, dg, db);
     layer_norm(x, g, b, 1e-5, y);
     rms_norm(x, g, 1e-5, y);
   };

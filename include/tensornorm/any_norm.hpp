@@ -5,20 +5,23 @@
 
 #include <memory>
 #include <ostream>
+#include <sstream>
 #include <type_traits>
 #include <utility>
 
-#include "tensornorm/protocol.hpp"
+#include "tensornorm/pass_protocol.hpp"
 
 namespace tensornorm {
 
 namespace core {
 
-// What AnyNorm asks of the layer that it holds.
+// What AnyNorm asks of the layer that it holds. A pass or a sum is null where there is none.
 template <class Scalar>
 class AnyHeldNorm {
  public:
   using Array = Eigen::Array<ParamOf<Scalar>, Eigen::Dynamic, 1>;
+  using State = PassState<Scalar>;
+  using Sum = ResidualArguments<Scalar>;
 
   AnyHeldNorm() = default;
   AnyHeldNorm(const AnyHeldNorm&) = delete;
@@ -27,10 +30,11 @@ class AnyHeldNorm {
 
   virtual std::unique_ptr<AnyHeldNorm> copy() const = 0;
   virtual Index work(const Shape& x) const = 0;
-  virtual void forward(Runner& runner, const Scalar* x, const Shape& shape, Target<Scalar>& y) = 0;
-  virtual void infer(Runner& runner, const Scalar* x, const Shape& shape, Target<Scalar>& y) const = 0;
+  virtual void forward(Runner& runner, const Scalar* x, const Shape& shape, Target<Scalar>& y, State* pass,
+                       Sum* sum) = 0;
+  virtual void infer(Runner& runner, const Scalar* x, const Shape& shape, Target<Scalar>& y, Sum* sum) const = 0;
   virtual void backward(Runner& runner, const Scalar* x, const Shape& shape, const OutputGradient<Scalar>& dy,
-                        Target<Scalar>* dx) = 0;
+                        Target<Scalar>* dx, State* pass) = 0;
   virtual void run_check(const Shape& x) const = 0;
   virtual void train(bool is_training) = 0;
   virtual bool training() const = 0;
@@ -48,26 +52,48 @@ struct NormMark {
   static constexpr char kMark = 0;
 };
 
+// Whether a layer has the calls with a Pass and of a kept sum.
+template <class Derived, class Engine>
+std::true_type has_passes(const PassProtocol<Derived, Engine>*);
+std::false_type has_passes(const void*);
+
 template <class Scalar, class Norm>
 class HeldNorm final : public AnyHeldNorm<Scalar> {
   using Base = AnyHeldNorm<Scalar>;
+  using typename Base::State, typename Base::Sum;
+  static constexpr bool kHasPasses = decltype(core::has_passes(std::declval<const Norm*>()))::value;
 
  public:
   explicit HeldNorm(Norm norm) : norm_(std::move(norm)) {}
 
   std::unique_ptr<Base> copy() const override { return std::make_unique<HeldNorm>(norm_); }
   Index work(const Shape& x) const override { return norm_.work_of(x); }
-  void forward(Runner& runner, const Scalar* x, const Shape& shape, Target<Scalar>& y) override {
-    norm_.forward_held(runner, x, shape, y);
+  void forward(Runner& runner, const Scalar* x, const Shape& shape, Target<Scalar>& y, State* pass, Sum* sum) override {
+    if constexpr (kHasPasses) {
+      norm_.call_forward(runner, x, shape, y, pass, sum);
+    } else {
+      refuse_passes(pass, sum);
+      norm_.call_forward(runner, x, shape, y);
+    }
   }
-  void infer(Runner& runner, const Scalar* x, const Shape& shape, Target<Scalar>& y) const override {
-    norm_.infer_held(runner, x, shape, y);
+  void infer(Runner& runner, const Scalar* x, const Shape& shape, Target<Scalar>& y, Sum* sum) const override {
+    if constexpr (kHasPasses) {
+      norm_.call_infer(runner, x, shape, y, sum);
+    } else {
+      refuse_passes(nullptr, sum);
+      norm_.call_infer(runner, x, shape, y);
+    }
   }
   void backward(Runner& runner, const Scalar* x, const Shape& shape, const OutputGradient<Scalar>& dy,
-                Target<Scalar>* dx) override {
-    norm_.backward_held(runner, x, shape, dy, dx);
+                Target<Scalar>* dx, State* pass) override {
+    if constexpr (kHasPasses) {
+      norm_.call_backward(runner, x, shape, dy, dx, pass);
+    } else {
+      refuse_passes(pass, nullptr);
+      norm_.call_backward(runner, x, shape, dy, dx);
+    }
   }
-  void run_check(const Shape& x) const override { norm_.check_held(x); }
+  void run_check(const Shape& x) const override { norm_.call_check(x); }
   void train(bool is_training) override { norm_.train(is_training); }
   bool training() const override { return norm_.training(); }
   NamedParameters<typename Base::Array> parameters() override { return norm_.parameters(); }
@@ -78,6 +104,13 @@ class HeldNorm final : public AnyHeldNorm<Scalar> {
   void* layer_of(const void* mark) override { return mark == &NormMark<Norm>::kMark ? &norm_ : nullptr; }
 
  private:
+  void refuse_passes(const State* pass, const Sum* sum) const {
+    if (pass == nullptr && sum == nullptr) return;
+    std::ostringstream name;
+    write(name);
+    fail("the layer held, ", name.str().c_str(), ", takes ", sum == nullptr ? "no Pass" : "no add(): give the sum");
+  }
+
   Norm norm_;
 };
 
@@ -127,16 +160,18 @@ class AnyEngine {
   }
 
   Index work(const Shape& x) const { return held().work(x); }
-  void run_forward(Runner& runner, const Scalar* x, const Shape& shape, Target<Scalar>& y) {
-    held().forward(runner, x, shape, y);
+  void run_forward(Runner& runner, const Scalar* x, const Shape& shape, Target<Scalar>& y,
+                   typename Held::State* pass = nullptr, typename Held::Sum* sum = nullptr) {
+    held().forward(runner, x, shape, y, pass, sum);
   }
-  void run_infer(Runner& runner, const Scalar* x, const Shape& shape, Target<Scalar>& y) const {
-    static_cast<const Held&>(held()).infer(runner, x, shape, y);
+  void run_infer(Runner& runner, const Scalar* x, const Shape& shape, Target<Scalar>& y,
+                 typename Held::Sum* sum = nullptr) const {
+    static_cast<const Held&>(held()).infer(runner, x, shape, y, sum);
   }
   void run_check(const Shape& shape) const { held().run_check(shape); }
   void run_backward(Runner& runner, const Scalar* x, const Shape& shape, const OutputGradient<Scalar>& dy,
-                    Target<Scalar>* dx) {
-    held().backward(runner, x, shape, dy, dx);
+                    Target<Scalar>* dx, typename Held::State* pass = nullptr) {
+    held().backward(runner, x, shape, dy, dx, pass);
   }
 
  private:
@@ -155,8 +190,9 @@ struct IsLayerOf<Norm, Scalar, std::enable_if_t<std::is_same<typename Norm::Scal
 
 }  // namespace core
 
-/// A layer of any kind. forward, infer and backward of tensors are those of the layer: the same bits, errors and
-/// devices. target() gives the layer itself, for a Pass, a kept sum and what else it has.
+/// A layer of any kind. forward, infer and backward are those of the layer, with a Pass, a kept sum and post-ops too:
+/// the same bits, errors and devices. A Pass or add() where the layer has no such call, as Whitening, throws
+/// std::invalid_argument. target() gives the layer itself, for what else it has.
 ///
 ///     std::vector<AnyNorm<float>> norms;
 ///     norms.push_back(BatchNorm<float>(64));
@@ -166,9 +202,9 @@ struct IsLayerOf<Norm, Scalar, std::enable_if_t<std::is_same<typename Norm::Scal
 /// A copy has a copy of the layer. One that holds none, or was moved from, throws std::invalid_argument where it is
 /// called.
 template <class Scalar>
-class AnyNorm : public Protocol<AnyNorm<Scalar>, core::AnyEngine<Scalar>> {
-  using Base = Protocol<AnyNorm<Scalar>, core::AnyEngine<Scalar>>;
-  friend Base;
+class AnyNorm : public PassProtocol<AnyNorm<Scalar>, core::AnyEngine<Scalar>> {
+  using Base = PassProtocol<AnyNorm<Scalar>, core::AnyEngine<Scalar>>;
+  friend Protocol<AnyNorm<Scalar>, core::AnyEngine<Scalar>>;
 
  public:
   /// Holds no layer.

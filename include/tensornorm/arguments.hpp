@@ -39,8 +39,8 @@ struct KeptSum {
   H& h;        ///< Where their sum goes.
 };
 /// The input h = x + r, rounded once to the scalar and kept, of a layer that then normalizes it: a residual connection.
-/// `norm.forward(add(x, r, h), y)` and `norm.infer(add(x, r, h), y)`, of every layer but Whitening and AnyNorm, read x
-/// and r once. It refers to all three, which must outlive the call.
+/// `norm.forward(add(x, r, h), y)` and `norm.infer(add(x, r, h), y)`, of every layer but Whitening, read x and r once.
+/// It refers to all three, which must outlive the call.
 ///
 /// r has the extents of x: else the call throws std::invalid_argument. h is an output as y is; it may be x or r, and y
 /// may be x or r but not h. Where all lie alike nothing is copied.
@@ -82,13 +82,14 @@ struct TimesGradient {
 /// A result that is clipped before it is stored, and rounded: y = min(max(norm(x), low), high), in the place of y in
 /// forward and infer of every layer but Whitening and of the functions. NaN stays.
 ///
-/// In the place of dy in backward of a layer it is the gradient of such a y: `norm.forward(x, then_clip(y, 0, 6))`,
+/// In the place of dy in backward it is the gradient of such a y: `norm.forward(x, then_clip(y, 0, 6))`,
 /// `norm.backward(x, then_clip(dy, 0, 6), dx)`. Backward computes the result again, and takes dy where it lies between
 /// low and high, else 0; it keeps memory of the size of x, and where the mode was eval, it is the result of the running
 /// statistics that the last forward used.
 ///
-/// gamma and beta must be those of the forward. It refers to the tensor. Throws std::invalid_argument when low is not
-/// less than high, or NaN.
+/// gamma and beta must be those of the forward. Backward of a function is not told beta: the forward with a Pass and
+/// behind a post-op, any of the three, keeps a copy of it. It refers to the tensor. Throws std::invalid_argument when
+/// low is not less than high, or NaN, and in backward of a function whose forward had a beta and no post-op.
 template <class Y>
 Then<Y, core::Clip> then_clip(Y& tensor, double low, double high) {
   return {tensor, {low, high}};
@@ -121,7 +122,7 @@ template <class Y, class Z, class = std::enable_if_t<!core::kOwnsMemory<Y>>>
 Then<Y, core::Times<Z>> then_times(const Y& y, const Z& z) {
   return {const_cast<Y&>(y), {z}};  // what is const of it is not the memory
 }
-/// The gradient dy of a gated result, in the place of dy in backward of a layer, and dz = dy * norm(x), that of z.
+/// The gradient dy of a gated result, in the place of dy in backward as then_clip(), and dz = dy * norm(x), that of z.
 /// kNone in the place of dz spares its work. dz may be dy or z, and not x.
 template <class DY, class Z, class DZ>
 Then<const DY, core::TimesGradient<Z, DZ>> then_times(const DY& dy, const Z& z, DZ& dz) {

@@ -36,8 +36,7 @@ struct BatchNormOptions {
 ///
 /// Virtual batches (Hoffer, Hubara and Soudry 2017): samples lie along the first axis that is not channel_axis. mean
 /// and rstd then have the extents (pieces, channels). A last piece with a single value per channel is an error, as a
-/// batch of one is. forward takes no add(), and backward no then_times(). After std::bad_alloc y, dx, the running
-/// statistics and the gradients may be those of some pieces.
+/// batch of one is. After std::bad_alloc outputs, the running statistics and the gradients may be those of some pieces.
 ///
 /// Edges: a constant channel gives y = beta; with eps = 0 its rstd and dx are 0. NaN and infinity stay in their channel
 /// and, in train mode, in its running statistics. A running variance beyond the range of Param is infinite, and then y
@@ -79,13 +78,13 @@ class BatchNorm : public TrackingLayer<BatchNorm<Scalar>, Scalar, BatchNormOptio
                    core::ResidualArguments<Scalar>* sum = nullptr) {
     State& state = pass == nullptr ? this->own_pass() : *pass;
     if (has_pieces(shape)) {
-      core::check_that(sum == nullptr, "virtual batches take no add(): give the sum");
-      const auto run = [&](const Scalar* of_piece, const Shape& piece, Target& to, State& its) {
-        Base::run_forward(runner, of_piece, piece, to, &its);
+      const auto run = [&](const Scalar* of_piece, const Shape& piece, Target& to, State& its,
+                           core::ResidualArguments<Scalar>* its_sum) {
+        Base::run_forward(runner, of_piece, piece, to, &its, its_sum);
       };
       const auto refuse = [&](const Shape& piece) { axes(piece, true); };
-      return core::forward_pieces<Scalar>(samples_axis(shape), this->options_.virtual_batch, x, shape, y, state, refuse,
-                                          run);
+      return core::forward_pieces<Scalar>(samples_axis(shape), this->options_.virtual_batch, x, shape, y, state, sum,
+                                          refuse, run);
     }
     Base::run_forward(runner, x, shape, y, pass, sum);
     state.used_pieces = 0;

@@ -76,7 +76,6 @@ enum class Fault {
   kResultOfView,
   kBetaAlone,
   kGradientsAlone,
-  kPostOpOfFunction,
   kOtherThenTimes
 };
 
@@ -135,9 +134,6 @@ void refuse() {
   static_assert(fault != Fault::kBetaAlone, "tensornorm: beta without gamma: give a gamma of ones");
   static_assert(fault != Fault::kGradientsAlone,
                 "tensornorm: without gamma there are no gradients of parameters: give kNone for them");
-  static_assert(fault != Fault::kPostOpOfFunction,
-                "tensornorm: backward of a function is not told beta, from which a clip or a product follows: use a "
-                "layer");
   static_assert(
       fault != Fault::kOtherThenTimes,
       "tensornorm: then_times takes y and z in forward and infer, and dy, z and dz in backward: give kNone for "

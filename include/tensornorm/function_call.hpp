@@ -18,6 +18,7 @@ struct FunctionCall {
 
   NormRule rule;
   ParamStrides strides{};
+  Index params = 0;  // values of gamma, and of beta
   Parameters<Param> parameters;
 
   auto axes() const {
@@ -28,24 +29,32 @@ struct FunctionCall {
     const auto statement = axes();
     PassEngine<Scalar, false>::infer({statement, shape, true, false}, parameters, runner, x, y, nullptr, nullptr);
   }
-  void forward(Runner& runner, const Scalar* x, const Shape& shape, Target<Scalar>& y, PassState<Scalar>& pass,
+  void forward(Runner& runner, const Scalar* x, const Shape& shape, Target<Scalar>& y, FunctionState<Scalar>& pass,
                bool keeps_m2 = false) const {
     const auto statement = axes();
+    const bool has_beta = parameters.beta != nullptr, keeps_beta = has_beta && y.post_op() != nullptr;
+    if (keeps_beta) pass.kept_beta.reserve(static_cast<std::size_t>(params));  // what can fail comes first
     PassEngine<Scalar, false>::forward({statement, shape, true, false}, parameters, runner, x, y, pass, true, keeps_m2);
-    pass.rule = rule;
     pass.is_of_function = true;
+    pass.rule = rule;
+    pass.beta_strides = strides;
+    pass.knows_beta = keeps_beta || !has_beta;
+    pass.kept_beta.assign(parameters.beta, parameters.beta + (keeps_beta ? params : 0));
   }
-  void backward(Runner& runner, const FunctionRef<ParameterGradients<Param>()>& gradients, Index params,
-                const Scalar* x, const Shape& shape, const Scalar* dy, const Shape& dy_shape, Target<Scalar>* dx,
-                PassState<Scalar>& pass) const {
+  void backward(Runner& runner, const FunctionRef<ParameterGradients<Param>()>& gradients, const Scalar* x,
+                const Shape& shape, const OutputGradient<Scalar>& dy, Target<Scalar>* dx,
+                FunctionState<Scalar>& pass) const {
     const auto statement = axes();
     PassEngine<Scalar, false>::backward({statement, shape, true, false}, parameters, gradients, params, runner, x, dy,
-                                        dy_shape, dx, pass, pass.record.training);
+                                        dx, pass, pass.record.training);
   }
 
   template <class Gamma, class Beta>
   void take_parameters(const Shape& x, const Gamma& gamma, const Beta& beta) {
-    if constexpr (Gamma::is_given) strides = param_strides(x, rule, gamma.shape());
+    if constexpr (Gamma::is_given) {
+      strides = param_strides(x, rule, gamma.shape());
+      params = gamma.shape().shape.count();
+    }
     if constexpr (Beta::is_given) {
       check_that(strides == param_strides(x, rule, beta.shape()), "gamma has extents ", gamma.shape().shape,
                  " and beta ", beta.shape().shape, ": they must lie alike");
@@ -55,27 +64,35 @@ struct FunctionCall {
     parameters.centred = rule.centred;
     parameters.is_unit = rule.is_unit;
   }
+  // Of backward behind a post-op: the beta of its forward.
+  void take_kept_beta(const FunctionState<Scalar>& pass) {
+    check_that(pass.knows_beta,
+               "backward behind a post-op computes the result again, but its forward had a beta and no post-op, and so "
+               "kept no copy: give then_relu(y), then_clip(y, low, high) or then_times(y, z) in the place of y");
+    if (pass.kept_beta.empty()) return;
+    check_that(params == static_cast<Index>(pass.kept_beta.size()) && strides == pass.beta_strides, "gamma has ",
+               params, " values but beta of the forward pass has ", pass.kept_beta.size(), ": they must lie alike");
+    parameters.beta = pass.kept_beta.data();
+  }
 };
 
 template <class Scalar, class Device, class Y, class X, class G, class B>
 constexpr Fault fault_of_function() {
-  using Param = ParamOf<Scalar>;
-  return first_of({fault_of_call<Scalar, Device, Y, X>(), ParamInput<Param, G>::fault, ParamInput<Param, B>::fault,
-                   kIsNone<G> && !kIsNone<B> ? Fault::kBetaAlone : Fault::kNoFault});
+  return first_of({fault_of_call<Scalar, Device, Y, X>(), fault_of_parameter<Scalar, G>(),
+                   fault_of_parameter<Scalar, B>(), kIsNone<G> && !kIsNone<B> ? Fault::kBetaAlone : Fault::kNoFault});
 }
 
 // Calls run(runner, call, x, shape, y) for a function's arguments; `rule_of(shape, gamma)` says which axes. Copies of
 // parameters are a pass's, if it has one.
 template <class Device, class X, class G, class B, class Y, class RuleOf, class Run>
 void call_function(const Device& device, const X& x, const G& gamma, const B& beta, double eps, Y&& y,
-                   const RuleOf& rule_of, const Run& run, PassState<typename Traits<X>::Scalar>* pass = nullptr) {
+                   const RuleOf& rule_of, const Run& run, FunctionState<typename Traits<X>::Scalar>* pass = nullptr) {
   using Scalar = typename Traits<X>::Scalar;
   if constexpr (accepted<fault_of_function<Scalar, Device, Y, X, G, B>(), Device, X, G, B, Y>()) {
-    using Param = ParamOf<Scalar>;
     const Input<X> in(x);
     OutputOf<Y> out(y, "y");
-    const ParamInput<Param, G> g(gamma, "gamma", pass == nullptr ? nullptr : &pass->gamma);
-    const ParamInput<Param, B> b(beta, "beta", pass == nullptr ? nullptr : &pass->beta);
+    const ParamInput<Scalar, G> g(gamma, "gamma", pass == nullptr ? nullptr : &pass->gamma);
+    const ParamInput<Scalar, B> b(beta, "beta", pass == nullptr ? nullptr : &pass->beta);
     FunctionCall<Scalar> call;
     call.rule = rule_of(in.shape(), g);
     check_eps(eps);
@@ -97,7 +114,7 @@ void call_function(const Device& device, const X& x, const G& gamma, const B& be
 template <class Device, class X, class G, class B, class Y, class RuleOf, class Scalar>
 void call_function(const Device& device, const X& x, const G& gamma, const B& beta, double eps, Y&& y,
                    Pass<Scalar>& pass, const RuleOf& rule_of) {
-  PassState<Scalar>& state = PassAccess::state(pass);
+  FunctionState<Scalar>& state = PassAccess::state(pass);
   call_function(
       device, x, gamma, beta, eps, y, rule_of,
       [&state](auto& runner, const auto& call, const auto* data, const Shape& shape, auto& out) {
@@ -112,18 +129,20 @@ void call_backward(const Device& device, const X& x, const DY& dy, const G& gamm
                    DG&& dgamma, DB&& dbeta) {
   using Param = ParamOf<Scalar>;
   using DXType = typename Added<DX>::Type;
-  using DGamma = ParamOutputOf<Param, DG>;
-  using DBeta = ParamOutputOf<Param, DB>;
-  constexpr bool is_affine = ParamInput<Param, G>::is_given, wants_affine = DGamma::is_given || DBeta::is_given;
-  constexpr Fault fault = first_of({ThenTraits<DY>::is_then ? Fault::kPostOpOfFunction : Fault::kNoFault,
-                                    fault_of_inputs<Scalar, Device, X, DY>(), ParamInput<Param, G>::fault,
-                                    DGamma::fault, DBeta::fault, fault_of_wanted<Scalar, DXType, X>(),
+  using DGamma = ParamOutputOf<Scalar, DG>;
+  using DBeta = ParamOutputOf<Scalar, DB>;
+  using DYType = std::remove_const_t<TensorOf<DY>>;
+  constexpr bool is_affine = !kIsNone<G>, wants_affine = !kIsNone<DG> || !kIsNone<DB>;
+  constexpr Fault fault = first_of({fault_of_inputs<Scalar, Device, X, DYType>(), fault_of_parameter<Scalar, G>(),
+                                    fault_of_written<Scalar, DG>(), fault_of_written<Scalar, DB>(),
+                                    fault_of_wanted<Scalar, DXType, X>(), fault_of_post_op<Scalar, DY, X, true>(),
                                     wants_affine && !is_affine ? Fault::kGradientsAlone : Fault::kNoFault});
-  if constexpr (accepted<fault, Device, X, DY, G, DX, DG, DB>()) {
+  if constexpr (accepted<fault, Device, X, DYType, G, DX, DG, DB>()) {
     const Input<X> in(x);
-    const Input<DY> gradient(dy);
-    PassState<Scalar>& state = PassAccess::state(pass);
-    const ParamInput<Param, G> g(gamma, "gamma", &state.gamma);
+    GradientInput<DY> dy_input(dy);
+    const OutputGradient<Scalar> gradient = dy_input.get();
+    FunctionState<Scalar>& state = PassAccess::state(pass);
+    const ParamInput<Scalar, G> g(gamma, "gamma", &state.gamma);
     DGamma dgamma_out(dgamma, "dgamma", state.first_output);
     DBeta dbeta_out(dbeta, "dbeta", state.second_output);
     FunctionCall<Scalar> call;
@@ -134,17 +153,16 @@ void call_backward(const Device& device, const X& x, const DY& dy, const G& gamm
                state.record.shape, ": call the layer's backward");
     check_that(same_extents(in.shape(), state.record.shape), "x has extents ", in.shape(), " but the forward pass had ",
                state.record.shape);
-    call.take_parameters(in.shape(), g, ParamInput<Param, None>(None(), ""));
-    Index params = 0;
+    call.take_parameters(in.shape(), g, ParamInput<Scalar, None>(None(), ""));
+    if (gradient.post_op != nullptr) call.take_kept_beta(state);
     if constexpr (is_affine) {
-      params = g.shape().shape.count();
       dgamma_out.take_shape(g.shape().shape);
       dbeta_out.take_shape(g.shape().shape);
     }
     auto runner = runner_on(device, in.shape().count());
     const auto run = [&](Target<Scalar>* target) {
       const auto gradients = [&] { return ParameterGradients<Param>{dgamma_out.prepare(), dbeta_out.prepare()}; };
-      call.backward(runner, gradients, params, in.data(), in.shape(), gradient.data(), gradient.shape(), target, state);
+      call.backward(runner, gradients, in.data(), in.shape(), gradient, target, state);
     };
     if constexpr (kIsNone<DX>) {
       run(nullptr);
@@ -162,14 +180,13 @@ template <class Device, class X, class G, class B, class M, class V, class Y, cl
 void call_batch_norm(const Device& device, const X& x, const G& gamma, const B& beta, M&& running_mean, V&& running_var,
                      double momentum, double eps, Y&& y, Pass<Scalar>& pass) {
   using Param = ParamOf<Scalar>;
-  using Mean = ParamOutputOf<Param, M>;
-  using Var = ParamOutputOf<Param, V>;
+  using Mean = ParamOutputOf<Scalar, M>;
+  using Var = ParamOutputOf<Scalar, V>;
   static_assert(!Added<M>::adds && !Added<V>::adds, "tensornorm: running statistics are moved, not added to");
-  static_assert(Mean::is_given == Var::is_given,
-                "tensornorm: one of the running statistics is kNone: give both or none");
-  if constexpr (accepted<first_of({Mean::fault, Var::fault}), M, V>()) {
+  static_assert(kIsNone<M> == kIsNone<V>, "tensornorm: one of the running statistics is kNone: give both or none");
+  if constexpr (accepted<first_of({fault_of_written<Scalar, M>(), fault_of_written<Scalar, V>()}), M, V>()) {
     check_momentum(momentum);
-    PassState<Scalar>& state = PassAccess::state(pass);
+    FunctionState<Scalar>& state = PassAccess::state(pass);
     Mean mean(running_mean, "running_mean", state.first_output);
     Var var(running_var, "running_var", state.second_output);
     call_function(
@@ -200,9 +217,9 @@ void call_batch_norm_infer(const Device& device, const X& x, const G& gamma, con
                            const V& running_var, double eps, Y&& y) {
   using Scalar = typename Traits<X>::Scalar;
   using Param = ParamOf<Scalar>;
-  if constexpr (accepted<first_of({fault_of_argument<Param, M>(), fault_of_argument<Param, V>()}), M, V>()) {
-    const ParamInput<Param, M> mean(running_mean, "running_mean");
-    const ParamInput<Param, V> var(running_var, "running_var");
+  if constexpr (accepted<first_of({fault_of_values<Scalar, M>(), fault_of_values<Scalar, V>()}), M, V>()) {
+    const ParamInput<Scalar, M> mean(running_mean, "running_mean");
+    const ParamInput<Scalar, V> var(running_var, "running_var");
     call_function(
         device, x, gamma, beta, eps, y, ChannelRule{false},
         [&](auto& runner, const auto& call, const Scalar* data, const Shape& shape, auto& out) {

@@ -13,15 +13,22 @@
 /// x's or 1, as NumPy broadcasts: a scale and a shift for each sample, token or frame. beta lies as gamma does.
 /// kNone is an absent parameter; there is no beta without gamma. plus_one(scale) is 1 + scale.
 ///
+/// Beside 16-bit tensors, gamma, beta, their gradients and running statistics may each have the 16 bits of x, as
+/// checkpoints do. They are read as floats, into memory of the Pass. What is written is computed in float and rounded
+/// once, a sum of add_to() too.
+///
 /// A Pass keeps what backward needs. Backward wants the x, the gamma and the pass of its forward; dgamma and dbeta get
-/// the extents of gamma. Outputs that are kNone are not computed, and add_to(dx) is added to.
+/// the extents of gamma. Outputs that are kNone are not computed, and add_to(dx) is added to. Post-ops are those of the
+/// layers: `layer_norm(x, gamma, beta, eps, then_relu(y), pass)`, `layer_norm_backward(x, then_relu(dy), gamma, pass,
+/// dx, dgamma, dbeta)`. Such a forward keeps a copy of beta in the pass; where a forward had a beta and no post-op,
+/// backward takes none.
 ///
 /// No output may lie where a parameter does, or another output: this is not found.
 ///
 /// Errors: std::invalid_argument with the extents that disagree, and std::bad_alloc; outputs are then as before. What
 /// the compiler can see is a static_assert. Memory: with a Pass, the second and later calls with one shape allocate
-/// nothing, but to copy tensors that no loop can walk side by side; without a Pass, also to copy parameters with gaps
-/// and plus_one, and in the first call.
+/// nothing, but to copy tensors that no loop can walk side by side; without a Pass, also to copy parameters with gaps,
+/// of 16 bits and plus_one, and in the first call.
 #pragma once
 
 #include "tensornorm/requirements.hpp"

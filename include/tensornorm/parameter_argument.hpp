@@ -37,23 +37,55 @@ struct ScaleOf<PlusOne<G>> {
   static const G& of(const PlusOne<G>& g) { return g.scale; }
 };
 
-// Parameters that are read: where they lie, or a copy where they have gaps.
-template <class Param, class G>
+// Whether a parameter beside tensors of Scalar is of that, of 16 bits, and not of Param.
+template <class Scalar, class X>
+constexpr bool kIsShortParam =
+    !std::is_same<Scalar, ParamOf<Scalar>>::value && std::is_same<typename Traits<Bare<X>>::Scalar, Scalar>::value;
+
+template <class Scalar, class X>
+constexpr Fault fault_of_values() {
+  return fault_of_argument<std::conditional_t<kIsShortParam<Scalar, X>, Scalar, ParamOf<Scalar>>, X>();
+}
+
+// What is wrong with a parameter that is read, or absent.
+template <class Scalar, class G>
+constexpr Fault fault_of_parameter() {
+  return kIsNone<G> ? Fault::kNoFault : fault_of_values<Scalar, typename ScaleOf<G>::Type>();
+}
+
+// What is wrong with one that is written, or not wanted; for an argument as a forwarding reference has it.
+template <class Scalar, class DG>
+constexpr Fault fault_of_written() {
+  using Type = typename Added<std::remove_reference_t<DG>>::Type;
+  if constexpr (!kIsNone<DG>) {
+    constexpr Fault fault = fault_of_values<Scalar, Bare<Type>>();
+    if constexpr (fault == Fault::kNoFault) return fault_of_output<Type>();
+    return fault;
+  }
+  return Fault::kNoFault;
+}
+
+// Parameters that are read: where they lie, or a copy where they have gaps or 16 bits.
+template <class Scalar, class G>
 class ParamInput {
+  using Param = ParamOf<Scalar>;
   using Scale = typename ScaleOf<G>::Type;
+  static constexpr bool kIsRead = !ScaleOf<G>::is_plus_one && !kIsShortParam<Scalar, Scale>;
 
  public:
   static constexpr bool is_given = true;
-  static constexpr Fault fault = fault_of_argument<Param, Scale>();
 
   // A copy has the memory of a pass, if it is given.
   ParamInput(const G& g, const char* name, std::vector<Param>* memory = nullptr)
-      : in_(ScaleOf<G>::of(g)), shape_{name, in_.shape(), kIsMatrix<Scale> && is_vector_type()}, data_(in_.data()) {
-    if (lies_alike(in_.shape(), in_.shape()) && !ScaleOf<G>::is_plus_one) return;
+      : in_(ScaleOf<G>::of(g)), shape_{name, in_.shape(), kIsMatrix<Scale> && is_vector_type()} {
+    if constexpr (kIsRead) {
+      data_ = in_.data();
+      if (lies_alike(in_.shape(), in_.shape())) return;
+    }
     shape_.shape = packed_shape(in_.shape());
     std::vector<Param>& copy = memory == nullptr ? copy_ : *memory;
     copy.resize(static_cast<std::size_t>(shape_.shape.count()));
-    copy_strided(static_cast<const Param*>(in_.data()), in_.shape(), copy.data(), shape_.shape);
+    copy_strided(in_.data(), in_.shape(), copy.data(), shape_.shape);
     if (ScaleOf<G>::is_plus_one) {
       for (Param& value : copy) value += Param(1);
     }
@@ -73,15 +105,16 @@ class ParamInput {
 
   Input<Scale> in_;
   ParamShape shape_;
-  const Param* data_;
+  const Param* data_ = nullptr;
   std::vector<Param> copy_;
 };
 
-template <class Param>
-class ParamInput<Param, None> {
+template <class Scalar>
+class ParamInput<Scalar, None> {
+  using Param = ParamOf<Scalar>;
+
  public:
   static constexpr bool is_given = false;
-  static constexpr Fault fault = Fault::kNoFault;
 
   ParamInput(None, const char*, std::vector<Param>* = nullptr) {}
   const Param* data() const { return nullptr; }
@@ -110,14 +143,16 @@ Shape gradient_shape(const DG& gradient, const Shape& params) {
   return dense_shape(result, true);
 }
 
-// A gradient that is written, or added to: in its memory where that lies as the parameters do, else by way of a copy.
-template <class Param, class DG>
+// A gradient that is written, or added to: in its memory where that lies as the parameters do and is of Param, else by
+// way of a copy.
+template <class Scalar, class DG>
 class ParamOutput {
+  using Param = ParamOf<Scalar>;
   using Type = typename Added<DG>::Type;
+  static constexpr bool kIsShort = kIsShortParam<Scalar, Type>;
 
  public:
   static constexpr bool is_given = true;
-  static constexpr Fault fault = first_of({fault_of_argument<Param, Bare<Type>>(), fault_of_output<Type>()});
 
   // A copy has the memory of a pass.
   ParamOutput(std::remove_reference_t<DG>& gradient, const char* name, std::vector<Param>& memory)
@@ -128,19 +163,22 @@ class ParamOutput {
     layout_ = gradient_shape(gradient_, params);
     out_.take_shape(layout_);
     if (Added<DG>::adds) out_.check_fits();
-    is_copied_ = Added<DG>::adds || out_.shape() != layout_;
+    is_copied_ = kIsShort || Added<DG>::adds || out_.shape() != layout_;
     if (is_copied_) values_.resize(static_cast<std::size_t>(params.count()));
   }
   // Where it is to keep what it holds.
   void check_fits() const { out_.check_fits(); }
   Param* prepare() {
     to_ = out_.prepare();
-    return is_copied_ ? values_.data() : to_;
+    if constexpr (!kIsShort) {
+      if (!is_copied_) return to_;
+    }
+    return values_.data();
   }
   // The same, with the values that it holds.
   Param* prepare_loaded() {
     Param* const result = prepare();
-    if (is_copied_) copy_strided(to_, out_.shape(), result, layout_);
+    if (is_copied_) copy_strided(to_, out_.shape(), values_.data(), layout_);
     return result;
   }
   void finish() {
@@ -155,14 +193,15 @@ class ParamOutput {
   Shape layout_;  // its extents, in the order of the parameters' memory
   bool is_copied_ = false;
   std::vector<Param>& values_;
-  Param* to_ = nullptr;
+  std::conditional_t<kIsShort, Scalar, Param>* to_ = nullptr;
 };
 
-template <class Param>
-class ParamOutput<Param, None> {
+template <class Scalar>
+class ParamOutput<Scalar, None> {
+  using Param = ParamOf<Scalar>;
+
  public:
   static constexpr bool is_given = false;
-  static constexpr Fault fault = Fault::kNoFault;
 
   ParamOutput(const None&, const char*, std::vector<Param>&) {}
   void take_shape(const Shape&) {}
@@ -173,8 +212,8 @@ class ParamOutput<Param, None> {
 };
 
 // For an argument as a forwarding reference has it.
-template <class Param, class DG>
-using ParamOutputOf = ParamOutput<Param, std::conditional_t<kIsNone<DG>, None, std::remove_reference_t<DG>>>;
+template <class Scalar, class DG>
+using ParamOutputOf = ParamOutput<Scalar, std::conditional_t<kIsNone<DG>, None, std::remove_reference_t<DG>>>;
 
 }  // namespace core
 }  // namespace tensornorm

@@ -11,8 +11,9 @@ namespace core {
 struct PassAccess;
 }
 
-/// What one forward pass leaves for its backward: the statistics of x, and which x it was. With it a layer, or the
-/// functions of functional.hpp, serve many passes: shared weights, recurrent steps, checkpointing.
+/// What one forward pass leaves for its backward: the statistics of x, and which x it was; of a function behind a
+/// post-op, also beta. With it a layer, or the functions of functional.hpp, serve many passes: shared weights,
+/// recurrent steps, checkpointing.
 ///
 /// Scalar is that of x. A new Pass is empty; its first use makes its memory, and later ones with the same shapes
 /// allocate nothing. A forward pass overwrites what the one before left. One thread at a time may use it.
@@ -28,14 +29,14 @@ class Pass {
 
  private:
   friend struct core::PassAccess;
-  core::PassState<Scalar> state_;
+  core::FunctionState<Scalar> state_;
 };
 
 namespace core {
 
 struct PassAccess {
   template <class Scalar>
-  static PassState<Scalar>& state(Pass<Scalar>& pass) {
+  static FunctionState<Scalar>& state(Pass<Scalar>& pass) {
     return pass.state_;
   }
 };

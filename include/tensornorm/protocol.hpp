@@ -284,26 +284,28 @@ class Protocol : public Engine {
     }
   }
 
+  // The calls with pointers and shapes, and with what else the layer takes.
+  template <class... More>
+  void call_forward(core::Runner& runner, const Scalar* x, const Shape& shape, core::Target<Scalar>& y, More... more) {
+    derived().run_forward(runner, x, shape, y, more...);
+  }
+  template <class... More>
+  void call_infer(core::Runner& runner, const Scalar* x, const Shape& shape, core::Target<Scalar>& y,
+                  More... more) const {
+    derived().run_infer(runner, x, shape, y, more...);
+  }
+  template <class... More>
+  void call_backward(core::Runner& runner, const Scalar* x, const Shape& shape, const core::OutputGradient<Scalar>& dy,
+                     core::Target<Scalar>* dx, More... more) {
+    derived().run_backward(runner, x, shape, dy, dx, more...);
+  }
+
  private:
   template <class, class>
   friend class core::HeldNorm;
 
-  // The calls with pointers and shapes, for a layer that is held by AnyNorm.
-  using Runner = core::Runner;
-  using Target = core::Target<Scalar>;
   Index work_of(const Shape& shape) const { return this->work(shape); }
-  void forward_held(Runner& runner, const Scalar* x, const Shape& shape, Target& y) {
-    derived().run_forward(runner, x, shape, y);
-  }
-  void infer_held(Runner& runner, const Scalar* x, const Shape& shape, Target& y) const {
-    derived().run_infer(runner, x, shape, y);
-  }
-  void check_held(const Shape& shape) const { derived().run_check(shape); }
-  void backward_held(Runner& runner, const Scalar* x, const Shape& shape, const core::OutputGradient<Scalar>& dy,
-                     Target* dx) {
-    derived().run_backward(runner, x, shape, dy, dx);
-  }
-
+  void call_check(const Shape& shape) const { derived().run_check(shape); }
   void write(std::ostream& out) const { derived().print(out); }
   Derived& derived() { return static_cast<Derived&>(*this); }
   const Derived& derived() const { return static_cast<const Derived&>(*this); }

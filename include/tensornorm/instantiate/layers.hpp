@@ -37,10 +37,10 @@
   template void PassEngine<Scalar, true>::infer(const Statement&, const Parameters<ParamOf<Scalar>>&, Runner&,         \
                                                 const Scalar*, Target<Scalar>&, const InferPlans*, const InferMemory*, \
                                                 ResidualArguments<Scalar>*);                                           \
-  template void PassEngine<Scalar, false>::backward(                                                                   \
-      const Statement&, const Parameters<ParamOf<Scalar>>&, const FunctionRef<ParameterGradients<ParamOf<Scalar>>()>&, \
-      Index, Runner&, const Scalar*, const Scalar*, const Shape&, Target<Scalar>*, PassState<Scalar>&, bool,           \
-      const FunctionRef<void()>*, const RankSums*)
+  template void PassEngine<Scalar, false>::backward(const Statement&, const Parameters<ParamOf<Scalar>>&,              \
+                                                    const FunctionRef<ParameterGradients<ParamOf<Scalar>>()>&, Index,  \
+                                                    Runner&, const Scalar*, const OutputGradient<Scalar>&,             \
+                                                    Target<Scalar>*, PassState<Scalar>&, bool, const RankSums*)
 
 #define TENSORNORM_INSTANTIATE_POST_OPS(Scalar)                                             \
   template void put_clipped(const PostOp<Scalar>&, const NormalizedTile<Scalar>&);          \

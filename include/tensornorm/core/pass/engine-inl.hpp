@@ -7,7 +7,6 @@
 #include "tensornorm/core/pass/engine.hpp"
 #include "tensornorm/core/pass/layer_state-inl.hpp"
 #include "tensornorm/core/pass/pass_engine-inl.hpp"
-#include "tensornorm/core/pass/undo_post_op.hpp"
 
 namespace tensornorm {
 namespace core {
@@ -174,36 +173,10 @@ void Engine<Scalar, tracks, settings>::run_backward(const AxesOf& axes, Runner& 
   check_parameters();
   PassState<Scalar, settings>& state = pass == nullptr ? pass_ : *pass;
   const bool batch = state.record.batch;
-  const Statement call{axes, shape, batch, pass == nullptr};
-  const Parameters<Param> all = parameters(batch);
   const ParameterGradients<Param> wanted = this->gradients_wanted();
   const auto gradients = [&] { return wanted; };
-  if (dy.post_op == nullptr) {
-    Passes::backward(call, all, gradients, gamma_size_, runner, x, dy.data, dy.shape, dx, state, training_, nullptr,
-                     ranks);
-  } else {
-    Shape layout;
-    const auto backward = [&](const FunctionRef<void()>& write) {
-      Passes::backward(call, all, gradients, gamma_size_, runner, x, state.gradient.data(), layout, dx, state,
-                       training_, &write, ranks);
-    };
-    const bool is_known = batch && call.is_own && state.plan.is_of({shape, batch});
-    dy.post_op->undo({call,
-                      all,
-                      runner,
-                      x,
-                      dy,
-                      dx,
-                      state.record,
-                      training_,
-                      {state.mean.data(), state.lo.data(), state.rstd.data()},
-                      state.mean.size(),
-                      is_known ? &state.plan.plan() : nullptr,
-                      state.workspace,
-                      state.gradient,
-                      layout},
-                     backward);
-  }
+  Passes::backward({axes, shape, batch, pass == nullptr}, parameters(batch), gradients, gamma_size_, runner, x, dy, dx,
+                   state, training_, ranks);
   this->finish_gradients();
 }
 

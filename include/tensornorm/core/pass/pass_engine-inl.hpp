@@ -11,6 +11,7 @@
 #include "tensornorm/core/pass/pass_engine.hpp"
 #include "tensornorm/core/pass/residual-inl.hpp"
 #include "tensornorm/core/pass/staged_pass.hpp"
+#include "tensornorm/core/pass/undo_post_op.hpp"
 #include "tensornorm/core/plan/shared_plans.hpp"
 
 namespace tensornorm {
@@ -65,8 +66,8 @@ struct PassEngine<Scalar, tracks, settings>::Steps {
     infer_by(make_plan<Scalar>(call, key, uses_of<Scalar>(call, pass), plan), pass, runner, memory);
   }
 
-  static void infer_of_function(const Statement& call, const PlanKey& key, const ForwardArguments<Scalar>& pass,
-                                Runner& runner) {
+  __attribute__((noinline)) static void infer_of_function(const Statement& call, const PlanKey& key,
+                                                          const ForwardArguments<Scalar>& pass, Runner& runner) {
     FunctionMemory& memory = FunctionMemory::get();
     SharedPlans::Use use;
     memory.plans.find(axes_of(call, key), uses_of<Scalar>(call, pass), Memory::complete, use);
@@ -253,9 +254,41 @@ void PassEngine<Scalar, tracks, settings>::find_moments(const Statement& call, R
 template <class Scalar, bool tracks, unsigned settings>
 void PassEngine<Scalar, tracks, settings>::backward(const Statement& call, const Parameters<Param>& parameters,
                                                     const GradientsOf& gradients, Index params, Runner& runner,
-                                                    const Scalar* x, const Scalar* dy, const Shape& dy_shape,
+                                                    const Scalar* x, const OutputGradient<Scalar>& dy,
                                                     Target<Scalar>* dx, State& state, bool training,
-                                                    const FunctionRef<void()>* write, const RankSums* ranks) {
+                                                    const RankSums* ranks) {
+  if (dy.post_op == nullptr) {
+    return backward_of_result(call, parameters, gradients, params, runner, x, dy.data, dy.shape, dx, state, training,
+                              nullptr, ranks);
+  }
+  Shape layout;
+  const auto backward = [&](const FunctionRef<void()>& write) {
+    backward_of_result(call, parameters, gradients, params, runner, x, state.gradient.data(), layout, dx, state,
+                       training, &write, ranks);
+  };
+  const bool is_known = call.batch && call.is_own && state.plan.is_of({call.shape, call.batch});
+  dy.post_op->undo({call,
+                    parameters,
+                    runner,
+                    x,
+                    dy,
+                    dx,
+                    state.record,
+                    training,
+                    {state.mean.data(), state.lo.data(), state.rstd.data()},
+                    state.mean.size(),
+                    is_known ? &state.plan.plan() : nullptr,
+                    state.workspace,
+                    state.gradient,
+                    layout},
+                   backward);
+}
+
+template <class Scalar, bool tracks, unsigned settings>
+void PassEngine<Scalar, tracks, settings>::backward_of_result(
+    const Statement& call, const Parameters<Param>& parameters, const GradientsOf& gradients, Index params,
+    Runner& runner, const Scalar* x, const Scalar* dy, const Shape& dy_shape, Target<Scalar>* dx, State& state,
+    bool training, const FunctionRef<void()>* write, const RankSums* ranks) {
   const Shape& shape = call.shape;
   state.record.check_backward(shape, dy_shape, training);
   state.record.check_same(shape, core::fingerprint(x, shape));
@@ -271,8 +304,8 @@ void PassEngine<Scalar, tracks, settings>::backward(const Statement& call, const
   }
   if (!is_known && (!walks_beside(shape, dy_shape) || (dx != nullptr && !walks_beside(shape, dx->shape())))) {
     const auto run = [&](const Shape& layout, const Scalar* input, const Scalar* gradient, Target<Scalar>* output) {
-      backward(call.in(layout), parameters, gradients, params, runner, input, gradient, layout, output, state, training,
-               write, ranks);
+      backward_of_result(call.in(layout), parameters, gradients, params, runner, input, gradient, layout, output, state,
+                         training, write, ranks);
     };
     state.copies.restart();
     return run_staged_backward(x, shape, dy, dy_shape, dx, state.record, walks_beside, state.copies, run);

@@ -7,6 +7,7 @@
 #include "tensornorm/core/pass/pass_state.hpp"
 #include "tensornorm/core/pass/residual.hpp"
 #include "tensornorm/core/pass/statement.hpp"
+#include "tensornorm/core/post_op.hpp"
 #include "tensornorm/core/target.hpp"
 #include "tensornorm/core/thread/runner.hpp"
 
@@ -51,16 +52,21 @@ class PassEngine {
   // @pre x is not empty
   static void find_moments(const Statement& call, Runner& runner, const Scalar* x, Moments* to);
 
-  // A null dx is not wanted. `gradients` gives the memory of dgamma and dbeta, once nothing can be refused. `write`, or
-  // null, is called when all memory is there: it writes dy. `ranks` or null: of a pass whose statistics are those of
-  // all.
+  // A null dx is not wanted. `gradients` gives the memory of dgamma and dbeta, once nothing can be refused. `ranks` or
+  // null: of a pass whose statistics are those of all.
   using GradientsOf = FunctionRef<ParameterGradients<Param>()>;
   static void backward(const Statement& call, const Parameters<Param>& parameters, const GradientsOf& gradients,
-                       Index params, Runner& runner, const Scalar* x, const Scalar* dy, const Shape& dy_shape,
-                       Target<Scalar>* dx, State& state, bool training, const FunctionRef<void()>* write = nullptr,
-                       const RankSums* ranks = nullptr);
+                       Index params, Runner& runner, const Scalar* x, const OutputGradient<Scalar>& dy,
+                       Target<Scalar>* dx, State& state, bool training, const RankSums* ranks = nullptr);
 
  private:
+  // From the gradient of the result, before any post-op. `write`, or null, is called when all memory is there: it
+  // writes dy.
+  static void backward_of_result(const Statement& call, const Parameters<Param>& parameters,
+                                 const GradientsOf& gradients, Index params, Runner& runner, const Scalar* x,
+                                 const Scalar* dy, const Shape& dy_shape, Target<Scalar>* dx, State& state,
+                                 bool training, const FunctionRef<void()>* write, const RankSums* ranks);
+
   struct Steps;
 };
 

@@ -22,13 +22,9 @@ struct PassState {
   Array mean, lo, rstd;    // lo is what rounding lost of the mean
   std::vector<double> m2;  // sums of squared deviations, of the last forward that wants them
   std::vector<double> workspace;
-  // Copies of a function's parameters, and of their gradients or running statistics, that do not lie as passes read
-  // them.
-  std::vector<ParamOf<Scalar>> gamma, beta, first_output, second_output;
-  std::vector<Scalar> gradient;  // of a layer's result, from that of what a post-op stored
-  CopyMemory<Scalar> copies;     // of tensors that a pass cannot walk where they lie
-  NormRule rule;                 // of a function's forward
-  bool is_of_function = false;
+  std::vector<Scalar> gradient;   // of the result, from that of what a post-op stored
+  CopyMemory<Scalar> copies;      // of tensors that a pass cannot walk where they lie
+  bool is_of_function = false;    // and of no layer
   std::vector<PassState> pieces;  // of virtual batches
   Index used_pieces = 0;          // of the last forward; 0: it had one batch
   KeptPlan plan, backward_plan;   // the second where the tensors of backward lie differently
@@ -37,6 +33,19 @@ struct PassState {
   void grow_workspace(Index doubles) {
     if (static_cast<Index>(workspace.size()) < doubles) workspace.resize(static_cast<std::size_t>(doubles));
   }
+};
+
+// The same in a caller's hands, for functions too.
+template <class Scalar>
+struct FunctionState : PassState<Scalar> {
+  // Copies of parameters, and of their gradients or running statistics, that do not lie as passes read them.
+  std::vector<ParamOf<Scalar>> gamma, beta, first_output, second_output;
+  // What a forward leaves, since its backward is not told it again: its axes, and a copy of beta for a backward that
+  // computes the result again. A forward with a post-op makes that.
+  NormRule rule;
+  std::vector<ParamOf<Scalar>> kept_beta;
+  ParamStrides beta_strides{};  // of the copy, along the axes of x
+  bool knows_beta = false;      // as it was: without any, the copy is empty
 };
 
 }  // namespace core

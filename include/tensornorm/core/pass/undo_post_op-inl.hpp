@@ -12,28 +12,6 @@
 namespace tensornorm {
 namespace core {
 
-// Everything that can be refused, so that the backward that follows refuses nothing once dz is written.
-template <class Scalar>
-void check_undo(const UndoArguments<Scalar>& a) {
-  const Shape& shape = a.call.shape;
-  const PostOpGradient<Scalar>& gradient = *a.dy.post_op;
-  a.record.check_backward(shape, a.dy.shape, a.training);
-  a.record.check_same(shape, core::fingerprint(a.x, shape));
-  check_that(gradient.z_shape == nullptr || same_extents(*gradient.z_shape, shape), "x has extents ", shape,
-             " but z, a factor of the same, has ", gradient.z_shape == nullptr ? shape : *gradient.z_shape);
-  for (Target<Scalar>* const target : {a.dx, gradient.dz}) {
-    if (target == nullptr) continue;
-    target->take_shape(shape);
-    target->check_overlap(a.x, shape, "x");
-    target->check_overlap(a.dy.data, a.dy.shape, "dy");
-  }
-  if (gradient.dz == nullptr) return;
-  gradient.dz->check_overlap(gradient.z, *gradient.z_shape, "z");
-  check_that(shape.count() == 0 || gradient.dz->data_before() != a.x,
-             "dz is x, which backward reads afterwards: give it memory of its own");
-  if (a.dx != nullptr) a.dx->check_apart(*gradient.dz);
-}
-
 // A plan for x of this shape and a result in the layout of the gradient, by the statistics that were found.
 template <class Scalar>
 const Plan& plan_of(const UndoArguments<Scalar>& a, const Shape& x, std::optional<Plan>& plan) {
@@ -53,9 +31,12 @@ void multiply_in_parts(const UndoArguments<Scalar>& a, const Scalar* dy, const S
 
 template <class Scalar>
 void undo_post_op(const UndoArguments<Scalar>& a, const UndoneBackward& backward) {
-  check_undo(a);
   const Shape& shape = a.call.shape;
   const PostOpGradient<Scalar>& gradient = *a.dy.post_op;
+  // Everything that can be refused, so that the backward that follows refuses nothing once dz is written.
+  a.record.check_backward(shape, a.dy.shape, a.training);
+  a.record.check_same(shape, core::fingerprint(a.x, shape));
+  check_gradients(a.x, shape, a.dy, a.dx);
   const Index n = shape.count();
   a.layout = staged_layout(shape);
   a.gradient.resize(static_cast<std::size_t>(n));
