@@ -145,18 +145,23 @@ struct Partition {
     return distance * element_bytes <= kMostAhead ? distance : 0;
   }
 
-  // How many elements of x lie between a block of rows and the next one, where that lies behind each of its pieces: for
-  // rows that `ahead` leaves out, as they lie in pieces or are long. 0 where there is nothing to gain.
-  Index ahead_of_long_rows(const Walk& walk, Index b) const {
-    if (walk.columns() || ahead(walk, b) != 0) return 0;
-    return walk.is_dense() || (b + 1) % blocks_per_group != 0 ? to_next(walk, b) : 0;
+  // How many elements from a block to the next one, for blocks that `ahead` does not ask for: long rows, and rows and
+  // columns of which the next block lies behind each piece. Of columns, small blocks alone. 0 where there is nothing to
+  // gain.
+  Index ahead_to_next_block(const Walk& walk, Index b) const {
+    if (reads_once) return 0;
+    if (walk.columns() ? block_bins * walk.line() * element_bytes > kSmallBlockBytes : ahead(walk, b) != 0) return 0;
+    return to_next(walk, b);
   }
 
  private:
-  // Elements from a block to the next one; 0 from the last.
+  static constexpr Index kSmallBlockBytes = 256 << 10;
+
+  // Elements from a block to the next one; 0 from the last, and where the next one does not lie behind each piece.
   Index to_next(const Walk& walk, Index b) const {
     if (b + 1 == blocks) return 0;
     const BinRange here = block(b), next = block(b + 1);
+    if (!walk.is_dense() && next.group != here.group) return 0;
     return walk.bin_offset(next.group, next.k0) - walk.bin_offset(here.group, here.k0);
   }
   static Index portion_step(Index multiple) { return (kCacheLineBins + multiple - 1) / multiple * multiple; }
