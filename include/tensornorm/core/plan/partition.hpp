@@ -75,10 +75,11 @@ struct Partition {
   // Whether threads share the parts of a block; else each takes the parts of its blocks in order.
   bool shares_parts() const { return map_parts > 1 && blocks < kFewBlocks; }
 
-  // Cuts the columns of blocks in pieces, so that many threads have some each. A piece is as wide as a vector wherever
-  // its block is.
+  // Cuts blocks, so that many threads have some each: those of rows in blocks of fewer, those of columns in pieces. A
+  // piece is as wide as a vector wherever its block is.
   void share_among(const Walk& walk, Index multiple, Index threads) {
-    if (threads < 2 || !walk.columns() || reads_once || block_bins > kBlockBins) return;
+    if (threads < 2 || reads_once || block_bins > kBlockBins) return;
+    if (!walk.columns()) return share_rows(walk, multiple, threads);
     const Index wanted = 2 * threads, most = block_bins * walk.line() / kSharedSize;  // two for each: none waits long
     piece_bins = shares_parts() ? kCacheLineBins : kCacheLineBins * multiple;
     const Index widest = (std::max)(piece_bins, kPieceBins);
@@ -156,6 +157,18 @@ struct Partition {
 
  private:
   static constexpr Index kSmallBlockBytes = 256 << 10;
+
+  // Two blocks for each thread at least, if they are not too small.
+  void share_rows(const Walk& walk, Index multiple, Index threads) {
+    if (shares_parts() || blocks >= 2 * threads) return;
+    const Index least = (std::max)(kSharedSize / walk.line(), Index{1}),
+                wanted = walk.groups() * group_bins / (2 * threads);
+    const Index bins = (std::max)(least, wanted) / multiple * multiple;
+    if (bins == 0 || bins >= block_bins) return;
+    block_bins = bins;
+    blocks_per_group = (group_bins + block_bins - 1) / block_bins;
+    blocks = walk.groups() * blocks_per_group;
+  }
 
   // Elements from a block to the next one; 0 from the last, and where the next one does not lie behind each piece.
   Index to_next(const Walk& walk, Index b) const {
