@@ -222,6 +222,8 @@ TEST_F(Allocation, TensorsThatAreCopied) {
     const auto step = [&] {
       layer.forward(x, y);
       layer.backward(x, dy, dx);
+      layer.forward(x, then_relu(y));
+      layer.backward(x, then_relu(dy), dx);
     };
     step();
     expect_none(kind.name + ", a step", step);

@@ -388,13 +388,13 @@ TEST(Functions, HaveTheLayersBits) {
 // ---- parameters of 16 bits: the bits of floats of the same values, and gradients that are rounded once
 
 template <class S>
-using Shorts = Eigen::Array<S, Eigen::Dynamic, 1>;
+using Params16 = Eigen::Array<S, Eigen::Dynamic, 1>;
 template <class S>
-Shorts<S> shorts(const ArrayXf& values) {
+Params16<S> params16(const ArrayXf& values) {
   return values.cast<S>();
 }
 template <class S>
-Shorts<S> sum_of(const Shorts<S>& a, const ArrayXf& b) {
+Params16<S> sum_of(const Params16<S>& a, const ArrayXf& b) {
   return (a.template cast<float>() + b).template cast<S>();
 }
 
@@ -408,28 +408,28 @@ void expect_short_parameters() {
   const Tensor x = drawn<S, Layout>(e, 1), dy = drawn<S, Layout>(e, 2), z = drawn<S, Layout>(e, 3);
   // Drawn in 16 bits, beside the same values in float.
   const auto expect_same = [&](Index params, const auto& forward, const auto& infer, const auto& backward) {
-    const Shorts<S> g = shorts<S>(ArrayXf::Random(params)), b = shorts<S>(ArrayXf::Random(params));
+    const Params16<S> g = params16<S>(ArrayXf::Random(params)), b = params16<S>(ArrayXf::Random(params));
     const ArrayXf gf = g.template cast<float>(), bf = b.template cast<float>();
     Tensor y, want, dx, want_dx, dz, want_dz;
     ArrayXf dgf, dbf;
     Pass<S> pass, other;
     forward(x, gf, bf, want, other);
     backward(x, dy, gf, other, want_dx, dgf, dbf);
-    Shorts<S> dg, db;
+    Params16<S> dg, db;
     forward(x, g, b, y, pass);
     backward(x, dy, g, pass, dx, dg, db);
     EXPECT_EQ(bytes(y), bytes(want));
     EXPECT_EQ(bytes(dx), bytes(want_dx));
-    EXPECT_EQ(bytes(dg), bytes(shorts<S>(dgf)));
-    EXPECT_EQ(bytes(db), bytes(shorts<S>(dbf)));
+    EXPECT_EQ(bytes(dg), bytes(params16<S>(dgf)));
+    EXPECT_EQ(bytes(db), bytes(params16<S>(dbf)));
     // Some of each, and sums.
-    Shorts<S> dg_sum = g, db_sum = b;
+    Params16<S> dg_sum = g, db_sum = b;
     ArrayXf dg_float;
     forward(x, gf, b, y, pass);
     EXPECT_EQ(bytes(y), bytes(want));
     backward(x, dy, gf, pass, dx, dg_float, db);
     EXPECT_EQ(bytes(dg_float), bytes(dgf));
-    EXPECT_EQ(bytes(db), bytes(shorts<S>(dbf)));
+    EXPECT_EQ(bytes(db), bytes(params16<S>(dbf)));
     backward(x, dy, g, pass, dx, add_to(dg_sum), add_to(db_sum));
     EXPECT_EQ(bytes(dg_sum), bytes(sum_of(g, dgf)));
     EXPECT_EQ(bytes(db_sum), bytes(sum_of(b, dbf)));
@@ -448,8 +448,8 @@ void expect_short_parameters() {
     EXPECT_EQ(bytes(y), bytes(want));
     EXPECT_EQ(bytes(dx), bytes(want_dx));
     EXPECT_EQ(bytes(dz), bytes(want_dz));
-    EXPECT_EQ(bytes(Shorts<S>(all_gradients.row(0).transpose())), bytes(shorts<S>(dgf)));
-    EXPECT_EQ(bytes(Shorts<S>(all_gradients.row(1).transpose())), bytes(shorts<S>(dbf)));
+    EXPECT_EQ(bytes(Params16<S>(all_gradients.row(0).transpose())), bytes(params16<S>(dgf)));
+    EXPECT_EQ(bytes(Params16<S>(all_gradients.row(1).transpose())), bytes(params16<S>(dbf)));
     // Once warm.
     const auto step = [&] {
       forward(x, g, b, y, pass);
@@ -513,16 +513,16 @@ void expect_short_parameters() {
   }
 
   // Running statistics.
-  Shorts<S> mean = shorts<S>(ArrayXf::Random(8)), var = shorts<S>(ArrayXf::Random(8).abs());
+  Params16<S> mean = params16<S>(ArrayXf::Random(8)), var = params16<S>(ArrayXf::Random(8).abs());
   ArrayXf mean_float = mean.template cast<float>(), var_float = var.template cast<float>();
   batch_norm(x, kNone, kNone, mean, var, 0.25, 1e-5, y, pass);
   batch_norm(x, kNone, kNone, mean_float, var_float, 0.25, 1e-5, want, pass);
   EXPECT_EQ(bytes(y), bytes(want));
-  EXPECT_EQ(bytes(mean), bytes(shorts<S>(mean_float)));
-  EXPECT_EQ(bytes(var), bytes(shorts<S>(var_float)));
+  EXPECT_EQ(bytes(mean), bytes(params16<S>(mean_float)));
+  EXPECT_EQ(bytes(var), bytes(params16<S>(var_float)));
   mean_float = mean.template cast<float>();
   var_float = var.template cast<float>();
-  const Shorts<S> gamma = shorts<S>(ArrayXf::Random(8)), beta = shorts<S>(ArrayXf::Random(8));
+  const Params16<S> gamma = params16<S>(ArrayXf::Random(8)), beta = params16<S>(ArrayXf::Random(8));
   batch_norm_infer(x, gamma, beta, mean, view(static_cast<const S*>(var.data()), {8}), 1e-5, y);
   batch_norm_infer(x, gamma.template cast<float>().eval(), beta.template cast<float>().eval(), mean_float, var_float,
                    1e-5, want);
@@ -532,8 +532,8 @@ void expect_short_parameters() {
   batch_norm(x, gamma, beta, mean, var, 0.25, 1e-5, y, pass);
   EXPECT_EQ(allocations, before);
   // What is refused, and an empty x, leave them.
-  Shorts<S> nine = shorts<S>(ArrayXf::Ones(9)), kept = mean, dgamma = shorts<S>(ArrayXf::Ones(3));
-  Eigen::Map<Shorts<S>> three(dgamma.data(), 3);
+  Params16<S> nine = params16<S>(ArrayXf::Ones(9)), kept = mean, dgamma = params16<S>(ArrayXf::Ones(3));
+  Eigen::Map<Params16<S>> three(dgamma.data(), 3);
   refused("gamma has 9 values", [&] { batch_norm(x, nine, kNone, mean, var, 0.25, 1e-5, y, pass); });
   refused("running_var", [&] { batch_norm(x, gamma, beta, mean, nine, 0.25, 1e-5, y, pass); });
   refused("dgamma has extents (3, 1)", [&] { batch_norm_backward(x, dy, gamma, pass, dx, three, kNone); });
@@ -563,7 +563,7 @@ TEST(Functions, OfParametersOf16BitsComputeTheFormula) {
   const Expected want = plain(
       extents, x, dy, [](const Extents& index) { return key(index, {0}); }, {1, 20}, gamma, beta, 1e-5, true);
   Matrix xs(9, 20), dys(9, 20), y, dx;
-  Shorts<S> g, b, dg, db;
+  Params16<S> g, b, dg, db;
   for (std::size_t i = 0; i < x.size(); ++i) {
     xs.data()[i] = from_double<S>(x[i]);
     dys.data()[i] = from_double<S>(dy[i]);

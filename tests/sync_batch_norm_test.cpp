@@ -150,7 +150,7 @@ TEST(SyncBatchNorm, PartsHaveTheNumbersOfTheWhole) {
   }
 }
 
-/// Of one rank, the bits of BatchNorm: it sums doubles as SyncBatchNorm does.
+/// One rank of doubles has the bits of BatchNorm: both sum doubles alike.
 template <class Scalar, int Layout>
 void expect_bits_of_one(const Extents& extents, int channel_axis, double scale = 1) {
   BatchNormOptions options;

@@ -36,7 +36,8 @@ struct BatchNormOptions {
 ///
 /// Virtual batches (Hoffer, Hubara and Soudry 2017): samples lie along the first axis that is not channel_axis. mean
 /// and rstd then have the extents (pieces, channels). A last piece with a single value per channel is an error, as a
-/// batch of one is. After std::bad_alloc outputs, the running statistics and the gradients may be those of some pieces.
+/// batch of one is. After std::bad_alloc y, h, dx, dz, the running statistics and the gradients may be those of some
+/// pieces.
 ///
 /// Edges: a constant channel gives y = beta; with eps = 0 its rstd and dx are 0. NaN and infinity stay in their channel
 /// and, in train mode, in its running statistics. A running variance beyond the range of Param is infinite, and then y

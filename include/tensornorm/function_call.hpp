@@ -71,7 +71,8 @@ struct FunctionCall {
                "kept no copy: give then_relu(y), then_clip(y, low, high) or then_times(y, z) in the place of y");
     if (pass.kept_beta.empty()) return;
     check_that(params == static_cast<Index>(pass.kept_beta.size()) && strides == pass.beta_strides, "gamma has ",
-               params, " values but beta of the forward pass has ", pass.kept_beta.size(), ": they must lie alike");
+               params, " values but beta of the forward pass has ", pass.kept_beta.size(),
+               ": they must vary along the same axes");
     parameters.beta = pass.kept_beta.data();
   }
 };

@@ -8,8 +8,9 @@
 /// x, y, dy and dx are what layers take, view() too, each with any strides. A device may come first, as everywhere. The
 /// formulas, the precision and the edges are those of the layers.
 ///
-/// gamma and beta are tensors, matrices, maps or views of the layer's Param, in one of two forms. Either they have the
-/// extents of a layer's parameters, or are a vector of as many values. Or they have the rank of x and extents that are
+/// gamma and beta are tensors, matrices, maps or views of Param, which is double beside tensors of double, else float.
+/// They have one of two forms. Either they have the extents of a layer's parameters, or are a vector of as many values.
+/// Or they have the rank of x and extents that are
 /// x's or 1, as NumPy broadcasts: a scale and a shift for each sample, token or frame. beta lies as gamma does.
 /// kNone is an absent parameter; there is no beta without gamma. plus_one(scale) is 1 + scale.
 ///
@@ -27,8 +28,9 @@
 ///
 /// Errors: std::invalid_argument with the extents that disagree, and std::bad_alloc; outputs are then as before. What
 /// the compiler can see is a static_assert. Memory: with a Pass, the second and later calls with one shape allocate
-/// nothing, but to copy tensors that no loop can walk side by side; without a Pass, also to copy parameters with gaps,
-/// of 16 bits and plus_one, and in the first call.
+/// nothing, but to evaluate expressions, to resize outputs, and to copy a z that does not lie as y. Without a Pass,
+/// also for copies of tensors beyond 24 KB, for copies of parameters with gaps, of 16 bits and of plus_one, and in the
+/// first call.
 #pragma once
 
 #include "tensornorm/requirements.hpp"

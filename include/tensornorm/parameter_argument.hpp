@@ -37,14 +37,14 @@ struct ScaleOf<PlusOne<G>> {
   static const G& of(const PlusOne<G>& g) { return g.scale; }
 };
 
-// Whether a parameter beside tensors of Scalar is of that, of 16 bits, and not of Param.
+// Whether a parameter has the 16 bits of Scalar in the place of Param.
 template <class Scalar, class X>
-constexpr bool kIsShortParam =
+constexpr bool kHas16Bits =
     !std::is_same<Scalar, ParamOf<Scalar>>::value && std::is_same<typename Traits<Bare<X>>::Scalar, Scalar>::value;
 
 template <class Scalar, class X>
 constexpr Fault fault_of_values() {
-  return fault_of_argument<std::conditional_t<kIsShortParam<Scalar, X>, Scalar, ParamOf<Scalar>>, X>();
+  return fault_of_argument<std::conditional_t<kHas16Bits<Scalar, X>, Scalar, ParamOf<Scalar>>, X>();
 }
 
 // What is wrong with a parameter that is read, or absent.
@@ -70,7 +70,7 @@ template <class Scalar, class G>
 class ParamInput {
   using Param = ParamOf<Scalar>;
   using Scale = typename ScaleOf<G>::Type;
-  static constexpr bool kIsRead = !ScaleOf<G>::is_plus_one && !kIsShortParam<Scalar, Scale>;
+  static constexpr bool kMayLieInPlace = !ScaleOf<G>::is_plus_one && !kHas16Bits<Scalar, Scale>;
 
  public:
   static constexpr bool is_given = true;
@@ -78,7 +78,7 @@ class ParamInput {
   // A copy has the memory of a pass, if it is given.
   ParamInput(const G& g, const char* name, std::vector<Param>* memory = nullptr)
       : in_(ScaleOf<G>::of(g)), shape_{name, in_.shape(), kIsMatrix<Scale> && is_vector_type()} {
-    if constexpr (kIsRead) {
+    if constexpr (kMayLieInPlace) {
       data_ = in_.data();
       if (lies_alike(in_.shape(), in_.shape())) return;
     }
@@ -149,7 +149,7 @@ template <class Scalar, class DG>
 class ParamOutput {
   using Param = ParamOf<Scalar>;
   using Type = typename Added<DG>::Type;
-  static constexpr bool kIsShort = kIsShortParam<Scalar, Type>;
+  static constexpr bool kIsShort = kHas16Bits<Scalar, Type>;
 
  public:
   static constexpr bool is_given = true;

@@ -6,9 +6,12 @@
 
 namespace tensornorm {
 
-// Derived or Engine provides run_forward, run_infer and run_backward as Protocol says, which take besides
-//   run_forward(runner, x, shape, y, pass, sum)    a pass, or null for the layer's own; a sum in the place of x, or
-//   null run_infer(runner, x, shape, y, sum) const run_backward(runner, x, shape, dy, dx, pass)
+// Derived or Engine provides the calls of Protocol with more arguments:
+//   run_forward(runner, x, shape, y, pass, sum)
+//   run_infer(runner, x, shape, y, sum) const
+//   run_backward(runner, x, shape, dy, dx, pass)
+//
+// A null pass is the layer's own. A null sum is none; else x is null.
 template <class Derived, class Engine>
 class PassProtocol : public Protocol<Derived, Engine> {
   using Base = Protocol<Derived, Engine>;
@@ -20,7 +23,7 @@ class PassProtocol : public Protocol<Derived, Engine> {
   using typename Base::Scalar;
 
   /// The same, with a Pass of the caller's in the place of the layer's own: one layer serves many passes, as shared
-  /// weights and recurrent steps need. mean() and rstd() are then the pass's. In train mode running statistics move.
+  /// weights and recurrent steps need. The pass then has the mean() and rstd(). In train mode running statistics move.
   template <class X, class Y>
   void forward(const X& x, Y&& y, Pass<Scalar>& pass) {
     forward(core::CallingThread(), x, y, pass);
@@ -91,8 +94,6 @@ class PassProtocol : public Protocol<Derived, Engine> {
   using Base::Base;
 
  private:
-  using Target = core::Target<Scalar>;
-
   // Calls run(runner, shape of h, y, sum) where the compiler sees nothing wrong.
   template <class Device, class X, class R, class H, class Y, class Run>
   void run_sum(const Device& device, const KeptSum<X, R, H>& sum, Y& y, const Run& run) const {

@@ -122,9 +122,9 @@ class Protocol : public Engine {
   /// Edges: an empty x gives an empty y. The statistics of the last forward are then empty too; running statistics and
   /// their counter stay.
   ///
-  /// Memory: the second and later calls with one shape allocate nothing, but to copy x, to resize y, and for the
-  /// matrices of Whitening. With optimization a call takes less than 16 KB of the stack. Threads: one at a time may
-  /// call forward, and none may call another member of the layer meanwhile.
+  /// Memory: the second and later calls with one shape allocate nothing, but to evaluate an expression, to copy the
+  /// z of a post-op, to resize y, and for the matrices of Whitening. With optimization a call takes less than 16 KB of
+  /// the stack. Threads: one at a time may call forward, and none may call another member of the layer meanwhile.
   template <class X, class Y>
   void forward(const X& x, Y&& y) {
     forward(core::CallingThread(), x, y);
@@ -162,9 +162,9 @@ class Protocol : public Engine {
   /// Threads: many may call infer on one layer at once, while none changes the layer.
   ///
   /// Memory: nothing is allocated and no lock is taken, from the first call on, but to evaluate an expression, to copy
-  /// tensors that no axis has neighbours in, to resize y, and for Whitening in place with more than 512 channels in a
-  /// group. With optimization a call takes less than 8 KB of the stack; less than 20 KB if several threads call infer
-  /// on one layer at once.
+  /// more than 24 KB of tensors that no axis has neighbours in (Whitening: any), to resize y, and for Whitening in
+  /// place with more than 512 channels in a group. With optimization a call takes less than 8 KB of the stack; less
+  /// than 20 KB if several threads call infer on one layer at once.
   template <class X, class Y>
   void infer(const X& x, Y&& y) const {
     infer(core::CallingThread(), x, y);

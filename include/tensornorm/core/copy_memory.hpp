@@ -9,7 +9,8 @@
 namespace tensornorm {
 namespace core {
 
-// A few arrays, handed out one after the other and kept for the next call. A copy of this keeps none.
+// A few arrays, handed out one after the other and kept for the next call. A copy of this
+// starts empty, and an assignment keeps the target's own.
 template <class Scalar>
 class CopyMemory {
  public:
@@ -29,7 +30,8 @@ class CopyMemory {
     if (kept_ != nullptr) kept_->used = 0;
   }
 
-  // An array, not initialized. Throws std::bad_alloc.
+  // An array, not initialized. Throws std::bad_alloc. @pre at most five calls since the last restart need more than the
+  // workspace has
   Scalar* take(Index n) {
     if (n <= first_size_) {
       Scalar* const array = first_;
@@ -60,7 +62,7 @@ class CopyMemory {
 
   Scalar* first_ = nullptr;
   Index first_size_ = 0;
-  std::unique_ptr<Kept> kept_;  // as most layers need none, apart
+  std::unique_ptr<Kept> kept_;  // apart: most layers need none
 };
 
 }  // namespace core

@@ -77,16 +77,7 @@ class InferMemory {
   InferMemory& operator=(InferMemory&&) noexcept = default;
   ~InferMemory() = default;
 
-  // None where another thread has it; else it is to be given back.
-  Workspace borrow() const {
-    if (memory_ == nullptr || memory_->is_lent.exchange(true, std::memory_order_acquire)) return {};
-    return {memory_->doubles, kDoubles};
-  }
-  void give_back(const Workspace& workspace) const {
-    if (workspace.memory != nullptr) memory_->is_lent.store(false, std::memory_order_release);
-  }
-
-  // What is borrowed until the end of a scope, however that is left.
+  // The memory until the end of a scope, however that is left; none where another thread has it.
   class Loan {
    public:
     explicit Loan(const InferMemory& memory) : memory_(memory), workspace_(memory.borrow()) {}
@@ -101,6 +92,14 @@ class InferMemory {
   };
 
  private:
+  Workspace borrow() const {
+    if (memory_ == nullptr || memory_->is_lent.exchange(true, std::memory_order_acquire)) return {};
+    return {memory_->doubles, kDoubles};
+  }
+  void give_back(const Workspace& workspace) const {
+    if (workspace.memory != nullptr) memory_->is_lent.store(false, std::memory_order_release);
+  }
+
   static constexpr Index kDoubles = Arena::doubles(kBytes);
   struct Memory {
     std::atomic<bool> is_lent{false};

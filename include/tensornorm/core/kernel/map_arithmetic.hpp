@@ -1,6 +1,6 @@
-// The arithmetic of maps, one functor each: a value for each element. `inputs`: the tensors it reads.
-// `has_many_values`: four rows of it need more than 16 registers. It sees vectors only; map.hpp owns the loop, and an
-// operand is a value for a whole row or lanes along it.
+// The arithmetic of maps, one functor each, a value for each element; and the coefficients of dx. `inputs`: the tensors
+// it reads. `has_many_values`: four rows of it need more than 16 registers. It sees vectors only; map.hpp owns the
+// loop, and an operand is a value for a whole row or lanes along it.
 //
 // hi + lo is the mean: hi rounded to the tensor's precision, lo what the rounding lost. x - hi is exact where it
 // matters and lo is so small that folding it into a constant cancels nothing, so no digit of x is lost at any offset.

@@ -228,10 +228,10 @@ struct RowReduce {
       if (n == 1) sum_quarter_window<Isa>(row, sums);
       WideSum<Isa, T> p(sums.p), pq(sums.pq);
       for (int pass = 0; pass < n / 2; ++pass) {
-        WideSum<Isa, T> of_pass(V{}), of_pass_q(V{});
-        add_pass<Isa>(r, row, n, pass, of_pass, of_pass_q);
-        p.merge(of_pass);
-        pq.merge(of_pass_q);
+        WideSum<Isa, T> pass_p(V{}), pass_pq(V{});
+        add_pass<Isa>(r, row, n, pass, pass_p, pass_pq);
+        p.merge(pass_p);
+        pq.merge(pass_pq);
       }
       sum_p[r] += p.total();
       sum_pq[r] += pq.total();

@@ -31,7 +31,7 @@ class BackwardApart {
     parts_ = sums + sums_size();
     workers_ = parts_ + part_sums();
     if (partition_.shares_parts()) {
-      partition_.share_among(plan_.walk, 1, runner.threads());
+      partition_.share_among(plan_.walk, plan_.multiple, runner.threads());
       std::fill_n(sums, sums_size(), 0.0);
       for (Index b = 0; b < partition_.blocks; ++b) run_in_parts(runner, b, sums);
     } else {
@@ -106,7 +106,8 @@ class BackwardApart {
     const Index elements = block.size() * plan_.walk.line();
     const auto rest_of = [&](Index worker) { return worker == 0 ? block.rest : memory_of(worker); };
     if (a_.dx != nullptr) {
-      // A row is divided by its own length; where that leaves few parts, threads share the rows.
+      // A row is divided by its own length; where that leaves few parts, threads share the rows. They share columns in
+      // pieces.
       const bool shares_rows = !plan_.walk.columns() && partition_.parts < partition_.map_parts;
       const Index pieces = shares_rows ? block.size() : partition_.pieces;
       runner(partition_.parts * pieces, elements, [&](Index unit, Index worker) {

@@ -37,7 +37,7 @@ class FindStatistics {
   // parts, `in_parts` takes them, by way of reduce.
   void run(Block& block, Index chunk, Index ahead, const Reduce* in_parts = nullptr) {
     if (a_.found.hi != nullptr) return load(block);
-    sums_.begin(block, a_.add_in_double == nullptr ? Scale::kOne : Scale::kWide);
+    begin(block);
     if (plan_.multiple == 1) {
       sample(block);
       copy_run(block.bin_estimate, block.stats, block.estimate);
@@ -54,7 +54,7 @@ class FindStatistics {
   // The same of a small plan, all at once.
   void run_small(Block& block) {
     if (a_.found.hi != nullptr) return load(block);
-    sums_.begin(block, a_.add_in_double == nullptr ? Scale::kOne : Scale::kWide);
+    begin(block);
     sample(block);
     copy_run(block.bin_estimate, block.stats, block.estimate);
     if (sums_.scale() == Scale::kOne) {
@@ -80,6 +80,8 @@ class FindStatistics {
 
  private:
   static_assert(Partition::kBlockBins % FinishSums::kMostTogether == 0, "tensornorm: arrays by bin hold whole vectors");
+
+  void begin(Block& block) { sums_.begin(block, a_.add_in_double == nullptr ? Scale::kOne : Scale::kWide); }
 
   // Calls use(range) for the block's bins, `most` at a time and in order, as the chunk at hand. A run of bins of one
   // statistic is divided where Fold allows it, and no chunk is narrower than a vector.
@@ -188,9 +190,10 @@ class FindStatistics {
     });
   }
 
-  // In double; floats need no scale then. Such sums are rare: they have kernels for the baseline alone.
-  __attribute__((cold, noinline)) void reduce_scaled(const BinRange& range, Index p0, Index p1, const T* estimate,
-                                                     double* sum_d, double* sum_d2) const {
+  // In double; floats need no scale then. Such sums are rare, and have kernels for the baseline alone, unless
+  // `add_in_double` is given: ranks take all of theirs here.
+  __attribute__((noinline)) void reduce_scaled(const BinRange& range, Index p0, Index p1, const T* estimate,
+                                               double* sum_d, double* sum_d2) const {
     const double down = (std::min)(factor(sums_.scale()), 1.0), up = (std::max)(factor(sums_.scale()), 1.0);
     plan_.walk.visit(range.group, range.k0, range.k1, p0, p1, [&](const Tile& tile) {
       if constexpr (std::is_same<T, double>::value) {

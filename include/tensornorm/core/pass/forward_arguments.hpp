@@ -31,7 +31,8 @@ struct ForwardArguments : Parameters<ParamOf<Scalar>> {
   SavedStatistics<ParamOf<Scalar>> saved;
   const Residual<Scalar>* residual = nullptr;  // x is its h; null: there is no sum
   const PostOp<Scalar>* post_op = nullptr;     // null: there is none
-  // Takes every sum in double; null: only those that are taken again.
+  // Adds a tile to sums in double, which are then all so; null: only those that are taken again. A pointer, so that
+  // other layers do not compile its kernels.
   void (*add_in_double)(const SumsInDouble<Scalar>& sums) = nullptr;
   // Runs the kernel of small columns; null: the call does without. Layers of other shapes do not compile it so.
   void (*run_columns)(const ForwardColumns<Scalar>& kernel) = nullptr;

@@ -15,7 +15,8 @@ class ForwardMemory {
     Index map_bins, params;
   };
 
-  // Frames that are larger than others keep so much.
+  // Of the larger frame. The least portion of some plans is more than `LocalMemory` holds: of columns whose number is
+  // no multiple of sixteen, 31; of bins that stay together, up to 64 statistics.
   static constexpr Index kMostLocalDoubles = Arena::doubles(std::is_same<T, double>::value ? 6528 : 4608);
 
   // The plan outlives this.
@@ -38,8 +39,8 @@ class ForwardMemory {
     return sums + threads * (shares_parts ? plan.shared_worker_size : plan.worker_size) + plan.copies_size;
   }
 
-  // Memory of a call's, of the size for its threads, or there is one thread. False where a larger frame must take the
-  // place of it.
+  // Takes the memory of a call. Returns false where the stack needs a larger frame: then call take_large_frame.
+  // @pre it has `workspace_size`, or there is one thread
   bool take(const Workspace& workspace, Index threads) {
     const bool shares_parts = threads > 1 && partition_.shares_parts();
     if (workspace.doubles >= workspace_size(plan_, threads)) {
@@ -58,8 +59,6 @@ class ForwardMemory {
     }
     return true;
   }
-  // The least portion of some plans is more than a frame usually keeps: of columns whose number is no multiple of
-  // sixteen, 31; of bins that stay together, up to 64 statistics. This is the most.
   void take_large_frame(double* memory) {
     extents_ = fitting(Arena::held_bytes(kMostLocalDoubles));
     workers_ = memory;

@@ -54,9 +54,9 @@ struct PassEngine<Scalar, tracks, settings>::Steps {
                        const InferMemory& memory) {
     const Index size = workspace_size(pass, plan, runner.threads());
     if (double* const doubles = runner.memory(size)) return run(pass, plan, runner, {doubles, size});
-    const Workspace workspace = size > 0 ? memory.borrow() : Workspace();
-    run(pass, plan, runner, workspace);
-    memory.give_back(workspace);
+    if (size == 0) return run(pass, plan, runner, {});
+    const InferMemory::Loan loan(memory);
+    run(pass, plan, runner, loan.workspace());
   }
 
   __attribute__((noinline)) static void infer_on_stack(const Statement& call, const PlanKey& key,
@@ -279,6 +279,7 @@ void PassEngine<Scalar, tracks, settings>::backward(const Statement& call, const
                     state.mean.size(),
                     is_known ? &state.plan.plan() : nullptr,
                     state.workspace,
+                    state.undo_copies,
                     state.gradient,
                     layout},
                    backward);

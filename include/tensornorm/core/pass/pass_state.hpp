@@ -22,12 +22,13 @@ struct PassState {
   Array mean, lo, rstd;    // lo is what rounding lost of the mean
   std::vector<double> m2;  // sums of squared deviations, of the last forward that wants them
   std::vector<double> workspace;
-  std::vector<Scalar> gradient;   // of the result, from that of what a post-op stored
-  CopyMemory<Scalar> copies;      // of tensors that a pass cannot walk where they lie
-  bool is_of_function = false;    // and of no layer
-  std::vector<PassState> pieces;  // of virtual batches
-  Index used_pieces = 0;          // of the last forward; 0: it had one batch
-  KeptPlan plan, backward_plan;   // the second where the tensors of backward lie differently
+  std::vector<Scalar> gradient;    // of the result, from that of what a post-op stored
+  CopyMemory<Scalar> copies;       // of tensors that a pass cannot walk where they lie
+  CopyMemory<Scalar> undo_copies;  // of those that a post-op is undone from
+  bool is_of_function = false;     // the last forward was a function's
+  std::vector<PassState> pieces;   // of virtual batches
+  Index used_pieces = 0;           // of the last forward; 0: it had one batch
+  KeptPlan plan, backward_plan;    // the second where the tensors of backward lie differently
   PassRecord record;
 
   void grow_workspace(Index doubles) {
@@ -35,17 +36,17 @@ struct PassState {
   }
 };
 
-// The same in a caller's hands, for functions too.
+// PassState of a caller's Pass, with what only functions keep.
 template <class Scalar>
 struct FunctionState : PassState<Scalar> {
   // Copies of parameters, and of their gradients or running statistics, that do not lie as passes read them.
   std::vector<ParamOf<Scalar>> gamma, beta, first_output, second_output;
-  // What a forward leaves, since its backward is not told it again: its axes, and a copy of beta for a backward that
-  // computes the result again. A forward with a post-op makes that.
+  // What backward of a function is not told: the axes of its forward, and its beta. A forward behind a post-op copies
+  // beta, because backward computes the result again.
   NormRule rule;
   std::vector<ParamOf<Scalar>> kept_beta;
   ParamStrides beta_strides{};  // of the copy, along the axes of x
-  bool knows_beta = false;      // as it was: without any, the copy is empty
+  bool knows_beta = false;      // whether the copy is the beta of the last forward; empty: there was none
 };
 
 }  // namespace core

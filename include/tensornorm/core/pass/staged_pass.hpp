@@ -15,8 +15,8 @@ template <class Scalar, class Run>
 __attribute__((cold, noinline)) const Scalar* run_staged_sum(const ResidualArguments<Scalar>& sum, Target<Scalar>& y,
                                                              CopyMemory<Scalar>& memory, const Run& run) {
   const Shape layout = staged_layout(sum.h.shape());
-  const Scalar *const a = staged_input(sum.a, sum.a_shape, layout, memory), *const b = staged_input(sum.b, sum.b_shape,
-                                                                                                    layout, memory);
+  const Scalar* const a = staged_input(sum.a, sum.a_shape, layout, memory);
+  const Scalar* const b = staged_input(sum.b, sum.b_shape, layout, memory);
   StagedTarget<Scalar> h(sum.h, layout, memory), output(y, layout, memory);
   h.take_shape(layout);
   ResidualArguments<Scalar> staged{a, b, layout, layout, h, sum.add};
@@ -34,8 +34,8 @@ __attribute__((cold, noinline)) void run_staged_backward(const Scalar* x, const 
                                                          bool (*fits)(const Shape& x, const Shape& other),
                                                          CopyMemory<Scalar>& memory, const Run& run) {
   const Shape layout = staged_layout(shape);
-  const Scalar *const input = staged_input(x, shape, layout, memory), *const gradient =
-                                                                          staged_input(dy, dy_shape, layout, memory);
+  const Scalar* const input = staged_input(x, shape, layout, memory);
+  const Scalar* const gradient = staged_input(dy, dy_shape, layout, memory);
   const StagedRecord staged(record, layout, core::fingerprint(input, layout));
   if (dx == nullptr || fits(layout, dx->shape())) return run(layout, input, gradient, dx);
   StagedTarget<Scalar> target(*dx, layout, memory);

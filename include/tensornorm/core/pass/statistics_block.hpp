@@ -58,7 +58,7 @@ struct StatisticsBlock : BinRange {
   T *scale, *shift;        // xhat = (hi - x) * scale + shift, by statistic
   double* m2;              // sums of squared deviations, by statistic
   double *total_d, *total_d2;
-  Pending* pending;  // by statistic, once one was doubtful
+  Pending* pending;  // by statistic: once one was doubtful, or where sums begin in double
   Arena rest;        // free once the statistics are known
 
   BinRange chunk;

@@ -9,6 +9,7 @@ namespace core {
 
 // Deviations whose squares overflow or underflow are summed again: those of floats in double, which holds the squares
 // of them all (kWide), and those of doubles scaled so that no square of a double does (kDown, kUp).
+// Ranks sum by kWide from the start.
 enum class Scale : unsigned char { kOne, kWide, kDown, kUp };
 
 // A statistic that is to be summed again: by which scale, and how often it was by that one; or one that is known.

@@ -9,7 +9,7 @@
 namespace tensornorm {
 namespace core {
 
-// What they are taken of, and added to, by bin.
+// A tile of x, the estimates of its bins, and the sums that it is added to.
 template <class Scalar>
 struct SumsInDouble {
   const Scalar* x;
@@ -19,7 +19,8 @@ struct SumsInDouble {
   double *sum_d, *sum_d2;
 };
 
-// By kernels for every instruction set, or where such sums are rare, for the baseline alone.
+// `for_every_isa`: kernels for every instruction set, else for the baseline alone. Only SyncBatchNorm takes many such
+// sums, so it alone compiles the former.
 template <class Scalar, bool for_every_isa>
 __attribute__((noinline)) void add_in_double(const SumsInDouble<Scalar>& sums) {
   using T = ParamOf<Scalar>;

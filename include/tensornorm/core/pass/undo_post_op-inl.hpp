@@ -48,9 +48,10 @@ void undo_post_op(const UndoArguments<Scalar>& a, const UndoneBackward& backward
   }
   // x where it lies, or as the gradient does.
   const Shape& from = walks_beside(shape, a.layout) ? shape : a.layout;
-  CopyMemory<Scalar> copies;
-  const Scalar *const x = staged_input(a.x, shape, from, copies), *const dy = staged_input(a.dy.data, a.dy.shape,
-                                                                                           a.layout, copies);
+  CopyMemory<Scalar>& copies = a.copies;
+  copies.restart();
+  const Scalar* const x = staged_input(a.x, shape, from, copies);
+  const Scalar* const dy = staged_input(a.dy.data, a.dy.shape, a.layout, copies);
   std::optional<Plan> made;
   const bool is_known = a.plan != nullptr && shape == a.layout;
   const Plan& plan = is_known ? *a.plan : plan_of(a, from, made);

@@ -24,6 +24,7 @@ struct UndoArguments {
   Index stats;                             // how many
   const Plan* plan;                        // of that pass, if it is known, and it had batch statistics
   std::vector<double>& workspace;
+  CopyMemory<Scalar>& copies;
   std::vector<Scalar>& gradient;  // what is found
   Shape& layout;                  // how it lies
 };
