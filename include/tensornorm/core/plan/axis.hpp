@@ -76,7 +76,7 @@ class Axes {
 // @pre  every extent is at least 1
 // @post visits the same (x, stat, param) offsets as `axes` sorted by decreasing x, in the same order
 // @post no extent is 1 and no two neighbours can merge
-inline void merge(Axes& axes) {
+__attribute__((cold)) inline void merge(Axes& axes) {
   // Insertion: stable, and unlike std::stable_sort without memory of its own.
   for (Axis* a = axes.begin(); a != axes.end(); ++a) {
     std::rotate(std::upper_bound(axes.begin(), a, *a, [](const Axis& l, const Axis& r) { return l.x > r.x; }), a,
