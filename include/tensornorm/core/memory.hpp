@@ -27,9 +27,7 @@ class Arena {
   template <class T>
   static constexpr Index bytes(Index n) {
     const Index size = (n + kTogether - 1) / kTogether * kTogether * static_cast<Index>(sizeof(T));
-    if (size < kLong) return size;
-    const Index over = (size + kCacheLine) % kPage;
-    return size + kCacheLine + (over < kApart ? kApart - over : over > kPage - kApart ? kPage - over + kApart : 0);
+    return size < kLong ? size : long_bytes(size);
   }
 
   // Doubles that hold arrays of so many bytes in all, wherever they begin.
@@ -53,6 +51,12 @@ class Arena {
 
  private:
   static constexpr Index kTogether = 16, kLong = 1 << 10, kPage = 4 << 10, kApart = 7 * kCacheLine;
+
+  __attribute__((cold, noinline)) static constexpr Index long_bytes(Index size) {
+    const Index over = (size + kCacheLine) % kPage;
+    return size + kCacheLine + (over < kApart ? kApart - over : over > kPage - kApart ? kPage - over + kApart : 0);
+  }
+
   unsigned char* next_ = nullptr;
 };
 

@@ -69,7 +69,7 @@ class Backward {
     return {range, b, plan_.map_bin_number(range.group, range.k0)};
   }
 
-  __attribute__((noinline)) void run_sums_first(const Runner& runner) const {
+  __attribute__((cold, noinline)) void run_sums_first(const Runner& runner) const {
     const bool in_parts = partition_.shares_parts() && multiple_ <= plan_.map_walk.bins();
     if (in_parts) {
       for (Index b = 0; b < partition_.blocks; ++b) reduce_in_parts(runner, place(b));
@@ -140,13 +140,13 @@ class Backward {
   // Whether anybody reads them.
   bool has_sums() const { return (!a_.is_frozen() && a_.wants_dx) || a_.wants_parameters() || a_.ranks != nullptr; }
 
-  void run_in_parts(const Runner& runner, const Block& block) const {
+  __attribute__((cold, noinline)) void run_in_parts(const Runner& runner, const Block& block) const {
     reduce_in_parts(runner, block);
     totals_.finish(block.bin, block.size());
     if (a_.dx != nullptr) map_in_parts(runner, block);
   }
 
-  void reduce_in_parts(const Runner& runner, const Block& block) const {
+  __attribute__((cold, noinline)) void reduce_in_parts(const Runner& runner, const Block& block) const {
     if (!has_sums()) return;
     const Index n = block.size(), line = plan_.map_walk.line();
     PartSums sums(parts_, partition_.parts, n);
@@ -163,7 +163,7 @@ class Backward {
     for (Index part = 0; part < partition_.parts; ++part) totals_.add(block.bin, n, sums.p(part), sums.pq(part));
   }
 
-  void map_in_parts(const Runner& runner, const Block& block) const {
+  __attribute__((cold, noinline)) void map_in_parts(const Runner& runner, const Block& block) const {
     runner.backwards(partition_.map_parts, block.size() * plan_.map_walk.line(), [&](Index part, Index worker) {
       map_block(block, part, partition_.map_parts, memory_of(worker));
       if (map_.streams()) finish_streaming();

@@ -98,7 +98,7 @@ class BackwardApart {
   }
 
   // The parts' lines are disjoint, and so are the parameters they add to.
-  void run_in_parts(const Runner& runner, Index b, double* sums) const {
+  __attribute__((cold, noinline)) void run_in_parts(const Runner& runner, Index b, double* sums) const {
     const Block block(partition_.block(b), memory_of(0));
     load(block);
     PartSums parts(parts_, partition_.parts, block.size());

@@ -123,7 +123,7 @@ class Forward {
     normalizer_.put_map_tile(c, plan_.only_tile, 0);
   }
 
-  __attribute__((noinline)) void run_in_large_frame(const Runner& runner) {
+  __attribute__((cold, noinline)) void run_in_large_frame(const Runner& runner) {
     double memory[static_cast<std::size_t>(ForwardMemory<T>::kMostLocalDoubles)];
     memory_.take_large_frame(memory);
     run_all(runner);
@@ -141,7 +141,7 @@ class Forward {
   }
 
   // Too few blocks to share: threads share their parts, whose sums are added in order.
-  __attribute__((noinline)) void run_in_parts(const Runner& runner, Index b, const Arena& memory) const {
+  __attribute__((cold, noinline)) void run_in_parts(const Runner& runner, Index b, const Arena& memory) const {
     if (a_.residual != nullptr) add_residual_in_parts(runner, partition_.block(b));
     each_portion(partition_.block(b), [&](const BinRange& range) {
       Block block(range, plan_, memory_.extents().chunk, memory);
@@ -161,7 +161,7 @@ class Forward {
     });
   }
 
-  __attribute__((noinline)) void add_residual_in_parts(const Runner& runner, const BinRange& block) const {
+  __attribute__((cold, noinline)) void add_residual_in_parts(const Runner& runner, const BinRange& block) const {
     const Index line = plan_.walk.line(), parts = partition_.parts;
     runner(parts, block.size() * line, [&](Index part, Index) {
       a_.add_residual(plan_.walk, block, part_begin(line, part, parts), part_begin(line, part + 1, parts));
@@ -183,8 +183,8 @@ class Forward {
     }
   }
 
-  void share_parts(const Runner& runner, const FindStatistics<Scalar>& statistics, const Block& block, double* sum_d,
-                   double* sum_d2) const {
+  __attribute__((cold, noinline)) void share_parts(const Runner& runner, const FindStatistics<Scalar>& statistics,
+                                                   const Block& block, double* sum_d, double* sum_d2) const {
     const Index line = plan_.walk.line();
     PartSums sums(memory_.part_sums(), partition_.parts, block.size());
     runner(partition_.parts * partition_.pieces, block.size() * line, [&](Index unit, Index) {

@@ -110,7 +110,7 @@ class ForwardMemory {
     }
   }
 
-  Index bytes(const Extents& e) const {
+  __attribute__((cold, noinline)) Index bytes(const Extents& e) const {
     Index sums = Block::sum_bytes(e, plan_.multiple), coefficients = 0;
     if (partition_.parts > 1) sums += 2 * Arena::bytes<double>(e.chunk);
     if (!plan_.params_apart) coefficients += 3 * Arena::bytes<T>(e.map_bins);

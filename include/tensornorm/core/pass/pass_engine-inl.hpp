@@ -102,7 +102,7 @@ struct PassEngine<Scalar, tracks, settings>::Steps {
 
   // ---- backward
 
-  static void complete(BackwardPlan& backward_plan, const Plan& plan) {
+  __attribute__((cold, noinline)) static void complete(BackwardPlan& backward_plan, const Plan& plan) {
     Index bytes = Backward<Scalar>::worker_bytes(backward_plan.partition);
     if constexpr (!tracks) {
       if (backward_plan.crosses) bytes = BackwardApart<Scalar>::worker_bytes(plan, backward_plan.partition);

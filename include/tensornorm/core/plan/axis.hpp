@@ -5,6 +5,8 @@
 #include <array>
 #include <cstddef>
 
+#include "tensornorm/core/function_ref.hpp"
+
 namespace tensornorm {
 
 /// The type of extents: Eigen's default, on every platform.
@@ -124,8 +126,8 @@ class Chunks {
 };
 
 // Calls visit(begin, end) for each chunk, none for an empty range.
-template <class Visit>
-void for_each_chunk(Index begin, Index end, Index most, const Visit& visit) {
+__attribute__((noinline)) inline void for_each_chunk(Index begin, Index end, Index most,
+                                                     FunctionRef<void(Index begin, Index end)> visit) {
   const Chunks chunks(begin, end, most);
   for (Index chunk = 0, from = begin; chunk < chunks.count() && from < end; ++chunk) {
     const Index to = chunks.begin_of(chunk + 1);
