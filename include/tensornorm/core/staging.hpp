@@ -74,7 +74,7 @@ template <class Scalar>
 class StagedTarget final : public Target<Scalar> {
  public:
   // @pre the tensor took its shape
-  StagedTarget(Target<Scalar>& tensor, const Shape& layout)
+  __attribute__((cold)) StagedTarget(Target<Scalar>& tensor, const Shape& layout)
       : Target<Scalar>(tensor.name()), tensor_(tensor), values_(static_cast<std::size_t>(layout.count())),
         z_(z_of(tensor), tensor.shape(), z_of(tensor) == nullptr ? tensor.shape() : layout) {
     if (tensor.post_op() == nullptr) return;

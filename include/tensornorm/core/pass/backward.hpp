@@ -39,7 +39,7 @@ class Backward {
   }
 
   void run(const Runner& runner, double* workspace) {
-    if (run_columns()) return;
+    if (a_.run_columns != nullptr && a_.run_columns(a_, plan_)) return;
     share_out(workspace);
     partition_.share_among(plan_.map_walk, multiple_, runner.threads());
     if (multiple_ > plan_.map_walk.bins() || a_.ranks != nullptr) {  // statistics reach across groups, or ranks
@@ -54,6 +54,31 @@ class Backward {
       });
     }
     totals_.store(a_);
+  }
+
+  // A small plan of columns whose statistics and parameters lie side by side, by one kernel: false where it must go
+  // another way.
+  static bool run_columns(const BackwardArguments<Scalar>& a, const Plan& plan) {
+    const Tile& tile = plan.only_tile;
+    const bool fits = plan.can_run_columns(is_in_place(a)) && a.dx != nullptr && a.add == nullptr &&
+                      a.ranks == nullptr && !a.is_frozen() && !a.is_unit && !is_of_one(a, plan) &&
+                      (a.gamma == nullptr || plan.map_bins.back().param == 1);
+    if (!fits) return false;
+    const bool has_gamma = a.gamma != nullptr;
+    core::dispatch(BackwardColumns<Scalar>{{a.x + tile.offset, tile.stride},
+                                           {a.dy + tile.y_offset, tile.y_stride},
+                                           tile.rows,
+                                           tile.cols,
+                                           a.hi,
+                                           a.lo,
+                                           a.rstd,
+                                           a.gamma,
+                                           a.centred,
+                                           has_gamma ? a.dgamma : nullptr,
+                                           has_gamma ? a.dbeta : nullptr,
+                                           a.dx + tile.z_offset,
+                                           tile.z_stride});
+    return true;
   }
 
  private:
@@ -87,33 +112,6 @@ class Backward {
     } else {
       over_blocks(runner, [&](const Block& block, Arena memory) { map_block(block, 0, 1, memory); });
     }
-  }
-
-  // A small plan of columns whose statistics and parameters lie side by side: false where it must go another way.
-  bool run_columns() const {
-    if constexpr (!std::is_same<T, double>::value) {
-      const Tile& tile = plan_.only_tile;
-      const bool fits = a_.run_columns != nullptr && plan_.can_run_columns(is_in_place(a_)) && a_.dx != nullptr &&
-                        a_.add == nullptr && a_.ranks == nullptr && !a_.is_frozen() && !a_.is_unit &&
-                        !map_.is_of_one() && (a_.gamma == nullptr || plan_.map_bins.back().param == 1);
-      if (!fits) return false;
-      const bool has_gamma = a_.gamma != nullptr;
-      a_.run_columns({{a_.x + tile.offset, tile.stride},
-                      {a_.dy + tile.y_offset, tile.y_stride},
-                      tile.rows,
-                      tile.cols,
-                      a_.hi,
-                      a_.lo,
-                      a_.rstd,
-                      a_.gamma,
-                      a_.centred,
-                      has_gamma ? a_.dgamma : nullptr,
-                      has_gamma ? a_.dbeta : nullptr,
-                      a_.dx + tile.z_offset,
-                      tile.z_stride});
-      return true;
-    }
-    return false;
   }
 
   void over_blocks(const Runner& runner, FunctionRef<void(const Block&, Arena memory)> work) const {

@@ -57,7 +57,7 @@ class BackwardApart {
   static constexpr Index kUnits = 16, kUnitElements = 32 << 10;
 
   struct Block : BinRange {
-    Block(const BinRange& range, Arena memory) : BinRange(range) {
+    __attribute__((noinline)) Block(const BinRange& range, Arena memory) : BinRange(range) {
       for (double** const array : {&sum_g, &sum_gx}) *array = memory.take<double>(size());
       for (T** const array : {&hi, &lo, &rstd, &minus_rstd, &minus_lo_rstd, &slope, &shift}) {
         *array = memory.take<T>(size());

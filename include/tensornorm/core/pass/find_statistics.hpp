@@ -191,9 +191,9 @@ class FindStatistics {
         using Column = std::decay_t<decltype(column)>;
         using Row = std::decay_t<decltype(row)>;
         if (plan_.walk.columns()) {
-          run_baseline<kFlags>(ColumnReduce<Column>{column, tile.rows, tile.cols, sum_d, sum_d2, false});
+          run_rarely<kFlags>(ColumnReduce<Column>{column, tile.rows, tile.cols, sum_d, sum_d2, false});
         } else {
-          run_baseline<kFlags>(RowReduce<Row>{row, tile.rows, tile.cols, 0, sum_d, sum_d2});
+          run_rarely<kFlags>(RowReduce<Row>{row, tile.rows, tile.cols, 0, sum_d, sum_d2});
         }
       };
       if constexpr (std::is_same<T, double>::value) {

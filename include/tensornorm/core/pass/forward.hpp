@@ -23,6 +23,33 @@ class Forward {
   // @pre called once; the workspace is of the size for the runner's threads, or there is one thread
   void run(const Runner& runner, const Workspace& workspace);
 
+  // A small plan of columns whose statistics and parameters lie side by side, by one kernel: false where it must go
+  // another way.
+  static bool run_columns(const ForwardArguments<Scalar>& a, const Plan& plan) {
+    const Tile& tile = plan.only_tile;
+    const SavedStatistics<T>& to = a.saved;
+    const bool finds = a.found.hi == nullptr && to.hi != nullptr && to.moments == nullptr;
+    const bool puts = a.y != nullptr && a.post_op == nullptr && plan.can_run_columns(a.is_in_place());
+    const bool has_params = a.gamma != nullptr || a.beta != nullptr;
+    if (!finds || !puts || (has_params && plan.map_bins.back().param != 1)) return false;
+    bool trusted = false;
+    core::dispatch(ForwardColumns<Scalar>{{a.x + tile.offset, tile.stride},
+                                          tile.rows,
+                                          tile.cols,
+                                          plan.samples,
+                                          FindStatistics<Scalar>::rule_of(a, plan),
+                                          to.hi,
+                                          to.lo,
+                                          to.rstd,
+                                          to.m2,
+                                          a.gamma,
+                                          a.beta,
+                                          a.y + tile.y_offset,
+                                          tile.y_stride,
+                                          &trusted});
+    return trusted;
+  }
+
  private:
   using T = ParamOf<Scalar>;
   using Block = StatisticsBlock<T>;
@@ -68,36 +95,6 @@ class Forward {
       statistics.run(block, memory_.extents().chunk, ahead, partition_.parts > 1 ? &reduce : nullptr);
       if (a_.y != nullptr) normalize(block, 0, 1, ahead, block.rest);
     });
-  }
-
-  // A small plan of columns whose statistics and parameters lie side by side: false where it must go another way.
-  bool run_columns() const {
-    if constexpr (!std::is_same<T, double>::value) {
-      const Tile& tile = plan_.only_tile;
-      const SavedStatistics<T>& to = a_.saved;
-      const bool finds =
-          a_.run_columns != nullptr && a_.found.hi == nullptr && to.hi != nullptr && to.moments == nullptr;
-      const bool puts = a_.y != nullptr && a_.post_op == nullptr && plan_.can_run_columns(a_.is_in_place());
-      const bool has_params = a_.gamma != nullptr || a_.beta != nullptr;
-      if (!finds || !puts || (has_params && plan_.map_bins.back().param != 1)) return false;
-      bool trusted = false;
-      a_.run_columns({{a_.x + tile.offset, tile.stride},
-                      tile.rows,
-                      tile.cols,
-                      plan_.samples,
-                      FindStatistics<Scalar>::rule_of(a_, plan_),
-                      to.hi,
-                      to.lo,
-                      to.rstd,
-                      to.m2,
-                      a_.gamma,
-                      a_.beta,
-                      a_.y + tile.y_offset,
-                      tile.y_stride,
-                      &trusted});
-      return trusted;
-    }
-    return false;
   }
 
   // A small plan, whatever the threads: what leads to the kernels would take longer than they.
@@ -255,7 +252,7 @@ template <class Scalar>
 void Forward<Scalar>::run(const Runner& runner, const Workspace& workspace) {
   if (plan_.is_small && workspace.doubles >= plan_.worker_size) {
     a_.add_residual(plan_.walk, {0, 0, plan_.walk.bins()}, 0, plan_.walk.line());
-    if (!run_columns()) run_small(workspace);
+    if (a_.run_columns == nullptr || !a_.run_columns(a_, plan_)) run_small(workspace);
     return;
   }
   if (!memory_.take(workspace, runner.threads())) return run_in_large_frame(runner);

@@ -11,6 +11,8 @@
 namespace tensornorm {
 namespace core {
 
+struct Plan;
+
 // Arrays of one value per statistic, in the layer's order (Axis::stat); a null one is not wanted.
 template <class T>
 struct SavedStatistics {
@@ -20,17 +22,14 @@ struct SavedStatistics {
 };
 
 template <class Scalar>
-struct ForwardColumns;
-
-template <class Scalar>
 struct ForwardArguments : Parameters<ParamOf<Scalar>> {
   const Scalar* x;
   Scalar* y;  // x itself, or disjoint from it; null: only statistics are wanted
   SavedStatistics<ParamOf<Scalar>> saved;
   const Residual<Scalar>* residual = nullptr;  // x is its h; null: there is no sum
   const PostOp<Scalar>* post_op = nullptr;     // null: there is none
-  // Runs the kernel of small columns; null: the call does without. Layers of other shapes do not compile it so.
-  void (*run_columns)(const ForwardColumns<Scalar>& kernel) = nullptr;
+  // Forward::run_columns; null: the call does without. Layers of other shapes do not compile it so.
+  bool (*run_columns)(const ForwardArguments& arguments, const Plan& plan) = nullptr;
 
   void read_sum(const Residual<Scalar>& sum) {
     residual = &sum;

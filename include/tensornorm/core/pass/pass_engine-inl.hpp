@@ -180,8 +180,7 @@ void PassEngine<Scalar, tracks, settings>::forward(const Statement& call, const 
   state.record.set(call.shape, fingerprint, training, call.batch);
   if (!has_data) return;
 
-  if constexpr (tracks && !std::is_same<Param, double>::value)
-    pass.run_columns = &core::dispatch<ForwardColumns<Scalar>>;
+  if constexpr (tracks && !std::is_same<Param, double>::value) pass.run_columns = &Forward<Scalar>::run_columns;
   pass.post_op = y.post_op();
   pass.y = y_data;
   pass.saved = {state.mean.data(), state.lo.data(), state.rstd.data(), keeps_m2 ? state.m2.data() : nullptr};
@@ -282,8 +281,7 @@ void PassEngine<Scalar, tracks, settings>::backward(const Statement& call, const
   BackwardArguments<Scalar> pass{parameters, gradients(), x, dy, dx == nullptr ? nullptr : dx->data_before()};
   pass.wants_dx = dx != nullptr;
   if (dx != nullptr) pass.add = dx->add_gradient();
-  if constexpr (tracks && !std::is_same<Param, double>::value)
-    pass.run_columns = &core::dispatch<BackwardColumns<Scalar>>;
+  if constexpr (tracks && !std::is_same<Param, double>::value) pass.run_columns = &Backward<Scalar>::run_columns;
   pass.ranks = ranks;
   pass.hi = state.mean.data();
   pass.lo = state.lo.data();
