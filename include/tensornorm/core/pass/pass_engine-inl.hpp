@@ -31,8 +31,8 @@ template <class Scalar, bool tracks, unsigned settings>
 struct PassEngine<Scalar, tracks, settings>::Steps {
   using Memory = ForwardMemory<Param>;
 
-  static void run(const ForwardArguments<Scalar>& pass, const Plan& plan, const Runner& runner,
-                  const Workspace& workspace) {
+  __attribute__((noinline)) static void run(const ForwardArguments<Scalar>& pass, const Plan& plan,
+                                            const Runner& runner, const Workspace& workspace) {
     if constexpr (tracks) {
       if (pass.is_frozen()) return Frozen<Scalar>(pass, plan).run(runner, workspace);
     }
@@ -52,10 +52,11 @@ struct PassEngine<Scalar, tracks, settings>::Steps {
   static void infer_by(const Plan& plan, const ForwardArguments<Scalar>& pass, Runner& runner,
                        const InferMemory& memory) {
     const Index size = workspace_size(pass, plan, runner.threads());
-    if (double* const doubles = runner.memory(size)) return run(pass, plan, runner, {doubles, size});
-    const Workspace workspace = size > 0 ? memory.borrow() : Workspace();
+    if (size == 0) return run(pass, plan, runner, {});
+    double* const doubles = runner.memory(size);
+    const Workspace workspace = doubles != nullptr ? Workspace{doubles, size} : memory.borrow();
     run(pass, plan, runner, workspace);
-    memory.give_back(workspace);
+    if (doubles == nullptr) memory.give_back(workspace);
   }
 
   __attribute__((noinline)) static void infer_on_stack(const Statement& call, const PlanKey& key,

@@ -64,7 +64,7 @@ TENSORNORM_BODY KeptPlan::KeptPlan(KeptPlan&&) noexcept = default;
 TENSORNORM_BODY KeptPlan& KeptPlan::operator=(KeptPlan&&) noexcept = default;
 TENSORNORM_BODY KeptPlan::~KeptPlan() = default;
 
-TENSORNORM_BODY bool KeptPlan::is_of(const PlanKey& key) const {
+__attribute__((noinline)) TENSORNORM_BODY bool KeptPlan::is_of(const PlanKey& key) const {
   return parts_ != nullptr && parts_->plan && parts_->key.is_of(key);
 }
 
