@@ -186,8 +186,8 @@ class Backward {
   }
 
   // Adds the sums of dy and dy * xhat over positions [p0, p1) of the lines of a block's bins [i, end).
-  void reduce(const Block& block, Index i, Index end, Index p0, Index p1, double* sum_g, double* sum_gx,
-              Arena memory) const {
+  __attribute__((noinline)) void reduce(const Block& block, Index i, Index end, Index p0, Index p1, double* sum_g,
+                                        double* sum_gx, Arena memory) const {
     T *const hi = memory.take<T>(end - i), *const scale = memory.take<T>(end - i),
              *const shift = memory.take<T>(end - i);
     for_each_bin_run(backward_plan_.map_bins, block.bin + i, end - i,

@@ -98,7 +98,7 @@ class ForwardMemory {
                    (std::min)(plan_.walk.line(), Partition::kBlockBins));
   }
   // Less of everything, so that it fits so many bytes: a portion of a block, and of that a chunk.
-  Extents fitting(Index most_bytes) const {
+  __attribute__((noinline)) Extents fitting(Index most_bytes) const {
     constexpr Index kLeast = 32, kStep = Partition::kCacheLineBins;  // what Chunks can divide
     constexpr Index kLeastPerBin = 48;                               // bytes of the arrays by bin, or less
     const Index most = most_bytes / kLeastPerBin / kStep * kStep;

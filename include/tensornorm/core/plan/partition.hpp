@@ -134,7 +134,7 @@ struct Partition {
 
   // How many elements a map reads ahead of itself: from a block of dense rows to the next one, as the forward reduction
   // does; what is read once, and columns, a little, in whole rows. 0 where there is nothing to gain.
-  Index ahead(const Walk& walk, Index b) const {
+  __attribute__((noinline)) Index ahead(const Walk& walk, Index b) const {
     const Index little = kLittleAhead / element_bytes;
     if (walk.columns()) {
       const Index row = (std::max)(walk.run_stride(), Index{1});  // 0 where each element is a bin
