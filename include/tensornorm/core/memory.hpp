@@ -27,9 +27,7 @@ class Arena {
   template <class T>
   static constexpr Index bytes(Index n) {
     const Index size = (n + kTogether - 1) / kTogether * kTogether * static_cast<Index>(sizeof(T));
-    if (size < kLong) return size;
-    const Index over = (size + kCacheLine) % kPage;
-    return size + kCacheLine + (over < kApart ? kApart - over : over > kPage - kApart ? kPage - over + kApart : 0);
+    return size < kLong ? size : long_bytes(size);
   }
 
   // Doubles that hold arrays of so many bytes in all, wherever they begin.
@@ -53,6 +51,12 @@ class Arena {
 
  private:
   static constexpr Index kTogether = 16, kLong = 1 << 10, kPage = 4 << 10, kApart = 7 * kCacheLine;
+
+  __attribute__((cold, noinline)) static constexpr Index long_bytes(Index size) {
+    const Index over = (size + kCacheLine) % kPage;
+    return size + kCacheLine + (over < kApart ? kApart - over : over > kPage - kApart ? kPage - over + kApart : 0);
+  }
+
   unsigned char* next_ = nullptr;
 };
 
@@ -77,10 +81,11 @@ class InferMemory {
   InferMemory& operator=(InferMemory&&) noexcept = default;
   ~InferMemory() = default;
 
-  // The memory until the end of a scope, however that is left; none where another thread has it.
+  // The memory until the end of a scope, however that is left; none where another thread has it, or it is not wanted.
   class Loan {
    public:
-    explicit Loan(const InferMemory& memory) : memory_(memory), workspace_(memory.borrow()) {}
+    explicit Loan(const InferMemory& memory, bool is_wanted = true)
+        : memory_(memory), workspace_(is_wanted ? memory.borrow() : Workspace()) {}
     Loan(const Loan&) = delete;
     Loan& operator=(const Loan&) = delete;
     ~Loan() { memory_.give_back(workspace_); }

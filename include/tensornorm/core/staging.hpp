@@ -95,7 +95,7 @@ template <class Scalar>
 class StagedTarget final : public Target<Scalar> {
  public:
   // @pre the tensor took its shape
-  StagedTarget(Target<Scalar>& tensor, const Shape& layout, CopyMemory<Scalar>& memory)
+  __attribute__((cold)) StagedTarget(Target<Scalar>& tensor, const Shape& layout, CopyMemory<Scalar>& memory)
       : Target<Scalar>(tensor.name()), tensor_(tensor), values_(memory.take(layout.count())) {
     if (tensor.post_op() == nullptr) return;
     post_op_copy_ = *tensor.post_op();

@@ -73,13 +73,13 @@ class Target {
   void check_apart(const Target& other) const {
     check_that(data_ == nullptr || data_ != other.data_, name_, " and ", other.name_,
                " are the same memory: give each memory of its own");
-    check_memory(other.data_, other.span(), fits_ && other.fits_ && shape_ == other.shape_, other.name_);
+    check_memory(span(), other.data_, other.span(), fits_ && other.fits_ && shape_ == other.shape_, other.name_);
   }
 
   // Refuses memory shared with an input, also where it is the same tensor.
   // @pre take_shape was called
   void check_away(const Scalar* input, const Shape& input_shape, const char* input_name) const {
-    check_memory(input, span_of(input_shape), false, input_name);
+    check_memory(span(), input, span_of(input_shape), false, input_name);
   }
 
   const char* name() const { return name_; }
@@ -118,15 +118,16 @@ class Target {
   virtual Scalar* resized() = 0;
 
   // Where strides differ, memory that overlaps is refused whether or not an element is shared.
-  void check_other(const Scalar* input, const Shape& input_shape, const char* input_name) const {
+  __attribute__((noinline)) void check_other(const Scalar* input, const Shape& input_shape,
+                                             const char* input_name) const {
     const bool alike = fits_ && shape_ == input_shape;
-    check_memory(input, alike ? span() : span_of(input_shape), alike, input_name);
+    const Index own = span();
+    check_memory(own, input, alike ? own : span_of(input_shape), alike, input_name);
   }
   // Elements from its first to its last, as it is before it takes other extents.
   Index span() const { return fits_ ? span_of(shape_) : span_; }
-  void check_memory(const Scalar* input, Index other, bool alike, const char* input_name) const {
+  void check_memory(Index own, const Scalar* input, Index other, bool alike, const char* input_name) const {
     constexpr Index size = sizeof(Scalar);
-    const Index own = span();
     const auto a = reinterpret_cast<std::uintptr_t>(data_), b = reinterpret_cast<std::uintptr_t>(input);
     if (own == 0 || other == 0 || a >= b + static_cast<std::uintptr_t>(other * size) ||
         b >= a + static_cast<std::uintptr_t>(own * size))

@@ -220,13 +220,12 @@ struct RowReduce {
   template <class Isa>
   TENSORNORM_INLINE void add_rows_in_passes() const {
     using V = Vec<T, lanes<Isa>>;
-    const int n = cols >= kWindow ? 4 : cols >= kHalf ? 2 : 1;  // vectors of a window
+    if (cols < kHalf) return add_quarter_windows<Isa>();
+    const int n = cols >= kWindow ? 4 : 2;  // vectors of a window
     for (Index r = 0; r < rows; ++r) {
       typename Functor::template Row<V> row{};
       functor.template begin<Isa>(r, row);
-      Sums<V> sums;
-      if (n == 1) sum_quarter_window<Isa>(row, sums);
-      WideSum<Isa, T> p(sums.p), pq(sums.pq);
+      WideSum<Isa, T> p(V{}), pq(V{});
       for (int pass = 0; pass < n / 2; ++pass) {
         WideSum<Isa, T> pass_p(V{}), pass_pq(V{});
         add_pass<Isa>(r, row, n, pass, pass_p, pass_pq);
@@ -235,6 +234,19 @@ struct RowReduce {
       }
       sum_p[r] += p.total();
       sum_pq[r] += pq.total();
+    }
+  }
+
+  template <class Isa>
+  TENSORNORM_INLINE void add_quarter_windows() const {
+    using V = Vec<T, lanes<Isa>>;
+    for (Index r = 0; r < rows; ++r) {
+      typename Functor::template Row<V> row{};
+      functor.template begin<Isa>(r, row);
+      Sums<V> sums;
+      sum_quarter_window<Isa>(row, sums);
+      sum_p[r] += WideSum<Isa, T>(sums.p).total();
+      sum_pq[r] += WideSum<Isa, T>(sums.pq).total();
     }
   }
 

@@ -39,7 +39,7 @@ class Backward {
   }
 
   void run(const Runner& runner, double* workspace) {
-    if (run_columns()) return;
+    if (a_.run_columns != nullptr && a_.run_columns(a_, plan_)) return;
     share_out(workspace);
     partition_.share_among(plan_.map_walk, multiple_, runner.threads());
     if (multiple_ > plan_.map_walk.bins() || a_.ranks != nullptr) {  // statistics reach across groups, or ranks
@@ -56,6 +56,31 @@ class Backward {
     totals_.store(a_);
   }
 
+  // A small plan of columns whose statistics and parameters lie side by side, by one kernel: false where it must go
+  // another way.
+  static bool run_columns(const BackwardArguments<Scalar>& a, const Plan& plan) {
+    const Tile& tile = plan.only_tile;
+    const bool fits = plan.can_run_columns(is_in_place(a)) && a.dx != nullptr && a.add == nullptr &&
+                      a.ranks == nullptr && !a.is_frozen() && !a.is_unit && !is_of_one(a, plan) &&
+                      (a.gamma == nullptr || plan.map_bins.back().param == 1);
+    if (!fits) return false;
+    const bool has_gamma = a.gamma != nullptr;
+    core::dispatch(BackwardColumns<Scalar>{{a.x + tile.offset, tile.stride},
+                                           {a.dy + tile.y_offset, tile.y_stride},
+                                           tile.rows,
+                                           tile.cols,
+                                           a.hi,
+                                           a.lo,
+                                           a.rstd,
+                                           a.gamma,
+                                           a.centred,
+                                           has_gamma ? a.dgamma : nullptr,
+                                           has_gamma ? a.dbeta : nullptr,
+                                           a.dx + tile.z_offset,
+                                           tile.z_stride});
+    return true;
+  }
+
  private:
   using T = ParamOf<Scalar>;
   static constexpr Index kBins = Partition::kBlockBins;
@@ -69,7 +94,7 @@ class Backward {
     return {range, b, plan_.map_bin_number(range.group, range.k0)};
   }
 
-  __attribute__((noinline)) void run_sums_first(const Runner& runner) const {
+  __attribute__((cold, noinline)) void run_sums_first(const Runner& runner) const {
     const bool in_parts = partition_.shares_parts() && multiple_ <= plan_.map_walk.bins();
     if (in_parts) {
       for (Index b = 0; b < partition_.blocks; ++b) reduce_in_parts(runner, place(b));
@@ -87,33 +112,6 @@ class Backward {
     } else {
       over_blocks(runner, [&](const Block& block, Arena memory) { map_block(block, 0, 1, memory); });
     }
-  }
-
-  // A small plan of columns whose statistics and parameters lie side by side: false where it must go another way.
-  bool run_columns() const {
-    if constexpr (!std::is_same<T, double>::value) {
-      const Tile& tile = plan_.only_tile;
-      const bool fits = a_.run_columns != nullptr && plan_.can_run_columns(is_in_place(a_)) && a_.dx != nullptr &&
-                        a_.add == nullptr && a_.ranks == nullptr && !a_.is_frozen() && !a_.is_unit &&
-                        !map_.is_of_one() && (a_.gamma == nullptr || plan_.map_bins.back().param == 1);
-      if (!fits) return false;
-      const bool has_gamma = a_.gamma != nullptr;
-      a_.run_columns({{a_.x + tile.offset, tile.stride},
-                      {a_.dy + tile.y_offset, tile.y_stride},
-                      tile.rows,
-                      tile.cols,
-                      a_.hi,
-                      a_.lo,
-                      a_.rstd,
-                      a_.gamma,
-                      a_.centred,
-                      has_gamma ? a_.dgamma : nullptr,
-                      has_gamma ? a_.dbeta : nullptr,
-                      a_.dx + tile.z_offset,
-                      tile.z_stride});
-      return true;
-    }
-    return false;
   }
 
   void over_blocks(const Runner& runner, FunctionRef<void(const Block&, Arena memory)> work) const {
@@ -140,13 +138,13 @@ class Backward {
   // Whether anybody reads them.
   bool has_sums() const { return (!a_.is_frozen() && a_.wants_dx) || a_.wants_parameters() || a_.ranks != nullptr; }
 
-  void run_in_parts(const Runner& runner, const Block& block) const {
+  __attribute__((cold, noinline)) void run_in_parts(const Runner& runner, const Block& block) const {
     reduce_in_parts(runner, block);
     totals_.finish(block.bin, block.size());
     if (a_.dx != nullptr) map_in_parts(runner, block);
   }
 
-  void reduce_in_parts(const Runner& runner, const Block& block) const {
+  __attribute__((cold, noinline)) void reduce_in_parts(const Runner& runner, const Block& block) const {
     if (!has_sums()) return;
     const Index n = block.size(), line = plan_.map_walk.line();
     PartSums sums(parts_, partition_.parts, n);
@@ -163,7 +161,7 @@ class Backward {
     for (Index part = 0; part < partition_.parts; ++part) totals_.add(block.bin, n, sums.p(part), sums.pq(part));
   }
 
-  void map_in_parts(const Runner& runner, const Block& block) const {
+  __attribute__((cold, noinline)) void map_in_parts(const Runner& runner, const Block& block) const {
     runner.backwards(partition_.map_parts, block.size() * plan_.map_walk.line(), [&](Index part, Index worker) {
       map_block(block, part, partition_.map_parts, memory_of(worker));
       if (map_.streams()) finish_streaming();
@@ -188,8 +186,8 @@ class Backward {
   }
 
   // Adds the sums of dy and dy * xhat over positions [p0, p1) of the lines of a block's bins [i, end).
-  void reduce(const Block& block, Index i, Index end, Index p0, Index p1, double* sum_g, double* sum_gx,
-              Arena memory) const {
+  __attribute__((noinline)) void reduce(const Block& block, Index i, Index end, Index p0, Index p1, double* sum_g,
+                                        double* sum_gx, Arena memory) const {
     T *const hi = memory.take<T>(end - i), *const scale = memory.take<T>(end - i),
              *const shift = memory.take<T>(end - i);
     for_each_bin_run(backward_plan_.map_bins, block.bin + i, end - i,

@@ -58,7 +58,7 @@ class BackwardApart {
   static constexpr Index kUnits = 16, kUnitElements = 32 << 10;
 
   struct Block : BinRange {
-    Block(const BinRange& range, Arena memory) : BinRange(range) {
+    __attribute__((noinline)) Block(const BinRange& range, Arena memory) : BinRange(range) {
       for (double** const array : {&sum_g, &sum_gx}) *array = memory.take<double>(size());
       for (T** const array : {&hi, &lo, &rstd, &minus_rstd, &minus_lo_rstd, &slope, &shift}) {
         *array = memory.take<T>(size());
@@ -99,7 +99,7 @@ class BackwardApart {
   }
 
   // The parts' lines are disjoint, and so are the parameters they add to.
-  void run_in_parts(const Runner& runner, Index b, double* sums) const {
+  __attribute__((cold, noinline)) void run_in_parts(const Runner& runner, Index b, double* sums) const {
     const Block block(partition_.block(b), memory_of(0));
     load(block);
     PartSums parts(parts_, partition_.parts, block.size());
@@ -267,8 +267,8 @@ class BackwardApart {
     const Index parts = runner.threads() == 1 ? 1 : (std::min)(Partition::kUnits, pieces);
     runner(parts, stride * units_, [&](Index part, Index) {
       const Index p = part_begin(params_, part, parts), n = part_begin(params_, part + 1, parts) - p;
-      if (a_.dbeta != nullptr) core::dispatch(RoundSums<T>{sums + p, units_, stride, n, a_.dbeta + p});
-      if (a_.dgamma != nullptr) core::dispatch(RoundSums<T>{sums + params_ + p, units_, stride, n, a_.dgamma + p});
+      if (a_.dbeta != nullptr) dispatch_to_avx2(RoundSums<T>{sums + p, units_, stride, n, a_.dbeta + p});
+      if (a_.dgamma != nullptr) dispatch_to_avx2(RoundSums<T>{sums + params_ + p, units_, stride, n, a_.dgamma + p});
     });
   }
 

@@ -11,9 +11,6 @@ namespace tensornorm {
 namespace core {
 
 template <class Scalar>
-struct BackwardColumns;
-
-template <class Scalar>
 struct BackwardArguments : Parameters<ParamOf<Scalar>>, ParameterGradients<ParamOf<Scalar>> {
   const Scalar *x, *dy;
   Scalar* dx;  // x or dy themselves, or disjoint from both; null: not wanted
@@ -23,7 +20,7 @@ struct BackwardArguments : Parameters<ParamOf<Scalar>>, ParameterGradients<Param
   void (*add)(const GradientTile<Scalar>& tile) = nullptr;             // add_gradient; null: dx is stored
 
   Index values(const Plan& plan) const { return ranks == nullptr ? plan.stat_size : ranks->values; }
-  void (*run_columns)(const BackwardColumns<Scalar>& kernel) = nullptr;  // as ForwardArguments has it
+  bool (*run_columns)(const BackwardArguments& arguments, const Plan& plan) = nullptr;  // as ForwardArguments has it
 
   void put(const GradientTile<Scalar>& tile) const { add == nullptr ? tile.put() : add(tile); }
 };

@@ -14,13 +14,11 @@ class BackwardMap {
 
   // All outlive this.
   BackwardMap(const BackwardArguments<Scalar>& arguments, const Plan& plan, const BackwardPlan& backward_plan)
-      : a_(arguments), plan_(plan), backward_plan_(backward_plan), of_one_(core::is_of_one(a_, plan_)),
+      : a_(arguments), plan_(plan), backward_plan_(backward_plan), of_one_(is_of_one(a_, plan_)),
         streams_(goes_past_cache(a_, plan_)) {}
 
   // Bytes for the coefficients of so many bins.
   static Index bytes(Index bins) { return 5 * Arena::bytes<T>(bins); }
-
-  bool is_of_one() const { return of_one_; }
 
   // Whether dx goes past the cache where it can.
   bool streams() const { return streams_; }

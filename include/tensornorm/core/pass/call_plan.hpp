@@ -23,8 +23,8 @@ Uses uses_of(const Statement& call, const Parameters<ParamOf<Scalar>>& parameter
   return {sizeof(Scalar), parameters.is_affine(), !call.batch};
 }
 
-__attribute__((noinline)) inline void take_strides(const Statement& call, const Shape& shape, Index Axis::*stride,
-                                                   Axes& axes) {
+__attribute__((cold, noinline)) inline void take_strides(const Statement& call, const Shape& shape, Index Axis::*stride,
+                                                         Axes& axes) {
   const Axes other = call.axes(shape, call.batch);
   for (int i = 0; i < axes.size(); ++i) axes[i].*stride = other[i].x;
 }
@@ -38,7 +38,8 @@ inline Axes axes_of(const Statement& call, const PlanKey& key) {
 
 // Makes a plan of the key's, which is not known; false for an empty x.
 template <class Scalar>
-bool keep_plan(const Statement& call, const PlanKey& key, const Uses& uses, KeptPlan& plan) {
+__attribute__((cold, noinline)) bool keep_plan(const Statement& call, const PlanKey& key, const Uses& uses,
+                                               KeptPlan& plan) {
   const Axes axes = axes_of(call, key);
   if (call.shape.count() == 0) return false;
   if (call.is_own || !plan.is_of(axes, uses)) plan.set(key, axes, uses, ForwardMemory<ParamOf<Scalar>>::complete);
@@ -48,8 +49,8 @@ bool keep_plan(const Statement& call, const PlanKey& key, const Uses& uses, Kept
 // Makes a plan of the key's where emplace(binning) does. In a frame of its own: the axes and the Binning are gone from
 // the stack when the pass begins.
 template <class Scalar, class Emplace>
-__attribute__((noinline)) Plan& make_plan_by(const Emplace& emplace, const Statement& call, const PlanKey& key,
-                                             const Uses& uses) {
+__attribute__((cold, noinline)) Plan& make_plan_by(const Emplace& emplace, const Statement& call, const PlanKey& key,
+                                                   const Uses& uses) {
   const auto axes = [&] { return axes_of(call, key); };
   Plan& plan = emplace(Binning(FunctionRef<Axes()>(axes), uses));
   ForwardMemory<ParamOf<Scalar>>::complete(plan);

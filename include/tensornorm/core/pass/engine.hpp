@@ -35,7 +35,7 @@ class Engine : public LayerState<Scalar, settings> {
  protected:
   // `centred`: whether the mean is taken away; `params`: values of gamma (0: not affine), and of beta with a bias;
   // `is_unit` as Parameters has it.
-  Engine(double eps, bool centred, Index params, bool bias, bool is_unit = false);
+  __attribute__((cold)) Engine(double eps, bool centred, Index params, bool bias, bool is_unit = false);
 
   /// The mean that the last forward subtracted, rounded to Param. Empty before the first forward and after an empty x.
   const Array& mean() const { return pass_.mean; }

@@ -69,8 +69,8 @@ class FindStatistics {
 
   // Adds the sums of the deviations of positions [p0, p1) of the lines of a range of the chunk's bins; where rows are
   // dense, the reads of x that come `ahead` elements later are prepared.
-  void reduce(const Block& block, const BinRange& range, Index p0, Index p1, Index ahead, double* sum_d,
-              double* sum_d2) const {
+  __attribute__((noinline)) void reduce(const Block& block, const BinRange& range, Index p0, Index p1, Index ahead,
+                                        double* sum_d, double* sum_d2) const {
     if (range.size() == 0) return;
     const T* const estimate = block.bin_estimate + (range.k0 - block.chunk.k0);
     if (sums_.scale() != Scale::kOne) return reduce_scaled(range, p0, p1, estimate, sum_d, sum_d2);
@@ -85,8 +85,7 @@ class FindStatistics {
 
   // Calls use(range) for the block's bins, `most` at a time and in order, as the chunk at hand. A run of bins of one
   // statistic is divided where Fold allows it, and no chunk is narrower than a vector.
-  template <class Use>
-  void for_each_chunk_of(Block& block, Index most, const Use& use) const {
+  void for_each_chunk_of(Block& block, Index most, FunctionRef<void(const BinRange&)> use) const {
     const auto take = [&](Index k0, Index k1) {
       block.chunk = {block.group, k0, k1};
       use(block.chunk);
@@ -203,10 +202,10 @@ class FindStatistics {
         using ByRow = ScaledDeviations<PerRow<double>>;
         if (plan_.walk.columns()) {
           const ByColumn column{{x, {estimate}}, before, after};
-          run_baseline<kFlags>(ColumnReduce<ByColumn>{column, tile.rows, tile.cols, sum_d, sum_d2, false});
+          run_rarely<kFlags>(ColumnReduce<ByColumn>{column, tile.rows, tile.cols, sum_d, sum_d2, false});
         } else {
           const ByRow row{{x, {estimate}}, before, after};
-          run_baseline<kFlags>(RowReduce<ByRow>{row, tile.rows, tile.cols, 0, sum_d, sum_d2});
+          run_rarely<kFlags>(RowReduce<ByRow>{row, tile.rows, tile.cols, 0, sum_d, sum_d2});
         }
       } else {
         const auto add = a_.add_in_double == nullptr ? &add_in_double<Scalar, false> : a_.add_in_double;

@@ -23,6 +23,33 @@ class Forward {
   // @pre called once; the workspace is of the size for the runner's threads, or there is one thread
   void run(const Runner& runner, const Workspace& workspace);
 
+  // A small plan of columns whose statistics and parameters lie side by side, by one kernel: false where it must go
+  // another way.
+  static bool run_columns(const ForwardArguments<Scalar>& a, const Plan& plan) {
+    const Tile& tile = plan.only_tile;
+    const SavedStatistics<T>& to = a.saved;
+    const bool finds = a.found.hi == nullptr && to.hi != nullptr && to.moments == nullptr;
+    const bool puts = a.y != nullptr && a.post_op == nullptr && plan.can_run_columns(a.is_in_place());
+    const bool has_params = a.gamma != nullptr || a.beta != nullptr;
+    if (!finds || !puts || (has_params && plan.map_bins.back().param != 1)) return false;
+    bool trusted = false;
+    core::dispatch(ForwardColumns<Scalar>{{a.x + tile.offset, tile.stride},
+                                          tile.rows,
+                                          tile.cols,
+                                          plan.samples,
+                                          FindStatistics<Scalar>::rule_of(a, plan),
+                                          to.hi,
+                                          to.lo,
+                                          to.rstd,
+                                          to.m2,
+                                          a.gamma,
+                                          a.beta,
+                                          a.y + tile.y_offset,
+                                          tile.y_stride,
+                                          &trusted});
+    return trusted;
+  }
+
  private:
   using T = ParamOf<Scalar>;
   using Block = StatisticsBlock<T>;
@@ -70,36 +97,6 @@ class Forward {
     });
   }
 
-  // A small plan of columns whose statistics and parameters lie side by side: false where it must go another way.
-  bool run_columns() const {
-    if constexpr (!std::is_same<T, double>::value) {
-      const Tile& tile = plan_.only_tile;
-      const SavedStatistics<T>& to = a_.saved;
-      const bool finds =
-          a_.run_columns != nullptr && a_.found.hi == nullptr && to.hi != nullptr && to.moments == nullptr;
-      const bool puts = a_.y != nullptr && a_.post_op == nullptr && plan_.can_run_columns(a_.is_in_place());
-      const bool has_params = a_.gamma != nullptr || a_.beta != nullptr;
-      if (!finds || !puts || (has_params && plan_.map_bins.back().param != 1)) return false;
-      bool trusted = false;
-      a_.run_columns({{a_.x + tile.offset, tile.stride},
-                      tile.rows,
-                      tile.cols,
-                      plan_.samples,
-                      FindStatistics<Scalar>::rule_of(a_, plan_),
-                      to.hi,
-                      to.lo,
-                      to.rstd,
-                      to.m2,
-                      a_.gamma,
-                      a_.beta,
-                      a_.y + tile.y_offset,
-                      tile.y_stride,
-                      &trusted});
-      return trusted;
-    }
-    return false;
-  }
-
   // A small plan, whatever the threads: what leads to the kernels would take longer than they.
   void run_small(const Workspace& workspace) const {
     const auto run = [&](const Arena& memory) { run_small_in(memory); };
@@ -123,7 +120,7 @@ class Forward {
     normalizer_.put_map_tile(c, plan_.only_tile, 0);
   }
 
-  __attribute__((noinline)) void run_in_large_frame(const Runner& runner) {
+  __attribute__((cold, noinline)) void run_in_large_frame(const Runner& runner) {
     double memory[static_cast<std::size_t>(ForwardMemory<T>::kMostLocalDoubles)];
     memory_.take_large_frame(memory);
     run_all(runner);
@@ -141,7 +138,7 @@ class Forward {
   }
 
   // Too few blocks to share: threads share their parts, whose sums are added in order.
-  __attribute__((noinline)) void run_in_parts(const Runner& runner, Index b, const Arena& memory) const {
+  __attribute__((cold, noinline)) void run_in_parts(const Runner& runner, Index b, const Arena& memory) const {
     if (a_.residual != nullptr) add_residual_in_parts(runner, partition_.block(b));
     each_portion(partition_.block(b), [&](const BinRange& range) {
       Block block(range, plan_, memory_.extents().chunk, memory);
@@ -161,7 +158,7 @@ class Forward {
     });
   }
 
-  __attribute__((noinline)) void add_residual_in_parts(const Runner& runner, const BinRange& block) const {
+  __attribute__((cold, noinline)) void add_residual_in_parts(const Runner& runner, const BinRange& block) const {
     const Index line = plan_.walk.line(), parts = partition_.parts;
     runner(parts, block.size() * line, [&](Index part, Index) {
       a_.add_residual(plan_.walk, block, part_begin(line, part, parts), part_begin(line, part + 1, parts));
@@ -183,8 +180,8 @@ class Forward {
     }
   }
 
-  void share_parts(const Runner& runner, const FindStatistics<Scalar>& statistics, const Block& block, double* sum_d,
-                   double* sum_d2) const {
+  __attribute__((cold, noinline)) void share_parts(const Runner& runner, const FindStatistics<Scalar>& statistics,
+                                                   const Block& block, double* sum_d, double* sum_d2) const {
     const Index line = plan_.walk.line();
     PartSums sums(memory_.part_sums(), partition_.parts, block.size());
     runner(partition_.parts * partition_.pieces, block.size() * line, [&](Index unit, Index) {
@@ -255,7 +252,7 @@ template <class Scalar>
 void Forward<Scalar>::run(const Runner& runner, const Workspace& workspace) {
   if (plan_.is_small && workspace.doubles >= plan_.worker_size) {
     a_.add_residual(plan_.walk, {0, 0, plan_.walk.bins()}, 0, plan_.walk.line());
-    if (!run_columns()) run_small(workspace);
+    if (a_.run_columns == nullptr || !a_.run_columns(a_, plan_)) run_small(workspace);
     return;
   }
   if (!memory_.take(workspace, runner.threads())) return run_in_large_frame(runner);

@@ -11,6 +11,8 @@
 namespace tensornorm {
 namespace core {
 
+struct Plan;
+
 // Arrays of one value per statistic, in the layer's order (Axis::stat); a null one is not wanted.
 template <class T>
 struct SavedStatistics {
@@ -19,8 +21,6 @@ struct SavedStatistics {
   Moments* moments = nullptr;  // the same statistics in double
 };
 
-template <class Scalar>
-struct ForwardColumns;
 template <class Scalar>
 struct SumsInDouble;
 
@@ -34,8 +34,8 @@ struct ForwardArguments : Parameters<ParamOf<Scalar>> {
   // Adds a tile to sums in double, which are then all so; null: only those that are taken again. A pointer, so that
   // other layers do not compile its kernels.
   void (*add_in_double)(const SumsInDouble<Scalar>& sums) = nullptr;
-  // Runs the kernel of small columns; null: the call does without. Layers of other shapes do not compile it so.
-  void (*run_columns)(const ForwardColumns<Scalar>& kernel) = nullptr;
+  // Forward::run_columns; null: the call does without. Layers of other shapes do not compile it so.
+  bool (*run_columns)(const ForwardArguments& arguments, const Plan& plan) = nullptr;
 
   void read_sum(const Residual<Scalar>& sum) {
     residual = &sum;

@@ -97,7 +97,7 @@ class ForwardMemory {
                    (std::min)(plan_.walk.line(), Partition::kBlockBins));
   }
   // Less of everything, so that it fits so many bytes: a portion of a block, and of that a chunk.
-  Extents fitting(Index most_bytes) const {
+  __attribute__((noinline)) Extents fitting(Index most_bytes) const {
     constexpr Index kLeast = 32, kStep = Partition::kCacheLineBins;  // what Chunks can divide
     constexpr Index kLeastPerBin = 48;                               // bytes of the arrays by bin, or less
     const Index most = most_bytes / kLeastPerBin / kStep * kStep;
@@ -109,7 +109,7 @@ class ForwardMemory {
     }
   }
 
-  Index bytes(const Extents& e) const {
+  __attribute__((cold, noinline)) Index bytes(const Extents& e) const {
     Index sums = Block::sum_bytes(e, plan_.multiple), coefficients = 0;
     if (partition_.parts > 1) sums += 2 * Arena::bytes<double>(e.chunk);
     if (!plan_.params_apart) coefficients += 3 * Arena::bytes<T>(e.map_bins);

@@ -47,7 +47,7 @@ class LayerState {
   void freeze(bool is_frozen = true) { is_frozen_ = is_frozen; }
 
  protected:
-  LayerState(double eps, Index gamma_size, Index beta_size);
+  __attribute__((cold)) LayerState(double eps, Index gamma_size, Index beta_size);
 
   // Another number of parameters. What was assigned before stays, and the next call says so if its size is wrong.
   void set_parameter_count(Index gamma_size, Index beta_size);

@@ -32,8 +32,8 @@ template <class Scalar, bool tracks, unsigned settings>
 struct PassEngine<Scalar, tracks, settings>::Steps {
   using Memory = ForwardMemory<Param>;
 
-  static void run(const ForwardArguments<Scalar>& pass, const Plan& plan, const Runner& runner,
-                  const Workspace& workspace) {
+  __attribute__((noinline)) static void run(const ForwardArguments<Scalar>& pass, const Plan& plan,
+                                            const Runner& runner, const Workspace& workspace) {
     if constexpr (tracks) {
       if (pass.is_frozen()) return Frozen<Scalar>(pass, plan).run(runner, workspace);
     }
@@ -53,10 +53,10 @@ struct PassEngine<Scalar, tracks, settings>::Steps {
   static void infer_by(const Plan& plan, const ForwardArguments<Scalar>& pass, Runner& runner,
                        const InferMemory& memory) {
     const Index size = workspace_size(pass, plan, runner.threads());
-    if (double* const doubles = runner.memory(size)) return run(pass, plan, runner, {doubles, size});
     if (size == 0) return run(pass, plan, runner, {});
-    const InferMemory::Loan loan(memory);
-    run(pass, plan, runner, loan.workspace());
+    double* const doubles = runner.memory(size);
+    const InferMemory::Loan loan(memory, doubles == nullptr);
+    run(pass, plan, runner, doubles != nullptr ? Workspace{doubles, size} : loan.workspace());
   }
 
   __attribute__((noinline)) static void infer_on_stack(const Statement& call, const PlanKey& key,
@@ -115,7 +115,7 @@ struct PassEngine<Scalar, tracks, settings>::Steps {
 
   // ---- backward
 
-  static void complete(BackwardPlan& backward_plan, const Plan& plan) {
+  __attribute__((cold, noinline)) static void complete(BackwardPlan& backward_plan, const Plan& plan) {
     Index bytes = Backward<Scalar>::worker_bytes(backward_plan.partition);
     if constexpr (!tracks) {
       if (backward_plan.crosses) bytes = BackwardApart<Scalar>::worker_bytes(plan, backward_plan.partition);
@@ -194,8 +194,7 @@ void PassEngine<Scalar, tracks, settings>::forward(const Statement& call, const 
   state.record.set(call.shape, fingerprint, training, call.batch);
   if (!has_data) return;
 
-  if constexpr (tracks && !std::is_same<Param, double>::value)
-    pass.run_columns = &core::dispatch<ForwardColumns<Scalar>>;
+  if constexpr (tracks && !std::is_same<Param, double>::value) pass.run_columns = &Forward<Scalar>::run_columns;
   pass.post_op = y.post_op();
   pass.y = y_data;
   pass.saved = {state.mean.data(), state.lo.data(), state.rstd.data(), keeps_m2 ? state.m2.data() : nullptr};
@@ -329,8 +328,7 @@ void PassEngine<Scalar, tracks, settings>::backward_of_result(
   BackwardArguments<Scalar> pass{parameters, gradients(), x, dy, dx == nullptr ? nullptr : dx->data_before()};
   pass.wants_dx = dx != nullptr;
   if (dx != nullptr) pass.add = dx->add_gradient();
-  if constexpr (tracks && !std::is_same<Param, double>::value)
-    pass.run_columns = &core::dispatch<BackwardColumns<Scalar>>;
+  if constexpr (tracks && !std::is_same<Param, double>::value) pass.run_columns = &Backward<Scalar>::run_columns;
   pass.ranks = ranks;
   pass.hi = state.mean.data();
   pass.lo = state.lo.data();

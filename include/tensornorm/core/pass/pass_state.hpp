@@ -31,7 +31,7 @@ struct PassState {
   KeptPlan plan, backward_plan;    // the second where the tensors of backward lie differently
   PassRecord record;
 
-  void grow_workspace(Index doubles) {
+  __attribute__((noinline)) void grow_workspace(Index doubles) {
     if (static_cast<Index>(workspace.size()) < doubles) workspace.resize(static_cast<std::size_t>(doubles));
   }
 };

@@ -31,9 +31,9 @@ struct ResidualArguments {
   void (*add)(const Residual<Scalar>& residual, const Tile& tile, Index ahead);
 
   // Whether a, b and h lie alike, and a pass can walk h and y side by side.
-  bool lie_beside(const Shape& y) const;
+  __attribute__((cold)) bool lie_beside(const Shape& y) const;
   // @throws std::invalid_argument where y or h shares memory that it may not
-  void check_overlap(const Target<Scalar>& y) const;
+  __attribute__((cold)) void check_overlap(const Target<Scalar>& y) const;
   // Gives h its memory. Throws std::bad_alloc with h as it was.
   Residual<Scalar> prepare() const { return {a, b, h.prepare(), add}; }
 };

@@ -32,7 +32,7 @@ class ShareSums {
   }
 
   // Sums by bin to sums by share.
-  void add(Index bin, Index n, const double* sum_g, const double* sum_gx) const {
+  __attribute__((flatten)) void add(Index bin, Index n, const double* sum_g, const double* sum_gx) const {
     for_each_bin_run(backward_plan_.share_of, bin, n, [&](const BinRun& run) {
       add_run(sum_g + run.first, run.n, share_g_ + run.stat, run.stat_stride);
       add_run(sum_gx + run.first, run.n, share_gx_ + run.stat, run.stat_stride);
@@ -72,8 +72,8 @@ class ShareSums {
         param_gx_[param] += share_gx_[run.first + k];
       }
     });
-    if (gradients.dbeta != nullptr) core::dispatch(RoundSums<T>{param_g_, 1, 0, params_, gradients.dbeta});
-    if (gradients.dgamma != nullptr) core::dispatch(RoundSums<T>{param_gx_, 1, 0, params_, gradients.dgamma});
+    if (gradients.dbeta != nullptr) dispatch_to_avx2(RoundSums<T>{param_g_, 1, 0, params_, gradients.dbeta});
+    if (gradients.dgamma != nullptr) dispatch_to_avx2(RoundSums<T>{param_gx_, 1, 0, params_, gradients.dgamma});
   }
 
  private:

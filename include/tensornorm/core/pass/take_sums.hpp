@@ -55,7 +55,7 @@ class TakeSums {
       if (!trust.of(m, var, rule_.n)) return s;
       block.m2[s] = m.m2;
       block.set(s, finished(m, var));
-      keep(block, s, m);
+      if (moments_ != nullptr) keep(block, s, m);
     }
     return block.stats;
   }
@@ -99,15 +99,15 @@ class TakeSums {
         block.m2[s] = m.m2;
         block.set(s, finished(m, var));
       }
-      keep(block, s, m);
+      if (moments_ != nullptr) keep(block, s, m);
     }
     is_first_ = false;
     return !(is_any_pending && choose_scale(block));
   }
 
   // Writes out a statistic in double, where that is wanted.
-  void keep(const Block& block, Index s, const Moments& m) const {
-    if (moments_ != nullptr) moments_[Odometer(plan_.statistics, block.stat + s).stat()] = m;
+  __attribute__((cold, noinline)) void keep(const Block& block, Index s, const Moments& m) const {
+    moments_[Odometer(plan_.statistics, block.stat + s).stat()] = m;
   }
   __attribute__((cold, noinline)) void keep_all(const Block& block) const {
     for (Index s = 0; s < block.stats; ++s) {

@@ -5,6 +5,8 @@
 #include <array>
 #include <cstddef>
 
+#include "tensornorm/core/function_ref.hpp"
+
 namespace tensornorm {
 
 /// The type of extents: Eigen's default, on every platform.
@@ -76,7 +78,7 @@ class Axes {
 // @pre  every extent is at least 1
 // @post visits the same (x, stat, param) offsets as `axes` sorted by decreasing x, in the same order
 // @post no extent is 1 and no two neighbours can merge
-inline void merge(Axes& axes) {
+__attribute__((cold)) inline void merge(Axes& axes) {
   // Insertion: stable, and unlike std::stable_sort without memory of its own.
   for (Axis* a = axes.begin(); a != axes.end(); ++a) {
     std::rotate(std::upper_bound(axes.begin(), a, *a, [](const Axis& l, const Axis& r) { return l.x > r.x; }), a,
@@ -124,8 +126,8 @@ class Chunks {
 };
 
 // Calls visit(begin, end) for each chunk, none for an empty range.
-template <class Visit>
-void for_each_chunk(Index begin, Index end, Index most, const Visit& visit) {
+__attribute__((noinline)) inline void for_each_chunk(Index begin, Index end, Index most,
+                                                     FunctionRef<void(Index begin, Index end)> visit) {
   const Chunks chunks(begin, end, most);
   for (Index chunk = 0, from = begin; chunk < chunks.count() && from < end; ++chunk) {
     const Index to = chunks.begin_of(chunk + 1);

@@ -30,18 +30,23 @@ class LineParams {
   // Where they are in `params`, or a copy of them in the order of the line.
   template <class T>
   const T* of(const T* params, T* buffer) const {
-    if (are_contiguous()) return first_of(params);
-    each([&](Index i, Index p) { buffer[i] = params[p]; });
-    return buffer;
+    return are_contiguous() ? first_of(params) : copied(params, buffer);
   }
 
   // @pre are_contiguous()
   template <class T>
   T* first_of(T* params) const {
-    return params + base_ + (position_ == 0 ? 0 : Odometer(line_, position_).param());
+    return params + base_ + (position_ == 0 ? 0 : offset());
   }
 
  private:
+  template <class T>
+  __attribute__((noinline)) const T* copied(const T* params, T* buffer) const {
+    each([&](Index i, Index p) { buffer[i] = params[p]; });
+    return buffer;
+  }
+  __attribute__((noinline)) Index offset() const { return Odometer(line_, position_).param(); }
+
   const Axes& line_;
   Index base_, position_, count_;
 };

@@ -28,14 +28,14 @@ inline void number(Axes& axes, AxisSet set) {
     if (axes[i].stat != 0) next *= axes[i].extent;
   }
 }
-inline Axes numbered(const Axes& axes, AxisSet set) {
+__attribute__((cold)) inline Axes numbered(const Axes& axes, AxisSet set) {
   Axes result = axes;
   number(result, set);
   return result;
 }
 
 // The bins themselves as a tensor: x is the bin's number, stat and param what the axes have there.
-inline Axes bins_of(const Axes& axes, AxisSet bin) {
+__attribute__((cold)) inline Axes bins_of(const Axes& axes, AxisSet bin) {
   Index number = 1;
   for (int i = 0; i < axes.size(); ++i) number *= contains(bin, i) ? axes[i].extent : 1;
   Axes result;
@@ -97,7 +97,8 @@ inline bool is_one_run(const Axes& axes, int first) {
 // order so take wide columns and not short rows. At most so many bins may have to stay together, and make so many
 // statistics.
 // @post contains every kept axis; is the kept axes where finer bins do not pay
-inline AxisSet rows_to_columns(const Axes& axes, Index short_run, Index few_rows, Index most_bins, Index most_stats) {
+__attribute__((cold)) inline AxisSet rows_to_columns(const Axes& axes, Index short_run, Index few_rows, Index most_bins,
+                                                     Index most_stats) {
   const AxisSet kept = select(axes, is_kept);
   int first = 0;  // the first kept axis inside a reduced one
   Index rows = 1;
@@ -115,7 +116,7 @@ inline AxisSet rows_to_columns(const Axes& axes, Index short_run, Index few_rows
 // Makes narrow columns wide: where the innermost axis is kept and at most `narrow` long, as many
 // neighbouring rows of the reduced axis outside as give `wide` elements at most become an axis of their own, marked in
 // `bins`, so that vectors are full and a row is worth its overhead. At least `few_rows` stay.
-inline void join_columns(Axes& axes, AxisSet& bins, Index narrow, Index wide, Index few_rows) {
+__attribute__((cold)) inline void join_columns(Axes& axes, AxisSet& bins, Index narrow, Index wide, Index few_rows) {
   const int inner = axes.size() - 1, outer = inner - 1;
   if (outer < 0 || axes.size() == Axes::kCapacity) return;
   if (!is_kept(axes[inner]) || axes[inner].extent > narrow) return;

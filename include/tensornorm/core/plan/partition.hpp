@@ -41,7 +41,7 @@ struct Partition {
   // `multiple` neighbouring bins stay together; `bytes` an element has in all the tensors that are read, once or again
   // for the map. A block of dense rows has `rows` at least, where the second-level cache has room. Up to twice as
   // many rows in all are one block, however long.
-  Partition(const Walk& walk, Index multiple, Index bytes, bool once, Index rows = 1)
+  __attribute__((cold)) Partition(const Walk& walk, Index multiple, Index bytes, bool once, Index rows = 1)
       : reads_once(once), element_bytes(bytes), group_bins(walk.bins()) {
     const Index line = (std::max)(walk.line(), Index{1}), line_bytes = line * bytes;
     const Index dense = (std::max)(kDenseBytes / line_bytes, (std::min)(rows, kManyRowsBytes / line_bytes));
@@ -135,7 +135,7 @@ struct Partition {
 
   // How many elements a map reads ahead of itself: from a block of dense rows to the next one, as the forward reduction
   // does; what is read once, and columns, a little, in whole rows. 0 where there is nothing to gain.
-  Index ahead(const Walk& walk, Index b) const {
+  __attribute__((noinline)) Index ahead(const Walk& walk, Index b) const {
     const Index little = kLittleAhead / element_bytes;
     if (walk.columns()) {
       const Index row = (std::max)(walk.run_stride(), Index{1});  // 0 where each element is a bin

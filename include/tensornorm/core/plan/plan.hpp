@@ -42,7 +42,7 @@ struct Binning {
   Axes in_order() const { return numbered(axes, select(axes, is_kept)); }
 
  private:
-  void choose(const Uses& uses) {
+  __attribute__((cold, noinline)) void choose(const Uses& uses) {
     if (!uses.affine) drop_param(axes);
     merge(axes);
     bins = rows_to_columns(axes, kShortRun, kFewRows, Partition::kBlockBins, Partition::kStatsTogether);
@@ -109,7 +109,7 @@ struct Plan {
       false;  // of a small plan: x is columns, whose statistics are neighbours in the layer's order
 
   // Members in their order: each needs those above it.
-  Plan(const Binning& b, const Uses& uses)
+  __attribute__((cold)) Plan(const Binning& b, const Uses& uses)
       : params_apart(b.params_apart), statistics(bins_of(b.axes, select(b.axes, is_kept))),
         bins(bins_of(b.in_order(), b.bins)), map_bins(bins_of(uses.frozen ? b.axes : b.in_order(), b.map_bins)),
         line_params(reduced_params(b)), walk(walked(b, b.bins, params_apart)), map_walk(walked(b, b.map_bins, false)),
@@ -231,7 +231,7 @@ struct BackwardPlan {
   Partition partition;
   Index worker_size = 0;  // doubles of the workspace that a thread needs; completed by PassEngine
 
-  BackwardPlan(const Binning& b, const Plan& plan, const Uses& uses)
+  __attribute__((cold)) BackwardPlan(const Binning& b, const Plan& plan, const Uses& uses)
       : bins(bins_of(b.axes, b.bins)), map_bins(bins_of(b.axes, b.map_bins)), shares(bins_of(b.axes, share_set(b))),
         share_of(bins_of(numbered(b.axes, share_set(b)), b.map_bins)), multiple(core::multiple(b.axes, b.map_bins)),
         crosses(plan.params_apart && plan.multiple == 1 && share_set(b) == axes_below(b.axes.size())),

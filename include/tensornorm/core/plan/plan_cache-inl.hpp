@@ -64,7 +64,7 @@ TENSORNORM_BODY KeptPlan::KeptPlan(KeptPlan&&) noexcept = default;
 TENSORNORM_BODY KeptPlan& KeptPlan::operator=(KeptPlan&&) noexcept = default;
 TENSORNORM_BODY KeptPlan::~KeptPlan() = default;
 
-TENSORNORM_BODY bool KeptPlan::is_of(const PlanKey& key) const {
+__attribute__((noinline)) TENSORNORM_BODY bool KeptPlan::is_of(const PlanKey& key) const {
   return parts_ != nullptr && parts_->plan && parts_->key.is_of(key);
 }
 
@@ -73,8 +73,8 @@ TENSORNORM_BODY bool KeptPlan::is_of(const Axes& full_axes, const Uses& uses) co
   return std::equal(full_axes.begin(), full_axes.end(), parts_->full_axes.begin(), parts_->full_axes.end());
 }
 
-TENSORNORM_BODY void KeptPlan::set(const PlanKey& key, const Axes& full_axes, const Uses& uses,
-                                   void (*complete)(Plan&)) {
+__attribute__((cold, noinline)) TENSORNORM_BODY void KeptPlan::set(const PlanKey& key, const Axes& full_axes,
+                                                                   const Uses& uses, void (*complete)(Plan&)) {
   if (parts_ == nullptr) parts_ = std::make_unique<Parts>();
   parts_->backward_plan.reset();
   parts_->binning.emplace(full_axes, uses);

@@ -119,7 +119,7 @@ inline bool overlaps_itself(const Shape& shape) {
 
 // Whether tensors of these shapes can be walked side by side: one axis has neighbouring elements in both, and x is read
 // in the order of its memory.
-inline bool walks_beside(const Shape& x, const Shape& other) {
+__attribute__((noinline)) inline bool walks_beside(const Shape& x, const Shape& other) {
   int inner = -1;
   bool has_strides = true;
   for (int d = 0; d < x.rank; ++d) {

@@ -66,7 +66,7 @@ constexpr Index kLongTile = 64 << 10, kTileAhead = 4 << 10;
 class Walk {
  public:
   // @pre axes are coalesced and number the bins in their stat strides
-  explicit Walk(const Axes& axes) : columns_(!axes.empty() && is_kept(axes.back())) {
+  __attribute__((cold)) explicit Walk(const Axes& axes) : columns_(!axes.empty() && is_kept(axes.back())) {
     Axis inner{1, 1, 0, 0, 1, 1}, outer{1, 0, 0, 0};
     int rest = axes.size();  // axes outside of those two
     if (rest > 0) inner = axes[--rest];
@@ -102,9 +102,8 @@ class Walk {
   bool is_dense() const { return !columns_ && groups_ == outer_.size(); }
 
   // Calls visit(Tile) for the bins [k0, k1) of a group over the positions [p0, p1) of their lines, in order.
-  template <class Visit>
-  __attribute__((always_inline)) void visit(Index group, Index k0, Index k1, Index p0, Index p1,
-                                            const Visit& visit) const {
+  __attribute__((noinline)) void visit(Index group, Index k0, Index k1, Index p0, Index p1,
+                                       FunctionRef<void(const Tile&)> visit) const {
     const Odometer base = group_at(group);
     Odometer sweep = sweep_at(p0 == 0 ? 0 : p0 / run());
     const Index n = k1 - k0;
