@@ -158,6 +158,10 @@ TEST(Residual, OfMatricesAndOfNothing) {
   EXPECT_EQ(h.rows(), 0);
   EXPECT_EQ(y.rows(), 0);
   norm.infer(add(none, none, h), y);
+  const Eigen::Matrix<float, -1, -1, Eigen::RowMajor> none_by_row(0, 5);
+  Eigen::Matrix<float, -1, -1, Eigen::RowMajor> y_by_row(0, 5);
+  norm.infer(add(none_by_row, none, h), y_by_row);
+  EXPECT_EQ(h.rows(), 0);
   Normalization<float> general({1}, {1});
   general.infer(add(x, r, h), y);
   EXPECT_EQ(h, x + r);

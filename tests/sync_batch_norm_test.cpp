@@ -236,6 +236,27 @@ TEST(SyncBatchNorm, PartsHaveTheYOfOneRank) {
   }
 }
 
+/// Samples of it overflow in float, but its deviations do not.
+TEST(SyncBatchNorm, LargeValuesHaveStatistics) {
+  Rows<float> x(4, 2);
+  x << 3e38F, -3e38F, 1.5e38F, -1.5e38F, 3e38F, -3e38F, 1.5e38F, -1.5e38F;
+  Rows<float> want(4, 2);
+  want << 1, -1, -1, 1, 1, -1, -1, 1;
+  for (const std::vector<Index>& parts : {std::vector<Index>{4}, {1, 3}, {2, 0, 2}}) {
+    on_ranks(int(parts.size()), [&](ThreadRank rank) {
+      const auto r = std::size_t(rank.rank());
+      Index first = 0;
+      for (std::size_t i = 0; i < r; ++i) first += parts[i];
+      Sync<float> layer(2, rank);
+      const Rows<float> mine = x.middleRows(first, parts[r]), y = layer(mine);
+      EXPECT_TRUE(y.isApprox(want.middleRows(first, parts[r]), 1e-6F)) << y;
+      EXPECT_FLOAT_EQ(layer.mean()[0], 2.25e38F);
+      EXPECT_FLOAT_EQ(layer.mean()[1], -2.25e38F);
+      EXPECT_FLOAT_EQ(layer.running_mean()[0], 0.1F * 2.25e38F);
+    });
+  }
+}
+
 TEST(SyncBatchNorm, OneValueOnEachOfManyRanks) {
   expect_whole<float, kRow>({9, 33, 1, 1}, 1, std::vector<Index>(9, 1));
   expect_whole<double, kRow>({9, 33, 1, 1}, 1, std::vector<Index>(9, 1));

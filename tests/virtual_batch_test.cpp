@@ -345,6 +345,23 @@ TEST(VirtualBatch, AllocatesNothingOnceWarm) {
   EXPECT_EQ(allocations, before);
 }
 
+TEST(VirtualBatch, RefusesThePassOfAnotherLayer) {
+  BatchNormOptions options;
+  options.virtual_batch = 2;
+  BatchNorm<float> layer(5, options), whole(5);
+  options.virtual_batch = 4;
+  BatchNorm<float> other(5, options);
+  const Eigen::MatrixXf x = Eigen::MatrixXf::Random(6, 5);
+  Eigen::MatrixXf y, dx;
+  Pass<float> pass;
+  layer.forward(x, y, pass);
+  EXPECT_NE(refusal_of([&] { whole.backward(x, x, dx, pass); }).find("3 virtual batches"), std::string::npos);
+  EXPECT_NE(refusal_of([&] { other.backward(x, x, dx, pass); }).find("virtual_batch is 4"), std::string::npos);
+  EXPECT_EQ(dx.size(), 0);
+  layer.backward(x, x, dx, pass);
+  EXPECT_EQ(dx.rows(), 6);
+}
+
 TEST(VirtualBatch, RefusesWhatItCannotDo) {
   BatchNormOptions options;
   options.virtual_batch = -1;

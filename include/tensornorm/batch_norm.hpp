@@ -95,6 +95,10 @@ class BatchNorm : public TrackingLayer<BatchNorm<Scalar>, Scalar, BatchNormOptio
     State& state = pass == nullptr ? this->own_pass() : *pass;
     if (state.used_pieces == 0) return Base::run_backward(runner, x, shape, dy, dx, pass);
     state.record.check_backward(shape, dy.shape, this->training());
+    const Index most = this->options_.virtual_batch;
+    core::check_that(most > 0 && core::count_pieces(shape, samples_axis(shape), most) == state.used_pieces,
+                     "the forward of this pass had ", state.used_pieces,
+                     " virtual batches, but this layer's virtual_batch is ", most, ": the pass is of another layer");
     core::PieceSums sums(this->accumulates_);
     const auto run = [&](const Scalar* of_piece, const Shape& piece, const core::OutputGradient<Scalar>& its_dy,
                          Target* to, State& its) {

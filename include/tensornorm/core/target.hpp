@@ -71,7 +71,7 @@ class Target {
   // Refuses memory shared with another output.
   // @pre take_shape was called for both
   void check_apart(const Target& other) const {
-    check_that(data_ == nullptr || data_ != other.data_, name_, " and ", other.name_,
+    check_that(span() == 0 || data_ == nullptr || data_ != other.data_, name_, " and ", other.name_,
                " are the same memory: give each memory of its own");
     check_memory(span(), other.data_, other.span(), fits_ && other.fits_ && shape_ == other.shape_, other.name_);
   }

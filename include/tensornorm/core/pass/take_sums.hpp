@@ -135,7 +135,8 @@ class TakeSums {
   }
 
   // Whether to sum again moments that are not trusted: notes how, and about which estimate. A scale is left for another
-  // once: kOne for kWide, kDown or kUp, and kDown for kUp.
+  // once: kOne for kWide, kDown or kUp, and kDown for kUp. Where the first sums are kWide, those about what is no
+  // number are taken again about 0.
   __attribute__((cold, noinline)) bool must_sum_again(Block& block, Index s, const Moments& m,
                                                       const Trust<T>& trust) const {
     constexpr int kTries = 3;
@@ -149,7 +150,9 @@ class TakeSums {
       block.pending[s] = Pending(scale_, tries);
       return true;
     }
-    if (scale_ == Scale::kWide || scale_ == Scale::kUp || (overflowed && scale_ == Scale::kDown)) return false;
+    const bool is_blind = !std::isfinite(block.estimate[s]);  // the samples of floats overflowed, or are not finite
+    if ((scale_ == Scale::kWide && !is_blind) || scale_ == Scale::kUp || (overflowed && scale_ == Scale::kDown))
+      return false;
     if (!overflowed) block.estimate[s] = static_cast<T>(mean);
     if (!std::isfinite(block.estimate[s])) block.estimate[s] = 0;
     block.pending[s] = Pending(!is_double ? Scale::kWide : overflowed ? Scale::kDown : Scale::kUp, 0);
