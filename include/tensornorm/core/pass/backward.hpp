@@ -12,7 +12,7 @@
 #include "tensornorm/core/pass/backward_arguments.hpp"
 #include "tensornorm/core/pass/backward_map.hpp"
 #include "tensornorm/core/pass/for_each_block.hpp"
-#include "tensornorm/core/pass/share_sums.hpp"
+#include "tensornorm/core/pass/gradient_sums.hpp"
 
 namespace tensornorm {
 namespace core {
@@ -24,7 +24,7 @@ class Backward {
   // All outlive this.
   Backward(const BackwardArguments<Scalar>& arguments, const Plan& plan, const BackwardPlan& backward_plan)
       : a_(arguments), plan_(plan), backward_plan_(backward_plan), multiple_(backward_plan_.multiple),
-        partition_(backward_plan_.partition), totals_(a_, plan_, backward_plan_), map_(a_, plan_, backward_plan_) {}
+        partition_(backward_plan_.partition), sums_(a_, plan_, backward_plan_), map_(a_, plan_, backward_plan_) {}
 
   // Bytes for the coefficients of some bins and, while these are summed, for the sums.
   static Index worker_bytes(const Partition& partition) {
@@ -35,7 +35,7 @@ class Backward {
 
   // Doubles it needs: sums by share, by statistic and by parameter, a block's sums in parts, and a worker's arrays.
   Index workspace_size(Index threads) const {
-    return totals_.size() + part_sums() + threads * backward_plan_.worker_size;
+    return sums_.size() + part_sums() + threads * backward_plan_.worker_size;
   }
 
   void run(const Runner& runner, double* workspace) {
@@ -49,11 +49,11 @@ class Backward {
     } else {
       over_blocks(runner, [&](const Block& block, Arena memory) {
         reduce_block(block, memory);
-        totals_.finish(block.bin, block.size());
+        sums_.finish(block.bin, block.size());
         if (a_.dx != nullptr) map_block(block, 0, 1, memory);
       });
     }
-    totals_.store(a_);
+    sums_.store(a_);
   }
 
   // A small plan of columns whose statistics and parameters lie side by side, by one kernel: false where it must go
@@ -103,9 +103,9 @@ class Backward {
     }
     for (Index b = 0; b < partition_.blocks; ++b) {
       const Block block = place(b);
-      totals_.finish(block.bin, block.size());
+      sums_.finish(block.bin, block.size());
     }
-    if (a_.ranks != nullptr) a_.ranks->add(totals_.g(), totals_.gx());
+    if (a_.ranks != nullptr) a_.ranks->add(sums_.g(), sums_.gx());
     if (a_.dx == nullptr) return;
     if (in_parts) {
       for (Index b = 0; b < partition_.blocks; ++b) map_in_parts(runner, place(b));
@@ -123,8 +123,8 @@ class Backward {
   }
 
   void share_out(double* workspace) {
-    totals_.clear(workspace);
-    parts_ = workspace + totals_.size();
+    sums_.begin(workspace);
+    parts_ = workspace + sums_.size();
     workers_ = parts_ + part_sums();
   }
 
@@ -140,7 +140,7 @@ class Backward {
 
   __attribute__((cold, noinline)) void run_in_parts(const Runner& runner, const Block& block) const {
     reduce_in_parts(runner, block);
-    totals_.finish(block.bin, block.size());
+    sums_.finish(block.bin, block.size());
     if (a_.dx != nullptr) map_in_parts(runner, block);
   }
 
@@ -158,7 +158,7 @@ class Backward {
                memory_of(worker));
       }
     });
-    for (Index part = 0; part < partition_.parts; ++part) totals_.add(block.bin, n, sums.p(part), sums.pq(part));
+    for (Index part = 0; part < partition_.parts; ++part) sums_.add(block.bin, n, sums.p(part), sums.pq(part));
   }
 
   __attribute__((cold, noinline)) void map_in_parts(const Runner& runner, const Block& block) const {
@@ -180,7 +180,7 @@ class Backward {
         std::fill_n(g, end - i, 0.0);
         std::fill_n(gx, end - i, 0.0);
         reduce(block, i, end, p0, p1, g, gx, memory);
-        totals_.add(block.bin + i, end - i, g, gx);
+        sums_.add(block.bin + i, end - i, g, gx);
       }
     }
   }
@@ -217,7 +217,7 @@ class Backward {
       const Index p0 = part_begin(line, part * stretches + i, all),
                   p1 = part_begin(line, part * stretches + i + 1, all);
       for (Index k = block.k0; k < block.k1; k += kBins) {
-        map_.put({block.group, k, (std::min)(k + kBins, block.k1)}, block.bin + k - block.k0, totals_, p0, p1, ahead,
+        map_.put({block.group, k, (std::min)(k + kBins, block.k1)}, block.bin + k - block.k0, sums_, p0, p1, ahead,
                  memory);
       }
     }
@@ -228,7 +228,7 @@ class Backward {
   const BackwardPlan& backward_plan_;
   Index multiple_;  // map bins that make whole statistics
   Partition partition_;
-  ShareSums<T> totals_;
+  GradientSums<T> sums_;
   BackwardMap<Scalar> map_;
   double *parts_ = nullptr, *workers_ = nullptr;
 };

@@ -5,10 +5,10 @@
 #include "tensornorm/core/kernel/row_reduce.hpp"
 #include "tensornorm/core/kernel/sample.hpp"
 #include "tensornorm/core/kernel/sum_arithmetic.hpp"
+#include "tensornorm/core/pass/finish_statistics.hpp"
 #include "tensornorm/core/pass/forward_arguments.hpp"
 #include "tensornorm/core/pass/statistics_block.hpp"
 #include "tensornorm/core/pass/sums_in_double.hpp"
-#include "tensornorm/core/pass/take_sums.hpp"
 
 namespace tensornorm {
 namespace core {
@@ -24,7 +24,7 @@ class FindStatistics {
 
   // Both outlive this.
   FindStatistics(const ForwardArguments<Scalar>& arguments, const Plan& plan)
-      : a_(arguments), plan_(plan), sums_(rule_of(arguments, plan), plan, arguments.saved.moments) {}
+      : a_(arguments), plan_(plan), finish_(rule_of(arguments, plan), plan, arguments.saved.moments) {}
 
   static FinishRule rule_of(const ForwardArguments<Scalar>& a, const Plan& plan) {
     const double n = static_cast<double>(plan.stat_size);
@@ -46,7 +46,7 @@ class FindStatistics {
     }
     for (;;) {
       sum(block, chunk, ahead, in_parts);
-      if (sums_.take(block)) break;
+      if (finish_.finish(block)) break;
     }
     if (a_.saved.hi != nullptr) save(block);
   }
@@ -57,13 +57,13 @@ class FindStatistics {
     begin(block);
     sample(block);
     copy_run(block.bin_estimate, block.stats, block.estimate);
-    if (sums_.scale() == Scale::kOne) {
+    if (finish_.scale() == Scale::kOne) {
       for (double* const sums : {block.sum_d, block.sum_d2}) fill_run(sums, block.stats, 0.0);
       reduce_tile(block.bin_estimate, plan_.only_tile, 0, block.sum_d, block.sum_d2);
     } else {
       sum(block, block.size(), 0, nullptr);
     }
-    while (!sums_.take(block)) sum(block, block.size(), 0, nullptr);
+    while (!finish_.finish(block)) sum(block, block.size(), 0, nullptr);
     if (a_.saved.hi != nullptr) save(block);
   }
 
@@ -73,7 +73,7 @@ class FindStatistics {
                                         double* sum_d, double* sum_d2) const {
     if (range.size() == 0) return;
     const T* const estimate = block.bin_estimate + (range.k0 - block.chunk.k0);
-    if (sums_.scale() != Scale::kOne) return reduce_scaled(range, p0, p1, estimate, sum_d, sum_d2);
+    if (finish_.scale() != Scale::kOne) return reduce_scaled(range, p0, p1, estimate, sum_d, sum_d2);
     plan_.walk.visit(range.group, range.k0, range.k1, p0, p1,
                      [&](const Tile& tile) { reduce_tile(estimate, tile, ahead, sum_d, sum_d2); });
   }
@@ -81,7 +81,7 @@ class FindStatistics {
  private:
   static_assert(Partition::kBlockBins % FinishSums::kMostTogether == 0, "tensornorm: arrays by bin hold whole vectors");
 
-  void begin(Block& block) { sums_.begin(block, a_.add_in_double == nullptr ? Scale::kOne : Scale::kWide); }
+  void begin(Block& block) { finish_.begin(block, a_.add_in_double == nullptr ? Scale::kOne : Scale::kWide); }
 
   // Calls use(range) for the block's bins, `most` at a time and in order, as the chunk at hand. A run of bins of one
   // statistic is divided where Fold allows it, and no chunk is narrower than a vector.
@@ -158,7 +158,7 @@ class FindStatistics {
       reduce(block, range, 0, plan_.walk.line(), ahead, block.sum_d, block.sum_d2);
     };
     if (plan_.multiple == 1) {
-      if (!sums_.is_first()) spread_estimates(block, block.bin, block.size());
+      if (!finish_.is_first()) spread_estimates(block, block.bin, block.size());
       for (double* const sums : {block.sum_d, block.sum_d2}) std::fill_n(sums, block.size(), 0.0);
       return add(block);
     }
@@ -178,7 +178,7 @@ class FindStatistics {
   // raises no exception.
   void spread_estimates(Block& block, Index bin, Index n) const {
     const auto estimate = [&](Index s) {
-      const bool is_scaled = sums_.scale() != Scale::kOne && !block.pending[s].is_due(sums_.scale());
+      const bool is_scaled = finish_.scale() != Scale::kOne && !block.pending[s].is_due(finish_.scale());
       return is_scaled ? std::numeric_limits<T>::quiet_NaN() : block.estimate[s];
     };
     for_each_bin_run(plan_.bins, bin, n, [&](const BinRun& run) {
@@ -193,7 +193,7 @@ class FindStatistics {
   // `add_in_double` is given: ranks take all of theirs here.
   __attribute__((noinline)) void reduce_scaled(const BinRange& range, Index p0, Index p1, const T* estimate,
                                                double* sum_d, double* sum_d2) const {
-    const double down = (std::min)(factor(sums_.scale()), 1.0), up = (std::max)(factor(sums_.scale()), 1.0);
+    const double down = (std::min)(factor(finish_.scale()), 1.0), up = (std::max)(factor(finish_.scale()), 1.0);
     plan_.walk.visit(range.group, range.k0, range.k1, p0, p1, [&](const Tile& tile) {
       if constexpr (std::is_same<T, double>::value) {
         const Rows<double> x{a_.x + tile.offset, tile.stride};
@@ -236,7 +236,7 @@ class FindStatistics {
 
   const ForwardArguments<Scalar>& a_;
   const Plan& plan_;
-  TakeSums<T> sums_;
+  FinishStatistics<T> finish_;
 };
 
 }  // namespace core

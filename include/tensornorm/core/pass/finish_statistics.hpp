@@ -1,5 +1,8 @@
-// TakeSums: the statistics of a block from its sums, and which of them must be summed again.
+// FinishStatistics: the statistics of a block from its sums, and which of them must be summed again.
 #pragma once
+
+#include <algorithm>
+#include <cmath>
 
 #include "tensornorm/core/pass/statistics_block.hpp"
 
@@ -7,26 +10,27 @@ namespace tensornorm {
 namespace core {
 
 template <class T>
-class TakeSums {
+class FinishStatistics {
  public:
   using Block = StatisticsBlock<T>;
 
   // Writes the statistics in double too, in the layer's order, where `moments` are not null. The plan outlives this.
-  TakeSums(const FinishRule& rule, const Plan& plan, Moments* moments) : plan_(plan), rule_(rule), moments_(moments) {}
+  FinishStatistics(const FinishRule& rule, const Plan& plan, Moments* moments)
+      : plan_(plan), rule_(rule), moments_(moments) {}
 
-  // A new block, whose sums are first taken so.
+  // A new block, whose sums are first taken so. spread_estimates of FindStatistics asks which are due.
   void begin(Block& block, Scale scale) {
     scale_ = scale;
     is_first_ = true;
     if (scale != Scale::kOne) std::fill_n(block.pending, block.stats, Pending(scale, 0));
   }
 
-  // By which scale its sums are to be taken, and whether they are the first.
+  // The scale of the next sums, and whether they are the first of the block.
   Scale scale() const { return scale_; }
   bool is_first() const { return is_first_; }
 
   // False when some must be summed again, about a better estimate or by another factor.
-  bool take(Block& block) {
+  bool finish(Block& block) {
     if constexpr (!is_double) {
       if (scale_ == Scale::kOne) {
         bool trusted = false;
@@ -38,15 +42,15 @@ class TakeSums {
         }
       }
     }
-    const Index trusted = is_double && is_first_ ? take_trusted(block) : 0;
-    return trusted == block.stats || take_each(block, trusted);
+    const Index trusted = is_double && is_first_ ? finish_trusted(block) : 0;
+    return trusted == block.stats || finish_each(block, trusted);
   }
 
  private:
   static constexpr bool is_double = std::is_same<T, double>::value;
 
   // Takes the sums of the first statistics, up to one whose sums cannot be trusted. Returns how many.
-  Index take_trusted(Block& block) const {
+  Index finish_trusted(Block& block) const {
     const double share = 1 / rule_.n;
     const Trust<T> trust(Scale::kOne, rule_.eps, rule_.least_var);
     for (Index s = 0; s < block.stats; ++s) {
@@ -61,7 +65,7 @@ class TakeSums {
   }
 
   Statistic<T> finished(const Moments& m, double var) const {
-    return finish<T>(m, (std::max)(var, rule_.floor), rule_.eps);
+    return core::finish<T>(m, (std::max)(var, rule_.floor), rule_.eps);
   }
 
   // Of the deviations multiplied by f.
@@ -72,7 +76,7 @@ class TakeSums {
 
   // Each statistic from number `first` on goes its own way, whatever the others of its block do: so its bits are the
   // same in any block.
-  bool take_each(Block& block, Index first) {
+  bool finish_each(Block& block, Index first) {
     if (is_first_) std::fill_n(block.pending, block.stats, Pending());
     const double f = factor(scale_), share = 1 / rule_.n;
     const bool in_lanes = !is_double && scale_ == Scale::kOne;
@@ -94,7 +98,7 @@ class TakeSums {
       if (!is_first_) block.pending[s] = Pending();
       if (scale_ != Scale::kOne) {
         m = {plan_.stat_size, static_cast<double>(block.estimate[s]), m.correction / f, m.m2 / f / f};
-        take_scaled(block, s, m);
+        finish_scaled(block, s, m);
       } else if (!(trusted && in_lanes)) {  // else all is known
         block.m2[s] = m.m2;
         block.set(s, finished(m, var));
@@ -129,7 +133,7 @@ class TakeSums {
     return false;
   }
 
-  __attribute__((cold, noinline)) void take_scaled(Block& block, Index s, const Moments& m) const {
+  __attribute__((cold, noinline)) void finish_scaled(Block& block, Index s, const Moments& m) const {
     block.m2[s] = m.m2;
     block.set(s, finished(m, m.m2 / rule_.n));
   }

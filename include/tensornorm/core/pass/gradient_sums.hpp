@@ -1,4 +1,4 @@
-// ShareSums: sums of dy and dy * xhat by map bin become those of dx, by statistic, and those of dbeta and dgamma.
+// GradientSums: sums of dy and dy * xhat by map bin become those of dx, by statistic, and those of dbeta and dgamma.
 #pragma once
 
 #include "tensornorm/core/kernel/run_values.hpp"
@@ -11,17 +11,18 @@ namespace core {
 
 // A share is what one statistic gives one parameter.
 template <class T>
-class ShareSums {
+class GradientSums {
  public:
   // All outlive this.
-  ShareSums(const Parameters<T>& parameters, const Plan& plan, const BackwardPlan& backward_plan)
+  GradientSums(const Parameters<T>& parameters, const Plan& plan, const BackwardPlan& backward_plan)
       : parameters_(parameters), backward_plan_(backward_plan), bins_(plan.map_bins.count()),
         shares_(backward_plan_.shares.count()), stats_(plan.statistics.count()),
         params_(parameters.gamma == nullptr ? 0 : plan.params) {}
 
   // Doubles: sums by share, by statistic and by parameter.
   Index size() const { return 2 * (shares_ + stats_ + params_); }
-  void clear(double* memory) {
+  // Lays the sums out in so many doubles and sets them to 0.
+  void begin(double* memory) {
     share_g_ = memory;
     share_gx_ = share_g_ + shares_;
     g_ = share_gx_ + shares_;
