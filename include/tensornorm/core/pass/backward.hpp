@@ -11,8 +11,8 @@
 #include "tensornorm/core/kernel/sum_arithmetic.hpp"
 #include "tensornorm/core/pass/backward_arguments.hpp"
 #include "tensornorm/core/pass/backward_map.hpp"
+#include "tensornorm/core/pass/backward_sums.hpp"
 #include "tensornorm/core/pass/for_each_block.hpp"
-#include "tensornorm/core/pass/gradient_sums.hpp"
 
 namespace tensornorm {
 namespace core {
@@ -228,7 +228,7 @@ class Backward {
   const BackwardPlan& backward_plan_;
   Index multiple_;  // map bins that make whole statistics
   Partition partition_;
-  GradientSums<T> sums_;
+  BackwardSums<T> sums_;
   BackwardMap<Scalar> map_;
   double *parts_ = nullptr, *workers_ = nullptr;
 };

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "tensornorm/core/pass/backward_arguments.hpp"
-#include "tensornorm/core/pass/gradient_sums.hpp"
+#include "tensornorm/core/pass/backward_sums.hpp"
 
 namespace tensornorm {
 namespace core {
@@ -25,7 +25,7 @@ class BackwardMap {
 
   // dx of positions [p0, p1) of the lines of some bins, of which the first has this number; the reads that come `ahead`
   // elements later are prepared.
-  void put(const BinRange& bins, Index bin, const GradientSums<T>& sums, Index p0, Index p1, Index ahead,
+  void put(const BinRange& bins, Index bin, const BackwardSums<T>& sums, Index p0, Index p1, Index ahead,
            Arena memory) const {
     Coefficients c;
     for (T** const array : {&c.hi, &c.minus_rstd, &c.scale, &c.slope, &c.shift}) *array = memory.take<T>(bins.size());
@@ -55,7 +55,7 @@ class BackwardMap {
   };
 
   // Two at a time, where each bin has a statistic and a gamma of its own, side by side. Returns how many.
-  Index set_pairs(const Coefficients& c, const GradientSums<T>& sums, const BinRun& run, double n) const {
+  Index set_pairs(const Coefficients& c, const BackwardSums<T>& sums, const BinRun& run, double n) const {
     const bool fits = run.stat_stride == 1 && run.param_stride == 1 && a_.gamma != nullptr && a_.centred;
     if (!fits || a_.is_frozen() || of_one_) return 0;
     Index k = 0;
@@ -81,7 +81,7 @@ class BackwardMap {
     return k;
   }
 
-  void set(const Coefficients& c, const GradientSums<T>& sums, const BinRun& run) const {
+  void set(const Coefficients& c, const BackwardSums<T>& sums, const BinRun& run) const {
     const double n = a_.is_unit ? 1 : static_cast<double>(a_.values(plan_));
     const bool is_one = run.stat_stride == 0 && run.param_stride == 0;
     double slope = 0, shift = 0;  // of the statistic at hand

@@ -1,4 +1,4 @@
-// GradientSums: sums of dy and dy * xhat by map bin become those of dx, by statistic, and those of dbeta and dgamma.
+// BackwardSums: sums of dy and dy * xhat by map bin become those of dx, by statistic, and those of dbeta and dgamma.
 #pragma once
 
 #include "tensornorm/core/kernel/run_values.hpp"
@@ -11,10 +11,10 @@ namespace core {
 
 // A share is what one statistic gives one parameter.
 template <class T>
-class GradientSums {
+class BackwardSums {
  public:
   // All outlive this.
-  GradientSums(const Parameters<T>& parameters, const Plan& plan, const BackwardPlan& backward_plan)
+  BackwardSums(const Parameters<T>& parameters, const Plan& plan, const BackwardPlan& backward_plan)
       : parameters_(parameters), backward_plan_(backward_plan), bins_(plan.map_bins.count()),
         shares_(backward_plan_.shares.count()), stats_(plan.statistics.count()),
         params_(parameters.gamma == nullptr ? 0 : plan.params) {}
