@@ -267,8 +267,8 @@ class BackwardApart {
     const Index parts = runner.threads() == 1 ? 1 : (std::min)(Partition::kUnits, pieces);
     runner(parts, stride * units_, [&](Index part, Index) {
       const Index p = part_begin(params_, part, parts), n = part_begin(params_, part + 1, parts) - p;
-      if (a_.dbeta != nullptr) dispatch_to_avx2(RoundSums<T>{sums + p, units_, stride, n, a_.dbeta + p});
-      if (a_.dgamma != nullptr) dispatch_to_avx2(RoundSums<T>{sums + params_ + p, units_, stride, n, a_.dgamma + p});
+      if (a_.dbeta != nullptr) dispatch(RoundSums<T>{sums + p, units_, stride, n, a_.dbeta + p});
+      if (a_.dgamma != nullptr) dispatch(RoundSums<T>{sums + params_ + p, units_, stride, n, a_.dgamma + p});
     });
   }
 

@@ -73,8 +73,8 @@ class BackwardSums {
         param_gx_[param] += share_gx_[run.first + k];
       }
     });
-    if (gradients.dbeta != nullptr) dispatch_to_avx2(RoundSums<T>{param_g_, 1, 0, params_, gradients.dbeta});
-    if (gradients.dgamma != nullptr) dispatch_to_avx2(RoundSums<T>{param_gx_, 1, 0, params_, gradients.dgamma});
+    if (gradients.dbeta != nullptr) dispatch(RoundSums<T>{param_g_, 1, 0, params_, gradients.dbeta});
+    if (gradients.dgamma != nullptr) dispatch(RoundSums<T>{param_gx_, 1, 0, params_, gradients.dgamma});
   }
 
  private:
