@@ -14,7 +14,9 @@
 #include "tensornorm/core/kernel/column_reduce.hpp"
 #include "tensornorm/core/kernel/forward_columns.hpp"
 #include "tensornorm/core/kernel/map.hpp"
+#include "tensornorm/core/kernel/map_arithmetic.hpp"
 #include "tensornorm/core/kernel/sample.hpp"
+#include "tensornorm/core/kernel/sum_arithmetic.hpp"
 
 namespace {
 
