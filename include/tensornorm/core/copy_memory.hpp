@@ -21,7 +21,10 @@ class CopyMemory {
         first_size_(first.doubles * static_cast<Index>(sizeof(double) / sizeof(Scalar))) {}
   CopyMemory(const CopyMemory&) : CopyMemory() {}
   CopyMemory(CopyMemory&&) noexcept = default;
-  CopyMemory& operator=(const CopyMemory&) { return *this; }
+  CopyMemory& operator=(const CopyMemory& other) {
+    if (this != &other) restart();
+    return *this;
+  }
   CopyMemory& operator=(CopyMemory&&) noexcept = default;
   ~CopyMemory() = default;
 
