@@ -91,12 +91,6 @@ void run_baseline(const Kernel& kernel) {
   kernel.template run<Baseline>();
 }
 
-// The same of a kernel that rarely runs.
-template <unsigned flags, class Kernel>
-__attribute__((cold)) void run_rarely(const Kernel& kernel) {
-  kernel.template run<Baseline>();
-}
-
 #if TENSORNORM_HAS_AVX2
 inline bool has_avx2() {
 #if defined(__AVX2__) && defined(__F16C__)

@@ -202,10 +202,10 @@ class FindStatistics {
         using ByRow = ScaledDeviations<PerRow<double>>;
         if (plan_.walk.columns()) {
           const ByColumn column{{x, {estimate}}, before, after};
-          run_rarely<kFlags>(ColumnReduce<ByColumn>{column, tile.rows, tile.cols, sum_d, sum_d2, false});
+          run_baseline<kFlags>(ColumnReduce<ByColumn>{column, tile.rows, tile.cols, sum_d, sum_d2, false});
         } else {
           const ByRow row{{x, {estimate}}, before, after};
-          run_rarely<kFlags>(RowReduce<ByRow>{row, tile.rows, tile.cols, 0, sum_d, sum_d2});
+          run_baseline<kFlags>(RowReduce<ByRow>{row, tile.rows, tile.cols, 0, sum_d, sum_d2});
         }
       } else {
         const auto add = a_.add_in_double == nullptr ? &add_in_double<Scalar, false> : a_.add_in_double;

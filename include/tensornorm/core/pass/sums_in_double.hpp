@@ -34,9 +34,9 @@ __attribute__((noinline)) void add_in_double(const SumsInDouble<Scalar>& sums) {
     sums.columns ? column_reduce(by_column, tile, sums.sum_d, sums.sum_d2)
                  : row_reduce(by_row, tile, sums.sum_d, sums.sum_d2, 0);
   } else if (sums.columns) {
-    run_rarely<kFlags>(ColumnReduce<ByColumn>{by_column, tile.rows, tile.cols, sums.sum_d, sums.sum_d2, false});
+    run_baseline<kFlags>(ColumnReduce<ByColumn>{by_column, tile.rows, tile.cols, sums.sum_d, sums.sum_d2, false});
   } else {
-    run_rarely<kFlags>(RowReduce<ByRow>{by_row, tile.rows, tile.cols, 0, sums.sum_d, sums.sum_d2});
+    run_baseline<kFlags>(RowReduce<ByRow>{by_row, tile.rows, tile.cols, 0, sums.sum_d, sums.sum_d2});
   }
 }
 
