@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <numeric>
 
 #define EIGEN_USE_THREADS
 #include <tensornorm/tensornorm.hpp>
@@ -31,6 +32,11 @@ T samples(const T& x, int axis, Index first, Index n) {
   T result(size);
   if (result.size() > 0) result = x.slice(begin, size);
   return result;
+}
+
+/// Where the part of rank r begins.
+Index first_of(const std::vector<Index>& parts, std::size_t r) {
+  return std::accumulate(parts.begin(), parts.begin() + std::ptrdiff_t(r), Index(0));
 }
 
 /// What a rank's forward and backward computed.
@@ -89,8 +95,7 @@ void expect_whole(const Extents& extents, int channel_axis, const std::vector<In
   for (auto* const to : {&of_ranks, &again}) {
     const Index gathers = on_ranks(int(parts.size()), [&](ThreadRank rank) {
       const auto r = std::size_t(rank.rank());
-      Index first = 0;
-      for (std::size_t i = 0; i < r; ++i) first += parts[i];
+      const Index first = first_of(parts, r);
       Sync<Scalar> layer(channels, rank, options);
       stir(layer);
       (*to)[r] = outcome<Scalar, Layout>(layer, samples(x, axis, first, parts[r]), samples(dy, axis, first, parts[r]));
@@ -194,8 +199,7 @@ Rows<Scalar> y_of_parts(const Rows<Scalar>& x, const std::vector<Index>& parts) 
   Rows<Scalar> all(x.rows(), x.cols());
   on_ranks(int(parts.size()), [&](ThreadRank rank) {
     const auto r = std::size_t(rank.rank());
-    Index first = 0;
-    for (std::size_t i = 0; i < r; ++i) first += parts[i];
+    const Index first = first_of(parts, r);
     Sync<Scalar> layer(x.cols(), rank);
     stir(layer);
     const Rows<Scalar> mine = x.middleRows(first, parts[r]);
@@ -245,8 +249,7 @@ TEST(SyncBatchNorm, LargeValuesHaveStatistics) {
   for (const std::vector<Index>& parts : {std::vector<Index>{4}, {1, 3}, {2, 0, 2}}) {
     on_ranks(int(parts.size()), [&](ThreadRank rank) {
       const auto r = std::size_t(rank.rank());
-      Index first = 0;
-      for (std::size_t i = 0; i < r; ++i) first += parts[i];
+      const Index first = first_of(parts, r);
       Sync<float> layer(2, rank);
       const Rows<float> mine = x.middleRows(first, parts[r]), y = layer(mine);
       EXPECT_TRUE(y.isApprox(want.middleRows(first, parts[r]), 1e-6F)) << y;

@@ -12,6 +12,16 @@ namespace {
 
 using namespace tensornorm;
 
+template <class Scalar>
+BatchNorm<Scalar> stirred(Index channels, Index channel_axis, Index virtual_batch) {
+  BatchNormOptions options;
+  options.channel_axis = channel_axis;
+  options.virtual_batch = virtual_batch;
+  BatchNorm<Scalar> layer(channels, options);
+  stir(layer);
+  return layer;
+}
+
 template <class Scalar, int Layout>
 void expect_pieces_in_turn(const Extents& extents, Index channel_axis, Index most) {
   using T = Tensor4<Scalar, Layout>;
@@ -20,13 +30,8 @@ void expect_pieces_in_turn(const Extents& extents, Index channel_axis, Index mos
   Eigen::ThreadPool threads(3);
   const Eigen::ThreadPoolDevice pool(&threads, 3);
   const T x = drawn<Scalar, Layout>(extents, 1), dy = drawn<Scalar, Layout>(extents, 2);
-  BatchNormOptions options;
-  options.channel_axis = channel_axis;
-  BatchNorm<Scalar> plain(channels, options);
-  options.virtual_batch = most;
-  BatchNorm<Scalar> layer(channels, options);
-  stir(plain);
-  stir(layer);
+  BatchNorm<Scalar> plain = stirred<Scalar>(channels, channel_axis, 0);
+  BatchNorm<Scalar> layer = stirred<Scalar>(channels, channel_axis, most);
   SCOPED_TRACE(text(extents) + " along " + std::to_string(channel_axis) + " by " + std::to_string(most) +
                layout_name(Layout) + name_of<Scalar>());
 
@@ -85,13 +90,8 @@ void expect_fused_pieces_in_turn(const Extents& extents, Index channel_axis, Ind
   const Eigen::ThreadPoolDevice pool(&threads, 3);
   const T x = drawn<Scalar, Layout>(extents, 1), r = drawn<Scalar, Layout>(extents, 2);
   const T dy = drawn<Scalar, Layout>(extents, 3), z = drawn<Scalar, Layout>(extents, 4);
-  BatchNormOptions options;
-  options.channel_axis = channel_axis;
-  BatchNorm<Scalar> plain(channels, options);
-  options.virtual_batch = most;
-  BatchNorm<Scalar> layer(channels, options);
-  stir(plain);
-  stir(layer);
+  BatchNorm<Scalar> plain = stirred<Scalar>(channels, channel_axis, 0);
+  BatchNorm<Scalar> layer = stirred<Scalar>(channels, channel_axis, most);
   SCOPED_TRACE(text(extents) + " along " + std::to_string(channel_axis) + " by " + std::to_string(most) +
                layout_name(Layout) + name_of<Scalar>());
   for (const bool is_product : {true, false}) {

@@ -9,8 +9,8 @@
 namespace tensornorm {
 namespace core {
 
-// A few arrays, handed out one after the other and kept for the next call. A copy of this
-// starts empty, and an assignment keeps the target's own.
+// A few arrays, handed out one after the other and kept for the next call. A copy of this starts empty, and an
+// assignment keeps the target's own.
 template <class Scalar>
 class CopyMemory {
  public:

@@ -87,7 +87,7 @@ class Normalizer {
   }
   // The same of the map alone. Where it writes past the cache, the next block finds room there (measured on Zen 5:
   // BatchNorm, InstanceNorm and GroupNorm of images take 0.77 to 0.95 of the time; maps in place up to 1.18, those that
-  // read parameters along the rows 1.2, and backward up to 1.09).
+  // read parameters along the rows 1.2, and backward up to 1.25).
   Index map_ahead(const Partition& partition, Index b) const {
     const Index to_next = streams_ && !plan_.params_apart ? partition.ahead_to_next_block(plan_.walk, b) : 0;
     return to_next != 0 ? to_next : ahead(partition, b);
