@@ -15,7 +15,8 @@ struct Partition {
   static constexpr Index kStatsTogether = 64;  // statistics that bins which stay together make, at most, for the stack
   // A block of dense rows stays near the first-level cache, or, where it is to have many, in the second-level one. Rows
   // that lie in pieces have so many bytes (measured on Zen 5, which has 1 MiB of second-level cache: four times as many
-  // take 1.3 times as long, a quarter as many 1.1 times; in backward, twice as many up to 1.14 times, half as many up to 1.07).
+  // take 1.3 times as long, a quarter as many 1.1 times; in backward, twice as many up to 1.14 times, half as many up
+  // to 1.07).
   static constexpr Index kDenseBytes = 32 << 10;
   static constexpr Index kManyRowsBytes = 256 << 10;
   static constexpr Index kGappedBytes = 512 << 10;
