@@ -45,6 +45,47 @@ void expect_near(const Moments& m, const Truth& t) {
   EXPECT_NEAR(m.m2 / static_cast<double>(t.m2), 1, 1e-10);
 }
 
+TEST(DoubleDouble, KeepsWhatRoundingLoses) {
+  const DoubleDouble near_one = sum(1, 0x1p-60);
+  EXPECT_EQ(near_one.high, 1);
+  EXPECT_EQ(near_one.low, 0x1p-60);
+  const DoubleDouble square = product(DoubleDouble{1 + 0x1p-52, 0}, 1 + 0x1p-52);
+  EXPECT_EQ(square.high, 1 + 0x1p-51);
+  EXPECT_EQ(square.low, 0x1p-104);
+  const DoubleDouble cross = product(near_one, near_one);
+  EXPECT_EQ(cross.high, 1);
+  EXPECT_EQ(cross.low, 0x1p-59);
+  const DoubleDouble third = quotient({1, 0}, 3), whole = product(third, 3);
+  EXPECT_EQ(whole.high, 1);
+  EXPECT_LE(std::abs(whole.low), 0x1p-104);
+  const DoubleDouble nothing = sum(near_one, {-1, -0x1p-60});
+  EXPECT_EQ(nothing.high, 0);
+  EXPECT_EQ(nothing.low, 0);
+}
+
+TEST(DoubleDouble, OverflowIsInfinityAndNaNIsNaN) {
+  for (const DoubleDouble& x : {sum(1e308, 1e308), product(DoubleDouble{1e200, 0}, 1e200), quotient({1e308, 0}, 1e-10),
+                                sum(DoubleDouble{1e308, 1e290}, DoubleDouble{1e308, 0})}) {
+    EXPECT_EQ(x.high, kInfinity);
+    EXPECT_EQ(x.low, 0);
+  }
+  for (const DoubleDouble& x : {sum(kInfinity, -kInfinity), product(DoubleDouble{kInfinity, 0}, 0)}) {
+    EXPECT_NE(x.high, x.high);
+    EXPECT_EQ(x.low, 0);
+  }
+}
+
+/// Sets in any order have one union, to twice the digits.
+TEST(Moments, MergeInDoubleDouble) {
+  const Moments a{3, 1e6, 0x1p-40, 2, 0x1p-60}, b{5, 1e6 + 0.1, -0x1p-45, 1e-3, 0}, c{1, -7, 0, 0, 0};
+  const Moments left = merge(merge(a, b), c), right = merge(a, merge(c, b));
+  EXPECT_EQ(left.n, 9);
+  EXPECT_EQ(left.estimate, right.estimate);
+  EXPECT_NEAR(left.correction, right.correction, 0x1p-80);
+  EXPECT_EQ(left.m2, right.m2);
+  EXPECT_NEAR(left.m2_lo, right.m2_lo, left.m2 * 0x1p-100);
+}
+
 TEST(Moments, AreTheSameAboutAnyEstimateNearTheMean) {
   for (const float offset : {0.0f, 1e2f, 1e5f, 1e6f}) {
     const auto x = numbers(1000, offset);

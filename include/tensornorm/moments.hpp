@@ -33,13 +33,6 @@ struct Moments {
 
 namespace core {
 
-// A sum in two parts, the first of them rounded (Knuth, The Art of Computer Programming 2, 4.2.2, theorem B).
-inline void split_sum(double a, double b, double& high, double& low) {
-  high = a + b;
-  const double rest = high - a;
-  low = std::isfinite(high) ? (a - (high - rest)) + (b - rest) : 0;
-}
-
 inline void check_moments(const tensornorm::Moments& m, const char* name) {
   Index sets = 1;
   for (const Index extent : m.extents) sets *= extent;
@@ -70,7 +63,9 @@ tensornorm::Moments find_moments(Runner& runner, const Scalar* x, const Shape& s
   PassEngine<Scalar, false>::find_moments({axes, shape, true, false}, runner, x, all.data());
   for (Index i = 0; i < sets; ++i) {
     const Moments& m = all[static_cast<std::size_t>(i)];
-    split_sum(m.estimate, m.correction, result.mean[i], result.lo[i]);
+    const DoubleDouble mean = sum(m.estimate, m.correction);
+    result.mean[i] = mean.high;
+    result.lo[i] = mean.low;
     result.m2[i] = m.m2;
   }
   return result;
@@ -134,7 +129,8 @@ inline Moments merge(const Moments& a, const Moments& b) {
   result.n = a.n + b.n;
   for (Index i = 0; i < result.m2.size(); ++i) {
     const core::Moments m = core::merge({a.n, a.mean[i], a.lo[i], a.m2[i]}, {b.n, b.mean[i], b.lo[i], b.m2[i]});
-    core::split_sum(m.estimate, m.correction, result.mean[i], result.lo[i]);
+    result.mean[i] = m.estimate;
+    result.lo[i] = m.correction;
     result.m2[i] = m.m2;
   }
   return result;

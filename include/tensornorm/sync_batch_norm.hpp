@@ -33,13 +33,13 @@ namespace tensornorm {
 /// may wait, and a rank that refuses ends its program. With -fno-exceptions a refused rank ends its program and tells
 /// the others nothing. In train mode forward takes no add(), and backward no then_times().
 ///
-/// Cost: a rank sends 40 bytes for each channel in forward (status, count, mean in two doubles, squared deviations) and
-/// 24 in backward (status and two sums), and the layer holds 40 for each channel and rank.
-/// A forward of floats takes longer than that of BatchNorm, because it sums in double.
+/// Cost: a rank sends 32 bytes for each channel in forward (mean and squared deviations, in two doubles each) and 16 in
+/// backward (two sums), besides a status and the count; the layer holds 32 for each channel and rank.
+/// A forward takes longer than that of BatchNorm, because it sums floats in double and doubles in pairs.
 ///
-/// Precision: as BatchNorm. Statistics are summed and merged in double, from rank 0 up. So the bits are the same on
-/// every rank and in every run. On any number of ranks statistics are those of one to a rounding of double. y of floats
-/// then has the bits of one rank, but for a rare last place; y of doubles is within a few. Counts are exact to 2^53.
+/// Precision: as BatchNorm. Statistics are merged from rank 0 up, in pairs of doubles. So the bits are the same on
+/// every rank and in every run. On any number of ranks y has the bits of one rank, but for a rare last place. Counts
+/// are exact to 2^53.
 ///
 /// Source: Chan, Golub and LeVeque 1979, formula 2.1, for the union of two parts; else as BatchNorm.
 template <class Scalar, class Communicator>
@@ -60,19 +60,19 @@ class SyncBatchNorm : public TrackingLayer<SyncBatchNorm<Scalar, Communicator>, 
   /// forward of BatchNorm, with all of its arguments: `forward(x, y)`, `forward(device, x, y, pass)`.
   template <class... Arguments>
   void forward(Arguments&&... arguments) {
-    const Call call = rank_call(Ranks::kOfForward);
+    const Call call = rank_call(Ranks::of_forward);
     Base::forward(std::forward<Arguments>(arguments)...);
   }
   /// forward with a new y, which it returns.
   template <class... Arguments>
   auto operator()(Arguments&&... arguments) {
-    const Call call = rank_call(Ranks::kOfForward);
+    const Call call = rank_call(Ranks::of_forward);
     return Base::operator()(std::forward<Arguments>(arguments)...);
   }
   /// backward of BatchNorm, with all of its arguments: `backward(x, dy, dx)`, or `backward(x, dy)`, which returns dx.
   template <class... Arguments>
   auto backward(Arguments&&... arguments) {
-    const Call call = rank_call(Ranks::kOfBackward);
+    const Call call = rank_call(Ranks::of_backward);
     return Base::backward(std::forward<Arguments>(arguments)...);
   }
 
@@ -94,8 +94,8 @@ class SyncBatchNorm : public TrackingLayer<SyncBatchNorm<Scalar, Communicator>, 
     return options;
   }
 
-  Call rank_call(Index of_channel) {
-    return Call(this->training(), ranks_.messages(), communicator_, this->channels_ * of_channel);
+  Call rank_call(Index (*doubles)(Index channels)) {
+    return Call(this->training(), ranks_.messages(), communicator_, doubles(this->channels_));
   }
   core::Gather<Communicator> gather() { return {communicator_}; }
 
@@ -104,7 +104,7 @@ class SyncBatchNorm : public TrackingLayer<SyncBatchNorm<Scalar, Communicator>, 
   void run_forward(Runner& runner, const Scalar* x, const Shape& shape, Target& y, State* pass = nullptr,
                    core::ResidualArguments<Scalar>* sum = nullptr) {
     if (!this->training()) return Base::run_forward(runner, x, shape, y, pass, sum);
-    const Call call = rank_call(Ranks::kOfForward);
+    const Call call = rank_call(Ranks::of_forward);
     core::check_that(sum == nullptr, "statistics that span ranks take no add(): give the sum");
     const auto statement = [this](const Shape& of_x, bool batch) { return axes(of_x, batch); };
     this->run_forward_of_ranks(statement, runner, x, shape, y, pass, ranks_, gather(),
@@ -113,7 +113,7 @@ class SyncBatchNorm : public TrackingLayer<SyncBatchNorm<Scalar, Communicator>, 
   void run_backward(Runner& runner, const Scalar* x, const Shape& shape, const core::OutputGradient<Scalar>& dy,
                     Target* dx, State* pass = nullptr) {
     if (!this->training()) return Base::run_backward(runner, x, shape, dy, dx, pass);
-    const Call call = rank_call(Ranks::kOfBackward);
+    const Call call = rank_call(Ranks::of_backward);
     const State& state = pass == nullptr ? this->own_pass() : *pass;
     state.record.check_backward(shape, dy.shape, true);
     core::check_that(dy.post_op == nullptr || dy.post_op->multiply == nullptr,

@@ -5,7 +5,7 @@
 #include <limits>
 #include <type_traits>
 
-#include "tensornorm/core/kernel/rounding.hpp"
+#include "tensornorm/core/kernel/double_double.hpp"
 #include "tensornorm/core/plan/axis.hpp"
 
 namespace tensornorm {
@@ -17,7 +17,8 @@ constexpr double kInfinity = std::numeric_limits<double>::infinity();
 struct Moments {
   Index n;
   double estimate, correction;
-  double m2;  // sum of (x - mean)^2
+  double m2;         // sum of (x - mean)^2
+  double m2_lo = 0;  // what the rounding of m2 lost, where it is known
 
   double mean() const { return estimate + correction; }
   double var() const { return m2 / static_cast<double>(n); }
@@ -31,6 +32,13 @@ inline Moments moments_about(double estimate, Index n, double share, double sum_
   return {n, estimate, correction, m2 < 0 ? 0.0 : m2};
 }
 
+// The same in pairs, of sums of estimate - x.
+inline Moments moments_about(double estimate, Index n, const DoubleDouble& sum_d, const DoubleDouble& sum_d2) {
+  const DoubleDouble correction = quotient(sum_d, -static_cast<double>(n));
+  const DoubleDouble mean = sum(DoubleDouble{estimate, 0}, correction), m2 = sum(sum_d2, product(sum_d, correction));
+  return {n, mean.high, mean.low, m2.high, m2.low};
+}
+
 // True when m2 lost digits to cancellation: the square of the mean's distance from the estimate exceeds so many
 // variances. The tolerance is for n times that difference.
 inline bool is_far(const Moments& m, double variances = 1, double tolerance = 0) {
@@ -38,15 +46,18 @@ inline bool is_far(const Moments& m, double variances = 1, double tolerance = 0)
   return distance - product(variances, m.m2) > tolerance;
 }
 
-// The union of two disjoint sets (Chan, Golub and LeVeque 1979, formula 2.1); associative up to rounding.
+// The union of two disjoint sets (Chan, Golub and LeVeque 1979, formula 2.1), in pairs: associative up to what even
+// those lose.
 inline Moments merge(const Moments& a, const Moments& b) {
   if (a.n == 0) return b;
   if (b.n == 0) return a;
-  const Index n = a.n + b.n;
-  const double delta = (b.estimate - a.estimate) + (b.correction - a.correction);
-  const double share = static_cast<double>(b.n) / static_cast<double>(n);
-  return {n, a.estimate, a.correction + product(delta, share),
-          a.m2 + b.m2 + product(delta * delta * share, static_cast<double>(a.n))};
+  const double n = static_cast<double>(a.n + b.n);
+  const DoubleDouble delta = sum(sum(b.estimate, -a.estimate), sum(b.correction, -a.correction));
+  const DoubleDouble moved = quotient(product(delta, static_cast<double>(b.n)), n);
+  const DoubleDouble mean = sum(sum(a.estimate, a.correction), moved);
+  const DoubleDouble square = product(product(delta, moved), static_cast<double>(a.n));
+  const DoubleDouble m2 = sum(sum(DoubleDouble{a.m2, a.m2_lo}, DoubleDouble{b.m2, b.m2_lo}), square);
+  return {a.n + b.n, mean.high, mean.low, m2.high, m2.low};
 }
 
 // What a map needs of a statistic: the mean as hi + lo, and 1 / sqrt(var + eps).
@@ -72,25 +83,31 @@ inline double precise_reciprocal_root(double high, double low) {
 
 // 1 / sqrt(var + eps), and 0 where that is no T: a slice that is constant, or as good as, becomes beta.
 template <class T>
-T reciprocal_std(double var, double eps) {
-  const double sum = var + eps;
-  if (!(sum > 0)) return sum >= 0 ? T(0) : std::numeric_limits<T>::quiet_NaN();
-  if (std::is_same<T, double>::value && sum < kInfinity) {
-    const double of_eps = sum - var, lost = (var - (sum - of_eps)) + (eps - of_eps);
-    return static_cast<T>(precise_reciprocal_root(sum, lost));
-  }
-  const double result = 1 / std::sqrt(sum);
+T reciprocal_std(const DoubleDouble& var, double eps) {
+  const DoubleDouble all = sum(var, DoubleDouble{eps, 0});
+  if (!(all.high > 0)) return all.high >= 0 ? T(0) : std::numeric_limits<T>::quiet_NaN();
+  if (std::is_same<T, double>::value && all.high < kInfinity)
+    return static_cast<T>(precise_reciprocal_root(all.high, all.low));
+  const double result = 1 / std::sqrt(all.high);
   const T largest = (std::numeric_limits<T>::max)();
   return static_cast<T>(result > static_cast<double>(largest) ? 0 : result);
 }
+template <class T>
+T reciprocal_std(double var, double eps) {
+  return reciprocal_std<T>(DoubleDouble{var, 0}, eps);
+}
 
 template <class T>
-Statistic<T> finish(const Moments& m, double var, double eps) {
+Statistic<T> finish(const Moments& m, const DoubleDouble& var, double eps) {
   Statistic<T> s;
   s.hi = static_cast<T>(m.mean());
   s.lo = static_cast<T>((m.estimate - static_cast<double>(s.hi)) + m.correction);
   s.rstd = reciprocal_std<T>(var, eps);
   return s;
+}
+template <class T>
+Statistic<T> finish(const Moments& m, double var, double eps) {
+  return finish<T>(m, DoubleDouble{var, 0}, eps);
 }
 template <class T>
 Statistic<T> finish(const Moments& m, double eps) {

@@ -71,6 +71,65 @@ struct ScaledDeviations {
   }
 };
 
+// Deviations of doubles d with what rounds them to a grid (grid_rounding of core/pass/deviation_sums.hpp).
+template <class Estimate>
+struct GriddedDeviations {
+  using Scalar = double;
+  Deviations<double, Estimate> plain;
+  Estimate grid_rounding;
+
+  TENSORNORM_INLINE void prefetch(Index r, Index j) const { plain.prefetch(r, j); }
+
+  template <class V>
+  struct Row {
+    RowOf<Deviations<double, Estimate>, V> plain;
+    RowOf<Estimate, V> grid_rounding;
+
+    // d rounded to the grid, and what that and the rounding of d lost.
+    template <class At>
+    TENSORNORM_INLINE void split(const At& at, V& coarse, V& fine) const {
+      V x, e, c;
+      plain.x.get(at, x);
+      plain.estimate.get(at, e);
+      grid_rounding.get(at, c);
+      const V d = e - x, of_x = d - e;
+      coarse = (d + c) - c;
+      fine = (d - coarse) + ((e - (d - of_x)) - (x + of_x));
+    }
+  };
+  template <class Isa, class V>
+  TENSORNORM_INLINE void begin(Index r, Row<V>& row) const {
+    plain.template begin<Isa>(r, row.plain);
+    grid_rounding.template begin<Isa>(r, row.grid_rounding);
+  }
+};
+
+// p = q = the coarse part.
+template <class Estimate>
+struct CoarseDeviations : GriddedDeviations<Estimate> {
+  template <class V>
+  using Row = typename GriddedDeviations<Estimate>::template Row<V>;
+  template <class V, class At>
+  TENSORNORM_INLINE void factors(const Row<V>& row, const At& at, V& p, V& q) const {
+    V fine;
+    row.split(at, p, fine);
+    q = p;
+  }
+};
+
+// p = the fine part, p * q = what the square of the coarse part lacks.
+template <class Estimate>
+struct FineDeviations : GriddedDeviations<Estimate> {
+  template <class V>
+  using Row = typename GriddedDeviations<Estimate>::template Row<V>;
+  template <class V, class At>
+  TENSORNORM_INLINE void factors(const Row<V>& row, const At& at, V& p, V& q) const {
+    V coarse;
+    row.split(at, coarse, p);
+    q = (coarse + coarse) + p;
+  }
+};
+
 // p = dy * gamma, q = xhat: the sums of dx, and without gamma those of dbeta and dgamma. Where all of a sum has one
 // statistic, q is Unshifted: what a shift adds follows from the sum of p.
 template <class S, class Value, class Param>

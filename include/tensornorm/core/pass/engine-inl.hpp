@@ -124,7 +124,11 @@ void Engine<Scalar, tracks, settings>::run_forward_of_ranks(const AxesOf& axes, 
     } else {
       ForwardArguments<Scalar> sums = arguments;
       sums.saved.moments = ranks.moments();
-      if constexpr (!std::is_same<Param, double>::value) sums.add_in_double = &add_in_double<Scalar, true>;
+      if constexpr (std::is_same<Param, double>::value) {
+        sums.add_for_ranks = &add_in_parts;
+      } else {
+        sums.add_for_ranks = &add_in_double<Scalar, true>;
+      }
       Forward<Scalar>(sums, *plan).run(runner, workspace);
     }
     ranks.merge(all_gather, eps_, allows_one);

@@ -5,10 +5,10 @@
 #include "tensornorm/core/kernel/row_reduce.hpp"
 #include "tensornorm/core/kernel/sample.hpp"
 #include "tensornorm/core/kernel/sum_arithmetic.hpp"
+#include "tensornorm/core/pass/deviation_sums.hpp"
 #include "tensornorm/core/pass/finish_statistics.hpp"
 #include "tensornorm/core/pass/forward_arguments.hpp"
 #include "tensornorm/core/pass/statistics_block.hpp"
-#include "tensornorm/core/pass/sums_in_double.hpp"
 
 namespace tensornorm {
 namespace core {
@@ -48,6 +48,9 @@ class FindStatistics {
       sum(block, chunk, ahead, in_parts);
       if (finish_.finish(block)) break;
     }
+    if constexpr (is_double) {
+      if (a_.add_for_ranks != nullptr) sum_in_double_double(block, chunk, ahead, in_parts);
+    }
     if (a_.saved.hi != nullptr) save(block);
   }
 
@@ -64,6 +67,9 @@ class FindStatistics {
       sum(block, block.size(), 0, nullptr);
     }
     while (!finish_.finish(block)) sum(block, block.size(), 0, nullptr);
+    if constexpr (is_double) {
+      if (a_.add_for_ranks != nullptr) sum_in_double_double(block, block.size(), 0, nullptr);
+    }
     if (a_.saved.hi != nullptr) save(block);
   }
 
@@ -73,6 +79,10 @@ class FindStatistics {
                                         double* sum_d, double* sum_d2) const {
     if (range.size() == 0) return;
     const T* const estimate = block.bin_estimate + (range.k0 - block.chunk.k0);
+    if (is_double && is_double_double_) {
+      const T* const grid_rounding = block.bin_grid_rounding + (range.k0 - block.chunk.k0);
+      return reduce_for_ranks(a_.add_for_ranks, range, p0, p1, estimate, grid_rounding, sum_d, sum_d2);
+    }
     if (finish_.scale() != Scale::kOne) return reduce_scaled(range, p0, p1, estimate, sum_d, sum_d2);
     plan_.walk.visit(range.group, range.k0, range.k1, p0, p1,
                      [&](const Tile& tile) { reduce_tile(estimate, tile, ahead, sum_d, sum_d2); });
@@ -81,7 +91,11 @@ class FindStatistics {
  private:
   static_assert(Partition::kBlockBins % FinishSums::kMostTogether == 0, "tensornorm: arrays by bin hold whole vectors");
 
-  void begin(Block& block) { finish_.begin(block, a_.add_in_double == nullptr ? Scale::kOne : Scale::kWide); }
+  static constexpr bool is_double = std::is_same<T, double>::value;
+
+  void begin(Block& block) {
+    finish_.begin(block, is_double || a_.add_for_ranks == nullptr ? Scale::kOne : Scale::kWide);
+  }
 
   // Calls use(range) for the block's bins, `most` at a time and in order, as the chunk at hand. A run of bins of one
   // statistic is divided where Fold allows it, and no chunk is narrower than a vector.
@@ -158,7 +172,7 @@ class FindStatistics {
       reduce(block, range, 0, plan_.walk.line(), ahead, block.sum_d, block.sum_d2);
     };
     if (plan_.multiple == 1) {
-      if (!finish_.is_first()) spread_estimates(block, block.bin, block.size());
+      if (!finish_.is_first() || is_double_double_) spread_estimates(block, block.bin, block.size());
       for (double* const sums : {block.sum_d, block.sum_d2}) std::fill_n(sums, block.size(), 0.0);
       return add(block);
     }
@@ -177,41 +191,84 @@ class FindStatistics {
   // Where the sums of some statistics are scaled, those of the others, which could overflow, are taken about NaN: that
   // raises no exception.
   void spread_estimates(Block& block, Index bin, Index n) const {
+    if (is_double && is_double_double_) {
+      spread(
+          block, bin, n, [&](Index s) { return block.scale[s]; }, block.bin_grid_rounding);
+      return spread(
+          block, bin, n, [&](Index s) { return block.estimate[s]; }, block.bin_estimate);
+    }
     const auto estimate = [&](Index s) {
       const bool is_scaled = finish_.scale() != Scale::kOne && !block.pending[s].is_due(finish_.scale());
       return is_scaled ? std::numeric_limits<T>::quiet_NaN() : block.estimate[s];
     };
+    spread(block, bin, n, estimate, block.bin_estimate);
+  }
+
+  // all[k] = value(statistic of bin k)
+  template <class Value>
+  void spread(const Block& block, Index bin, Index n, const Value& value, T* all) const {
     for_each_bin_run(plan_.bins, bin, n, [&](const BinRun& run) {
       const Index first = run.stat - block.stat;
-      T* const to = block.bin_estimate + run.first;
-      if (run.stat_stride == 0) return fill_run(to, run.n, estimate(first));
-      for (Index k = 0; k < run.n; ++k) to[k] = estimate(first + k * run.stat_stride);
+      T* const to = all + run.first;
+      if (run.stat_stride == 0) return fill_run(to, run.n, value(first));
+      for (Index k = 0; k < run.n; ++k) to[k] = value(first + k * run.stat_stride);
     });
   }
 
-  // In double; floats need no scale then. Such sums are rare, and have kernels for the baseline alone, unless
-  // `add_in_double` is given: ranks take all of theirs here.
+  // Of doubles that ranks merge: takes the sums again about the means just found, in pairs.
+  __attribute__((cold, noinline)) void sum_in_double_double(Block& block, Index chunk, Index ahead,
+                                                            const Reduce* in_parts) {
+    T *const rounding = block.scale, *const coarse_d = block.hi, *const coarse_d2 = block.lo;
+    for (Index s = 0; s < block.stats; ++s) {
+      const Moments& m = finish_.moments(block, s);
+      const bool has = has_grid(m.m2) && std::isfinite(m.mean());  // the others' sums are taken about NaN
+      block.estimate[s] = has ? m.mean() : std::numeric_limits<double>::quiet_NaN();
+      rounding[s] = has ? grid_rounding(m.m2) : 0;
+    }
+    is_double_double_ = true;
+    part_ = Part::kCoarse;
+    sum(block, chunk, ahead, in_parts);
+    copy_run(block.total_d, block.stats, coarse_d);
+    copy_run(block.total_d2, block.stats, coarse_d2);
+    part_ = Part::kFine;
+    sum(block, chunk, ahead, in_parts);
+    is_double_double_ = false;
+    for (Index s = 0; s < block.stats; ++s) {
+      if (rounding[s] == 0) continue;
+      finish_.moments(block, s) =
+          moments_about(block.estimate[s], plan_.stat_size, core::sum(coarse_d[s], block.total_d[s]),
+                        core::sum(coarse_d2[s], block.total_d2[s]));
+    }
+  }
+
+  void reduce_for_ranks(void (*add)(const DeviationSums<Scalar>& sums), const BinRange& range, Index p0, Index p1,
+                        const T* estimate, const T* grid_rounding, double* sum_d, double* sum_d2) const {
+    plan_.walk.visit(range.group, range.k0, range.k1, p0, p1, [&](const Tile& tile) {
+      add({a_.x, estimate, grid_rounding, part_, tile, plan_.walk.columns(), sum_d, sum_d2});
+    });
+  }
+
+  // In double; floats need no scale then. Such sums are rare, and have kernels for the baseline alone. Ranks take all
+  // of theirs so.
   __attribute__((noinline)) void reduce_scaled(const BinRange& range, Index p0, Index p1, const T* estimate,
                                                double* sum_d, double* sum_d2) const {
-    const double down = (std::min)(factor(finish_.scale()), 1.0), up = (std::max)(factor(finish_.scale()), 1.0);
-    plan_.walk.visit(range.group, range.k0, range.k1, p0, p1, [&](const Tile& tile) {
-      if constexpr (std::is_same<T, double>::value) {
+    if constexpr (is_double) {
+      const double down = (std::min)(factor(finish_.scale()), 1.0), up = (std::max)(factor(finish_.scale()), 1.0);
+      const PerRowOrAll<double> before{&down, kNone}, after{&up, kNone};
+      plan_.walk.visit(range.group, range.k0, range.k1, p0, p1, [&](const Tile& tile) {
         const Rows<double> x{a_.x + tile.offset, tile.stride};
-        const PerRowOrAll<double> before{&down, kNone}, after{&up, kNone};
         using ByColumn = ScaledDeviations<PerColumn<double>>;
         using ByRow = ScaledDeviations<PerRow<double>>;
         if (plan_.walk.columns()) {
-          const ByColumn column{{x, {estimate}}, before, after};
-          run_baseline<kFlags>(ColumnReduce<ByColumn>{column, tile.rows, tile.cols, sum_d, sum_d2, false});
+          add_columns<false>(ByColumn{{x, {estimate}}, before, after}, tile, sum_d, sum_d2);
         } else {
-          const ByRow row{{x, {estimate}}, before, after};
-          run_baseline<kFlags>(RowReduce<ByRow>{row, tile.rows, tile.cols, 0, sum_d, sum_d2});
+          add_rows<false>(ByRow{{x, {estimate}}, before, after}, tile, sum_d, sum_d2);
         }
-      } else {
-        const auto add = a_.add_in_double == nullptr ? &add_in_double<Scalar, false> : a_.add_in_double;
-        add({a_.x, estimate, tile, plan_.walk.columns(), sum_d, sum_d2});
-      }
-    });
+      });
+    } else {
+      const auto add = a_.add_for_ranks == nullptr ? &add_in_double<Scalar, false> : a_.add_for_ranks;
+      reduce_for_ranks(add, range, p0, p1, estimate, nullptr, sum_d, sum_d2);
+    }
   }
 
   // ---- statistics that are known
@@ -237,6 +294,8 @@ class FindStatistics {
   const ForwardArguments<Scalar>& a_;
   const Plan& plan_;
   FinishStatistics<T> finish_;
+  bool is_double_double_ = false;
+  Part part_ = Part::kCoarse;
 };
 
 }  // namespace core

@@ -29,6 +29,12 @@ class FinishStatistics {
   Scale scale() const { return scale_; }
   bool is_first() const { return is_first_; }
 
+  // Those of a statistic in double.
+  // @pre they are wanted
+  Moments& moments(const Block& block, Index s) const {
+    return moments_[Odometer(plan_.statistics, block.stat + s).stat()];
+  }
+
   // False when some must be summed again, about a better estimate or by another factor.
   bool finish(Block& block) {
     if constexpr (!is_double) {
@@ -111,7 +117,7 @@ class FinishStatistics {
 
   // Writes out a statistic in double, where that is wanted.
   __attribute__((cold, noinline)) void keep(const Block& block, Index s, const Moments& m) const {
-    moments_[Odometer(plan_.statistics, block.stat + s).stat()] = m;
+    moments(block, s) = m;
   }
   __attribute__((cold, noinline)) void keep_all(const Block& block) const {
     for (Index s = 0; s < block.stats; ++s) {

@@ -22,7 +22,7 @@ struct SavedStatistics {
 };
 
 template <class Scalar>
-struct SumsInDouble;
+struct DeviationSums;
 
 template <class Scalar>
 struct ForwardArguments : Parameters<ParamOf<Scalar>> {
@@ -31,9 +31,9 @@ struct ForwardArguments : Parameters<ParamOf<Scalar>> {
   SavedStatistics<ParamOf<Scalar>> saved;
   const Residual<Scalar>* residual = nullptr;  // x is its h; null: there is no sum
   const PostOp<Scalar>* post_op = nullptr;     // null: there is none
-  // Adds a tile to sums in double, which are then all so; null: only those that are taken again. A pointer, so that
-  // other layers do not compile its kernels.
-  void (*add_in_double)(const SumsInDouble<Scalar>& sums) = nullptr;
+  // Adds a tile to sums that ranks merge; null: there are no ranks. A pointer, so that other layers do not compile its
+  // kernels.
+  void (*add_for_ranks)(const DeviationSums<Scalar>& sums) = nullptr;
   // Forward::run_columns; null: the call does without. Layers of other shapes do not compile it so.
   bool (*run_columns)(const ForwardArguments& arguments, const Plan& plan) = nullptr;
 

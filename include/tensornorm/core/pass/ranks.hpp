@@ -15,12 +15,14 @@ namespace core {
 template <class T>
 class Ranks {
  public:
-  // Doubles of a channel: status, n, mean in two parts, m2; status, sum of g, sum of g * xhat.
-  static constexpr Index kOfForward = 5, kOfBackward = 3;
+  // Doubles of a message. Forward: status, n, and of each channel mean and m2 in two doubles. Backward: status, and of
+  // each channel the sum of g and that of g * xhat.
+  static constexpr Index of_forward(Index channels) { return 2 + 4 * channels; }
+  static constexpr Index of_backward(Index channels) { return 1 + 2 * channels; }
 
   // @pre channels is at least 1
   Ranks(Index size, Index channels)
-      : channels_(checked(channels)), messages_(size, channels * kOfForward),
+      : channels_(checked(channels)), messages_(size, of_forward(channels)),
         moments_(static_cast<std::size_t>(channels)), hi_(moments_.size()), lo_(moments_.size()),
         rstd_(moments_.size()), m2_(moments_.size()) {}
 
@@ -43,13 +45,14 @@ class Ranks {
 
  private:
   static Index checked(Index channels) {
-    constexpr Index kMost = (std::numeric_limits<Index>::max)() / static_cast<Index>(sizeof(Moments)) / kOfForward;
+    constexpr Index kMost = (std::numeric_limits<Index>::max)() / static_cast<Index>(sizeof(Moments)) / of_forward(1);
     check_that(channels <= kMost, channels, " channels: too many");
     return channels;
   }
   Moments received(Index rank, Index channel) const {
-    const double* const values = messages_.of(rank, channels_ * kOfForward) + channel * kOfForward;
-    return {static_cast<Index>(values[1]), values[2], values[3], values[4]};
+    const double* const message = messages_.of(rank, of_forward(channels_));
+    const double* const values = message + 2 + 4 * channel;
+    return {static_cast<Index>(message[1]), values[0], values[1], values[2], values[3]};
   }
 
   Index channels_;
