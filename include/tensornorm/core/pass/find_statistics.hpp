@@ -234,7 +234,7 @@ class FindStatistics {
     sum(block, chunk, ahead, in_parts);
     is_double_double_ = false;
     for (Index s = 0; s < block.stats; ++s) {
-      if (rounding[s] == 0) continue;
+      if (!(rounding[s] > 0)) continue;
       finish_.moments(block, s) =
           moments_about(block.estimate[s], plan_.stat_size, core::sum(coarse_d[s], block.total_d[s]),
                         core::sum(coarse_d2[s], block.total_d2[s]));
