@@ -54,6 +54,48 @@ TEST(MatchingPass, InPlaceNeedsTheXFromBefore) {
   });
 }
 
+/// backward throws, and dx is as before.
+template <class Layer, class DY>
+void expect_refused(Layer& layer, const Tensor& x, const DY& dy, Pass<float>& pass) {
+  Tensor dx = random(4);
+  const std::string before = bytes(dx) + state(layer);
+  EXPECT_THROW(layer.backward(x, dy, dx, pass), std::invalid_argument);
+  EXPECT_EQ(bytes(dx) + state(layer), before);
+}
+
+/// LayerNorm, RMSNorm and UnitNorm over the same axes have as many statistics, but not the same.
+TEST(MatchingPass, AnotherKindOfStatisticsIsAnError) {
+  const Tensor x = random(1), dy = random(3);
+  LayerNorm<float> layer(9);
+  RMSNorm<float> rms(9);
+  UnitNorm<float> unit;
+  Tensor y;
+  Pass<float> of_layer, of_rms, of_unit;
+  layer.forward(x, y, of_layer);
+  rms.forward(x, y, of_rms);
+  unit.forward(x, y, of_unit);
+  for (Pass<float>* const pass : {&of_rms, &of_unit}) expect_refused(layer, x, dy, *pass);
+  for (Pass<float>* const pass : {&of_layer, &of_unit}) expect_refused(rms, x, dy, *pass);
+  for (Pass<float>* const pass : {&of_layer, &of_rms}) expect_refused(unit, x, dy, *pass);
+  expect_refused(layer, x, then_relu(dy), of_rms);
+  Tensor dx;
+  layer.backward(x, dy, dx, of_layer);
+  rms.backward(x, dy, dx, of_rms);
+  unit.backward(x, dy, dx, of_unit);
+}
+
+/// Of tensors that are copied too.
+TEST(MatchingPass, AnotherKindOfCopiesIsAnError) {
+  const Tensor x = random(1), dy = random(3);
+  LayerNorm<float> layer(9);
+  RMSNorm<float> rms(9);
+  Eigen::Tensor<float, 3, kCol> y(6, 4, 9), dx(6, 4, 9);
+  Pass<float> pass;
+  layer.forward(x, y, pass);
+  EXPECT_THROW(rms.backward(x, dy, dx, pass), std::invalid_argument);
+  layer.backward(x, dy, dx, pass);
+}
+
 TEST(MatchingPass, NaNIsLikeItself) {
   Tensor x = random(1), y, dx;
   x(0, 0, 0) = std::numeric_limits<float>::quiet_NaN();

@@ -10,15 +10,16 @@
 ///
 /// gamma and beta are tensors, matrices, maps or views of Param, which is double beside tensors of double, else float.
 /// They have one of two forms. Either they have the extents of a layer's parameters, or are a vector of as many values.
-/// Or they have the rank of x and extents that are
-/// x's or 1, as NumPy broadcasts: a scale and a shift for each sample, token or frame. beta lies as gamma does.
+/// Or they have the rank of x and extents that are x's or 1, as NumPy broadcasts: a scale and a shift for each sample,
+/// token or frame. What has both forms, such as a gamma of all of x's extents, broadcasts. beta lies as gamma does.
 /// kNone is an absent parameter; there is no beta without gamma. plus_one(scale) is 1 + scale.
 ///
 /// Beside 16-bit tensors, gamma, beta, their gradients and running statistics may each have the 16 bits of x, as
 /// checkpoints do. They are read as floats, into memory of the Pass. What is written is computed in float and rounded
 /// once, a sum of add_to() too.
 ///
-/// A Pass keeps what backward needs. Backward wants the x, the gamma and the pass of its forward; dgamma and dbeta get
+/// A Pass keeps what backward needs, also which function's it is. Backward wants the x, the gamma and the pass of its
+/// forward; dgamma and dbeta get
 /// the extents of gamma. Outputs that are kNone are not computed, and add_to(dx) is added to. Post-ops are those of the
 /// layers: `layer_norm(x, gamma, beta, eps, then_relu(y), pass)`, `layer_norm_backward(x, then_relu(dy), gamma, pass,
 /// dx, dgamma, dbeta)`. Such a forward keeps a copy of beta in the pass; where a forward had a beta and no post-op,

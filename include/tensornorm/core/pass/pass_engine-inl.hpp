@@ -165,7 +165,7 @@ void PassEngine<Scalar, tracks, settings>::forward(const Statement& call, const 
     };
     state.copies.restart();
     const std::uint64_t fingerprint = Steps::staged(call, x, y, sum, state.copies, run);
-    return state.record.set(call.shape, fingerprint, training, call.batch);
+    return state.record.set(call.shape, fingerprint, training, call.batch);  // its kind is that of the copies' record
   }
   const bool has_data = is_known || keep_plan<Scalar>(call, key, uses_of<Scalar>(call, parameters), state.plan);
   sum == nullptr ? y.check_overlap(x, call.shape, "x") : sum->check_overlap(y);
@@ -192,6 +192,8 @@ void PassEngine<Scalar, tracks, settings>::forward(const Statement& call, const 
     state.rstd.swap(rstd);
   }
   state.record.set(call.shape, fingerprint, training, call.batch);
+  state.record.centred = parameters.centred;
+  state.record.is_unit = parameters.is_unit;
   if (!has_data) return;
 
   if constexpr (tracks && !std::is_same<Param, double>::value) pass.run_columns = &Forward<Scalar>::run_columns;
@@ -291,6 +293,7 @@ void PassEngine<Scalar, tracks, settings>::backward_of_result(
     bool training, const FunctionRef<void()>* write, const RankSums* ranks) {
   const Shape& shape = call.shape;
   state.record.check_backward(shape, dy_shape, training);
+  state.record.check_kind(parameters.centred, parameters.is_unit);
   state.record.check_same(shape, core::fingerprint(x, shape));
   if (dx != nullptr) dx->take_shape(shape);
   const PlanKey key{shape, call.batch, PlanKey::unless_same(shape, dy_shape),

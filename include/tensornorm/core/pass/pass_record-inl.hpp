@@ -27,6 +27,14 @@ TENSORNORM_BODY void PassRecord::check_backward(const Shape& x, const Shape& dy,
              ") follows a forward pass in ", training ? "train" : "eval", " mode (", training, ")");
 }
 
+TENSORNORM_BODY void PassRecord::check_kind(bool is_centred, bool has_unit) const {
+  const auto name = [](bool with_mean, bool of_unit) {
+    return with_mean ? "mean and variance" : of_unit ? "a sum of squares" : "a mean square";
+  };
+  check_that(centred == is_centred && is_unit == has_unit, "the pass is another layer's: its forward took ",
+             name(centred, is_unit), ", this backward is of ", name(is_centred, has_unit));
+}
+
 TENSORNORM_BODY void PassRecord::check_same(const Shape& x, std::uint64_t fingerprint_of_x) const {
   check_that(fingerprint_of_x == fingerprint, "x of extents ", x,
              " is not what the last forward pass read: some of its elements differ (their sums are ", fingerprint_of_x,

@@ -62,11 +62,14 @@ struct PassRecord {
   Shape shape;
   std::uint64_t fingerprint = 0;  // of x
   bool done = false, training = false, batch = false;
-  Index rank_values = 0;  // of a statistic, of all ranks; 0: the statistics are of x alone
+  bool centred = true, is_unit = false;  // as Parameters has them
+  Index rank_values = 0;                 // of a statistic, of all ranks; 0: the statistics are of x alone
 
   void set(const Shape& x, std::uint64_t fingerprint_of_x, bool is_training, bool has_batch_statistics);
   // @throws std::invalid_argument where backward does not follow it
   void check_backward(const Shape& x, const Shape& dy, bool is_training) const;
+  // @throws std::invalid_argument where its statistics are of another kind
+  void check_kind(bool is_centred, bool has_unit) const;
   void check_same(const Shape& x, std::uint64_t fingerprint_of_x) const;
 };
 
