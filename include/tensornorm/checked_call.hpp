@@ -6,6 +6,7 @@
 #include <type_traits>
 
 #include "tensornorm/arguments.hpp"
+#include "tensornorm/core/scalar.hpp"
 #include "tensornorm/core/thread/device.hpp"
 #include "tensornorm/tensor_view.hpp"
 
@@ -71,6 +72,7 @@ enum class Fault {
   kGradientWithoutMemory,
   kConstGradient,
   kNoGradientScalar,
+  kNoScalar,
   kTemporaryGradient,
   kListOfOneWalk,
   kResultOfView,
@@ -123,6 +125,8 @@ void refuse() {
   static_assert(fault != Fault::kConstGradient, "tensornorm: the gradient is const: give one that can be written to");
   static_assert(fault != Fault::kNoGradientScalar,
                 "tensornorm: a gradient's scalar is float, double, Eigen::half or Eigen::bfloat16: cast it to one");
+  static_assert(fault != Fault::kNoScalar,
+                "tensornorm: x's scalar is float, double, Eigen::half or Eigen::bfloat16: cast it to one");
   static_assert(fault != Fault::kTemporaryGradient,
                 "tensornorm: the gradient is a temporary and would be gone: name it first");
   static_assert(fault != Fault::kListOfOneWalk,
@@ -231,6 +235,12 @@ template <Fault fault, class X, class DY>
 constexpr Fault fault_of_backward() {
   if constexpr (fault == Fault::kNoFault) return fault_of_pair<X, DY>();
   return fault;
+}
+
+// Of an argument whose scalar is its own.
+template <class Scalar>
+constexpr Fault fault_of_scalar() {
+  return kIsScalar<Scalar> ? Fault::kNoFault : Fault::kNoScalar;
 }
 
 // A call with inputs alone.

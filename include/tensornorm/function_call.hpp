@@ -79,7 +79,7 @@ struct FunctionCall {
 
 template <class Scalar, class Device, class Y, class X, class G, class B>
 constexpr Fault fault_of_function() {
-  return first_of({fault_of_call<Scalar, Device, Y, X>(), fault_of_parameter<Scalar, G>(),
+  return first_of({fault_of_call<Scalar, Device, Y, X>(), fault_of_scalar<Scalar>(), fault_of_parameter<Scalar, G>(),
                    fault_of_parameter<Scalar, B>(), kIsNone<G> && !kIsNone<B> ? Fault::kBetaAlone : Fault::kNoFault});
 }
 
@@ -134,10 +134,10 @@ void call_backward(const Device& device, const X& x, const DY& dy, const G& gamm
   using DBeta = ParamOutputOf<Scalar, DB>;
   using DYType = std::remove_const_t<TensorOf<DY>>;
   constexpr bool is_affine = !kIsNone<G>, wants_affine = !kIsNone<DG> || !kIsNone<DB>;
-  constexpr Fault fault = first_of({fault_of_inputs<Scalar, Device, X, DYType>(), fault_of_parameter<Scalar, G>(),
-                                    fault_of_written<Scalar, DG>(), fault_of_written<Scalar, DB>(),
-                                    fault_of_wanted<Scalar, DXType, X>(), fault_of_post_op<Scalar, DY, X, true>(),
-                                    wants_affine && !is_affine ? Fault::kGradientsAlone : Fault::kNoFault});
+  constexpr Fault fault = first_of(
+      {fault_of_inputs<Scalar, Device, X, DYType>(), fault_of_scalar<Scalar>(), fault_of_parameter<Scalar, G>(),
+       fault_of_written<Scalar, DG>(), fault_of_written<Scalar, DB>(), fault_of_wanted<Scalar, DXType, X>(),
+       fault_of_post_op<Scalar, DY, X, true>(), wants_affine && !is_affine ? Fault::kGradientsAlone : Fault::kNoFault});
   if constexpr (accepted<fault, Device, X, DYType, G, DX, DG, DB>()) {
     const Input<X> in(x);
     GradientInput<DY> dy_input(dy);

@@ -12,10 +12,6 @@ class GradientRef;
 
 namespace core {
 
-template <class S>
-constexpr bool kIsScalar = std::is_same<S, float>::value || std::is_same<S, double>::value ||
-                           std::is_same<S, Eigen::half>::value || std::is_same<S, Eigen::bfloat16>::value;
-
 template <class G>
 constexpr bool kIsGradientRef = std::is_same<Bare<G>, GradientRef>::value;
 

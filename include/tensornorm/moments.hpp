@@ -71,10 +71,6 @@ tensornorm::Moments find_moments(Runner& runner, const Scalar* x, const Shape& s
   return result;
 }
 
-template <class Scalar>
-constexpr bool kHasMoments = std::is_same<Scalar, float>::value || std::is_same<Scalar, double>::value ||
-                             std::is_same<Scalar, Eigen::half>::value || std::is_same<Scalar, Eigen::bfloat16>::value;
-
 }  // namespace core
 
 /// The moments of x over the axes in `over`; negative axes count from the end.
@@ -96,9 +92,8 @@ Moments moments(const X& x, const std::vector<int>& over);
 template <class Device, class X>
 Moments moments(const Device& device, const X& x, const std::vector<int>& over) {
   using Scalar = typename core::Traits<X>::Scalar;
-  if constexpr (core::accepted<core::fault_of_inputs<Scalar, Device, X>(), Device, X>()) {
-    static_assert(core::kHasMoments<Scalar>,
-                  "tensornorm: moments are of float, double, Eigen::half or Eigen::bfloat16: cast x to one");
+  constexpr auto fault = core::first_of({core::fault_of_inputs<Scalar, Device, X>(), core::fault_of_scalar<Scalar>()});
+  if constexpr (core::accepted<fault, Device, X>()) {
     const core::Input<X> in(x);
     auto runner = core::runner_on(device, in.shape().count());
     return core::find_moments(runner, in.data(), in.shape(), over);

@@ -86,8 +86,7 @@ class Protocol : public Engine {
   using typename Engine::Param;
   using Scalar = typename Engine::Scalar;
 
-  static_assert(std::is_same<Scalar, float>::value || std::is_same<Scalar, double>::value ||
-                    std::is_same<Scalar, Eigen::half>::value || std::is_same<Scalar, Eigen::bfloat16>::value,
+  static_assert(core::kIsScalar<Scalar>,
                 "tensornorm: a layer's scalar is float, double, Eigen::half or Eigen::bfloat16");
 
   /// A copy has the parameters, the statistics and the mode. Throws std::bad_alloc.

@@ -1,4 +1,4 @@
-// expect: (static assertion failed|static_assert failed).*tensornorm: moments are of float, double
+// expect: (static assertion failed|static_assert failed).*tensornorm: x's scalar is float, double
 #include <tensornorm/tensornorm.hpp>
 
 int main() {
