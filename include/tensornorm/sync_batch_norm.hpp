@@ -35,10 +35,10 @@ namespace tensornorm {
 ///
 /// Cost: a rank sends 32 bytes for each channel in forward (mean and squared deviations, in two doubles each) and 16 in
 /// backward (two sums), besides a status and the count; the layer holds 32 for each channel and rank.
-/// A forward takes longer than that of BatchNorm, because it sums floats in double and doubles in pairs.
+/// A forward takes longer than that of BatchNorm, because it sums floats in double and doubles in double-double.
 ///
-/// Precision: as BatchNorm. Statistics are merged from rank 0 up, in pairs of doubles. So the bits are the same on
-/// every rank and in every run. On any number of ranks y has the bits of one rank, but for a rare last place. Counts
+/// Precision: as BatchNorm. Statistics are merged from rank 0 up, in double-double. So the bits are the same on every
+/// rank and in every run. On any number of ranks y has the bits of one rank, but for a rare last place. Counts
 /// are exact to 2^53.
 ///
 /// Source: Chan, Golub and LeVeque 1979, formula 2.1, for the union of two parts; else as BatchNorm.

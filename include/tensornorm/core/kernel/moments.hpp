@@ -32,7 +32,7 @@ inline Moments moments_about(double estimate, Index n, double share, double sum_
   return {n, estimate, correction, m2 < 0 ? 0.0 : m2};
 }
 
-// The same in pairs, of sums of estimate - x.
+// The same in double-double, of sums of estimate - x.
 inline Moments moments_about(double estimate, Index n, const DoubleDouble& sum_d, const DoubleDouble& sum_d2) {
   const DoubleDouble correction = quotient(sum_d, -static_cast<double>(n));
   const DoubleDouble mean = sum(DoubleDouble{estimate, 0}, correction), m2 = sum(sum_d2, product(sum_d, correction));
@@ -46,8 +46,8 @@ inline bool is_far(const Moments& m, double variances = 1, double tolerance = 0)
   return distance - product(variances, m.m2) > tolerance;
 }
 
-// The union of two disjoint sets (Chan, Golub and LeVeque 1979, formula 2.1), in pairs: associative up to what even
-// those lose.
+// The union of two disjoint sets (Chan, Golub and LeVeque 1979, formula 2.1), in double-double: associative but for
+// its rounding.
 inline Moments merge(const Moments& a, const Moments& b) {
   if (a.n == 0) return b;
   if (b.n == 0) return a;

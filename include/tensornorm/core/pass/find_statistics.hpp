@@ -215,7 +215,8 @@ class FindStatistics {
     });
   }
 
-  // Of doubles that ranks merge: takes the sums again about the means just found, in pairs.
+  // Of doubles that ranks merge: takes the sums again about the means just found, in double-double. No map follows, so
+  // the arrays for it are free.
   __attribute__((cold, noinline)) void sum_in_double_double(Block& block, Index chunk, Index ahead,
                                                             const Reduce* in_parts) {
     T *const rounding = block.scale, *const coarse_d = block.hi, *const coarse_d2 = block.lo;
