@@ -83,32 +83,46 @@ class BackwardMap {
 
   void set(const Coefficients& c, const BackwardSums<T>& sums, const BinRun& run) const {
     const double n = a_.is_unit ? 1 : static_cast<double>(a_.values(plan_));
-    const bool is_one = run.stat_stride == 0 && run.param_stride == 0;
-    double slope = 0, shift = 0;  // of the statistic at hand
-    for (Index k = set_pairs(c, sums, run, n); k < (is_one ? 1 : run.n); ++k) {
-      const Index i = run.first + k, stat = run.stat + k * run.stat_stride;
-      const T scale = of_one_ ? T(0) : a_.rstd[stat] * a_.gamma_at(run.param + k * run.param_stride);
-      if (a_.is_frozen()) {
-        c.hi[i] = c.minus_rstd[i] = c.slope[i] = 0;
-        c.scale[i] = -scale;
-        c.shift[i] = T(-0.0);
-        continue;
-      }
-      if (!of_one_ && (k == 0 || run.stat_stride != 0)) {
-        find_coefficients(static_cast<double>(a_.lo[stat]), static_cast<double>(a_.rstd[stat]),
-                          a_.centred ? sums.g()[stat] : 0, sums.gx()[stat], n, slope, shift);
-        if (a_.is_unit && is_of_eps(static_cast<double>(a_.rstd[stat]))) slope = shift = 0;
-      }
-      c.hi[i] = a_.hi[stat];
-      c.minus_rstd[i] = -a_.rstd[stat];
-      c.scale[i] = scale;
-      c.slope[i] = static_cast<T>(slope);
-      c.shift[i] = static_cast<T>(shift);
+    if (run.stat_stride == 0) return set_of_one(c, sums, run, n);
+    for (Index k = set_pairs(c, sums, run, n); k < run.n; ++k) {
+      set_one(c, sums, run.first + k, run.stat + k * run.stat_stride, run.param + k * run.param_stride, n);
     }
-    if (!is_one) return;
-    for (T* const array : {c.hi, c.minus_rstd, c.scale, c.slope, c.shift}) {
-      fill_run(array + run.first, run.n, array[run.first]);
+  }
+  // A run of one statistic.
+  void set_of_one(const Coefficients& c, const BackwardSums<T>& sums, const BinRun& run, double n) const {
+    const Index first = run.first;
+    set_one(c, sums, first, run.stat, run.param, n);
+    for (T* const array : {c.hi, c.minus_rstd, c.slope, c.shift}) fill_run(array + first, run.n, array[first]);
+    if (run.param_stride == 0 || a_.gamma == nullptr || of_one_)
+      return fill_run(c.scale + first, run.n, c.scale[first]);
+    const T rstd = a_.is_frozen() ? -a_.rstd[run.stat] : a_.rstd[run.stat];
+    Index k = 0;
+    for (Vec<T, 4> v; run.param_stride == 1 && k + 4 <= run.n; k += 4) {
+      std::memcpy(&v, a_.gamma + run.param + k, sizeof v);
+      v *= rstd;
+      std::memcpy(c.scale + first + k, &v, sizeof v);
     }
+    for (; k < run.n; ++k) c.scale[first + k] = rstd * a_.gamma[run.param + k * run.param_stride];
+  }
+  void set_one(const Coefficients& c, const BackwardSums<T>& sums, Index i, Index stat, Index param, double n) const {
+    const T scale = of_one_ ? T(0) : a_.rstd[stat] * a_.gamma_at(param);
+    if (a_.is_frozen()) {
+      c.hi[i] = c.minus_rstd[i] = c.slope[i] = 0;
+      c.scale[i] = -scale;
+      c.shift[i] = T(-0.0);
+      return;
+    }
+    double slope = 0, shift = 0;
+    if (!of_one_) {
+      find_coefficients(static_cast<double>(a_.lo[stat]), static_cast<double>(a_.rstd[stat]),
+                        a_.centred ? sums.g()[stat] : 0, sums.gx()[stat], n, slope, shift);
+      if (a_.is_unit && is_of_eps(static_cast<double>(a_.rstd[stat]))) slope = shift = 0;
+    }
+    c.hi[i] = a_.hi[stat];
+    c.minus_rstd[i] = -a_.rstd[stat];
+    c.scale[i] = scale;
+    c.slope[i] = static_cast<T>(slope);
+    c.shift[i] = static_cast<T>(shift);
   }
 
   // Whether the divisor of a unit was the root of eps, which is constant, but for what rounding may do to rstd.

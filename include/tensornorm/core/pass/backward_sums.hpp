@@ -51,11 +51,20 @@ class BackwardSums {
         add_pair(gamma, share_g_ + first + run.first + k, g_ + run.stat + k);
         add_pair(gamma, share_gx_ + first + run.first + k, gx_ + run.stat + k);
       }
+      double g = 0, gx = 0;  // in registers where all of a run has one statistic
       for (; k < run.n; ++k) {
         const Index share = first + run.first + k, stat = run.stat + k * run.stat_stride;
         const double gamma = static_cast<double>(parameters_.gamma_at(run.param + k * run.param_stride));
-        g_[stat] += product(gamma, share_g_[share]);
-        gx_[stat] += product(gamma, share_gx_[share]);
+        if (k == 0 || run.stat_stride != 0) {
+          g = g_[stat];
+          gx = gx_[stat];
+        }
+        g += product(gamma, share_g_[share]);
+        gx += product(gamma, share_gx_[share]);
+        if (k + 1 == run.n || run.stat_stride != 0) {
+          g_[stat] = g;
+          gx_[stat] = gx;
+        }
       }
     });
   }
