@@ -159,6 +159,7 @@ class AnyEngine {
     return *held_;
   }
 
+  static constexpr bool kRepeats = false;
   Index work(const Shape& x) const { return held().work(x); }
   void run_forward(Runner& runner, const Scalar* x, const Shape& shape, Target<Scalar>& y,
                    typename Held::State* pass = nullptr, typename Held::Sum* sum = nullptr) {

@@ -79,6 +79,7 @@ class NamedParameters {
 //   void run_infer(runner, x, shape, y) const
 //   void run_check(shape) const      throws where run_infer would refuse such an x
 //   void run_backward(runner, x, shape, dy, dx)
+//   kRepeats                         whether it has repeat_forward, repeat_infer and repeat_backward
 template <class Derived, class Engine>
 class Protocol : public Engine {
  public:
@@ -134,6 +135,7 @@ class Protocol : public Engine {
   template <class Device, class X, class Y, class = std::enable_if_t<core::kIsPlainCall<Device, X, Y>>>
   void forward(const Device& device, const X& x, Y&& y) {
     if constexpr (core::accepted<core::fault_of_call<Scalar, Device, Y, X>(), Device, X, Y>()) {
+      if (repeats_forward(x, y)) return;
       const core::Input<X> in(x);
       core::OutputOf<Y> out(y, "y");
       auto runner = core::runner_on(device, this->work(in.shape()));
@@ -173,6 +175,7 @@ class Protocol : public Engine {
   template <class Device, class X, class Y>
   void infer(const Device& device, const X& x, Y&& y) const {
     if constexpr (core::accepted<core::fault_of_call<Scalar, Device, Y, X>(), Device, X, Y>()) {
+      if (repeats_infer(x, y)) return;
       const core::Input<X> in(x);
       core::OutputOf<Y> out(y, "y");
       auto runner = core::runner_on(device, this->work(in.shape()));
@@ -224,6 +227,7 @@ class Protocol : public Engine {
   /// The same on a device, as forward.
   template <class Device, class X, class DY, class DX, class = std::enable_if_t<!core::kIsPass<DX>>>
   void backward(const Device& device, const X& x, const DY& dy, DX&& dx) {
+    if (repeats_backward(x, dy, dx)) return;
     run_backward_call(device, x, dy, dx, [this](auto& runner, const auto& in, const auto& gradient, auto* out) {
       derived().run_backward(runner, in.data(), in.shape(), gradient, out);
     });
@@ -302,6 +306,43 @@ class Protocol : public Engine {
  private:
   template <class, class>
   friend class core::HeldNorm;
+
+  // Whether tensors are read and written where they lie, as those of a repeated call are.
+  template <class... Tensors>
+  static constexpr bool kMayRepeat =
+      Engine::kRepeats &&
+      ((core::kHasMemory<Tensors> && std::is_same<typename core::Traits<Tensors>::Scalar, Scalar>::value) && ...);
+
+  // Make the call where it is small and repeats one before. False: they did nothing.
+  template <class X, class Y>
+  bool repeats_forward(const X& x, Y& y) {
+    if constexpr (kMayRepeat<X, Y>) {
+      const Shape* const shape = this->repeated_shape();
+      return shape != nullptr && core::has_shape(core::as_eigen(x), *shape) &&
+             core::has_shape(core::as_eigen(y), *shape) &&
+             this->repeat_forward(core::as_eigen(x).data(), core::as_eigen(y).data());
+    }
+    return false;
+  }
+  template <class X, class Y>
+  bool repeats_infer(const X& x, Y& y) const {
+    if constexpr (kMayRepeat<X, Y>) {
+      const Shape shape = core::unchecked_shape(core::as_eigen(x));
+      return core::has_shape(core::as_eigen(y), shape) &&
+             this->repeat_infer(core::as_eigen(x).data(), shape, core::as_eigen(y).data());
+    }
+    return false;
+  }
+  template <class X, class DY, class DX>
+  bool repeats_backward(const X& x, const DY& dy, DX& dx) {
+    if constexpr (kMayRepeat<X, DY, DX> && core::is_writable<DX>()) {
+      const Shape* const shape = this->repeated_shape();
+      return shape != nullptr && core::has_shape(core::as_eigen(x), *shape) &&
+             core::has_shape(core::as_eigen(dy), *shape) && core::has_shape(core::as_eigen(dx), *shape) &&
+             this->repeat_backward(core::as_eigen(x).data(), core::as_eigen(dy).data(), core::as_eigen(dx).data());
+    }
+    return false;
+  }
 
   Index work_of(const Shape& shape) const { return this->work(shape); }
   void call_check(const Shape& shape) const { derived().run_check(shape); }

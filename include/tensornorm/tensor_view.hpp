@@ -31,12 +31,11 @@ Shape extents_of(const X& x) {
   return shape;
 }
 
-// @throws std::invalid_argument on extents that no tensor in memory has
+// With strides. Those of extents that no tensor in memory has may be any.
 template <class X>
-Shape shape_of(const X& x) {
+Shape unchecked_shape(const X& x) {
   if constexpr (kIsView<X>) return x.shape();
   Shape shape = extents_of(x);
-  check_extents(shape, sizeof(typename Traits<X>::Scalar));
   if constexpr (kIsDirectMatrix<X>) {
     constexpr int outer = Traits<X>::row_major ? 0 : 1;
     shape.strides[outer] = shape.extents[outer] == 1 ? 0 : x.outerStride();
@@ -44,6 +43,37 @@ Shape shape_of(const X& x) {
     return shape;
   } else {
     return dense_shape(shape, Traits<X>::row_major);
+  }
+}
+
+// @throws std::invalid_argument on extents that no tensor in memory has
+template <class X>
+Shape shape_of(const X& x) {
+  if constexpr (!kIsView<X>) check_extents(extents_of(x), sizeof(typename Traits<X>::Scalar));
+  return unchecked_shape(x);
+}
+
+// Whether unchecked_shape(x) would be this: a few comparisons where the compiler knows the rank.
+template <class X>
+bool has_shape(const X& x, const Shape& shape) {
+  if constexpr (kIsView<X>) {
+    return x.shape() == shape;
+  } else if constexpr (kIsDirectMatrix<X>) {
+    constexpr std::size_t outer = Traits<X>::row_major ? 0 : 1, inner = 1 - outer;
+    return shape.rank == 2 && shape.extents[0] == x.rows() && shape.extents[1] == x.cols() &&
+           (shape.extents[outer] == 1 || shape.strides[outer] == x.outerStride()) &&
+           (shape.extents[inner] == 1 || shape.strides[inner] == x.innerStride());
+  } else {
+    constexpr int rank = Traits<X>::rank;
+    bool same = shape.rank == rank;
+    std::size_t stride = 1;
+    for (int i = 0; same && i < rank; ++i) {
+      const int d = Traits<X>::row_major ? rank - 1 - i : i;
+      const Index extent = x.dimension(static_cast<unsigned char>(d));
+      same = extent == shape.extent(d) && (extent == 1 || shape.stride(d) == static_cast<Index>(stride));
+      stride *= static_cast<std::size_t>(extent);
+    }
+    return same;
   }
 }
 

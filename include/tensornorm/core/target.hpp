@@ -33,6 +33,14 @@ inline bool overlap(Index bytes, const Shape& shape, Index size) {
   return bytes % size != 0 || is_sum_of_steps(bytes / size, shape, StridedAxes(shape), 0);
 }
 
+// Whether two tensors of one shape, with so many elements from the first to the last, are the same or share no memory.
+template <class Scalar>
+bool are_same_or_apart(const Scalar* a, const Scalar* b, Index span) {
+  const auto distance = reinterpret_cast<std::uintptr_t>(a) - reinterpret_cast<std::uintptr_t>(b);
+  const auto bytes = static_cast<std::uintptr_t>(span) * sizeof(Scalar);
+  return distance == 0 || (distance >= bytes && -distance >= bytes);
+}
+
 template <class Scalar>
 struct GradientTile;
 

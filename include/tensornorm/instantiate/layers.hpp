@@ -23,7 +23,10 @@
   template void Engine<Scalar, tracks>::run_check(const AxesOf&, const Shape&) const;                                 \
   template void Engine<Scalar, tracks>::run_backward(const AxesOf&, Runner&, const Scalar*, const Shape&,             \
                                                      const OutputGradient<Scalar>&, Target<Scalar>*,                  \
-                                                     PassState<Scalar>*, const RankSums*)
+                                                     PassState<Scalar>*, const RankSums*);                            \
+  template bool Engine<Scalar, tracks>::repeat_forward(const Scalar*, Scalar*);                                       \
+  template bool Engine<Scalar, tracks>::repeat_infer(const Scalar*, const Shape&, Scalar*) const;                     \
+  template bool Engine<Scalar, tracks>::repeat_backward(const Scalar*, const Scalar*, Scalar*)
 
 // NOLINTBEGIN(bugprone-macro-parentheses): types
 #define TENSORNORM_INSTANTIATE_FUNCTIONS(Scalar)                                                                       \

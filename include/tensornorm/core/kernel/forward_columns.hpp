@@ -17,7 +17,7 @@ struct ForwardColumns {
   Rows<Scalar> x;
   Index rows, cols;
   const SamplePoints& points;
-  FinishRule rule;
+  const FinishRule& rule;     // elsewhere: vectors are loaded from it, and a copy of this is to stay in registers
   float *hi, *lo, *rstd;      // by column, as are all arrays
   double* m2;                 // null: not wanted
   const float *gamma, *beta;  // null: 1 and 0
@@ -49,11 +49,12 @@ struct ForwardColumns {
     constexpr int lanes = kLanes<Isa, float>;
     using V = Vec<float, lanes>;
     const Index x_stride = x.stride;
+    const bool centred = rule.centred;
     FinishLanes<Isa> finish(rule);
     for (Index j = 0; j < cols; j += 2 * lanes) {
       const FullVector<Isa> at{place<Isa>(j)}, next{place<Isa>(j + lanes)};
       V e0{}, e1{};
-      if (rule.centred) estimate<Isa>(at, next, e0, e1);
+      if (centred) estimate<Isa>(at, next, e0, e1);
       WideSum<Isa, float> sum0(V{}), sum1(V{}), squares0(V{}), squares1(V{});
       const Scalar* row = x.p;
       for (Index left = rows; left > 0; left -= kFloatAdds) {

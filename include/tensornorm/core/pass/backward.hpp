@@ -61,8 +61,7 @@ class Backward {
   static bool run_columns(const BackwardArguments<Scalar>& a, const Plan& plan) {
     const Tile& tile = plan.only_tile;
     const bool fits = plan.can_run_columns(is_in_place(a)) && a.dx != nullptr && a.add == nullptr &&
-                      a.ranks == nullptr && !a.is_frozen() && !a.is_unit && !is_of_one(a, plan) &&
-                      (a.gamma == nullptr || plan.map_bins.back().param == 1);
+                      a.ranks == nullptr && !a.is_frozen() && !a.is_unit && !is_of_one(a, plan);
     if (!fits) return false;
     const bool has_gamma = a.gamma != nullptr;
     core::dispatch(BackwardColumns<Scalar>{{a.x + tile.offset, tile.stride},

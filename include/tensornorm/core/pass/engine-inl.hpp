@@ -3,13 +3,24 @@
 
 #include <cstring>
 
+#include "tensornorm/core/kernel/blend_columns.hpp"
 #include "tensornorm/core/kernel/finish_sums.hpp"
+#include "tensornorm/core/kernel/frozen_columns.hpp"
 #include "tensornorm/core/pass/engine.hpp"
 #include "tensornorm/core/pass/layer_state-inl.hpp"
 #include "tensornorm/core/pass/pass_engine-inl.hpp"
 
 namespace tensornorm {
 namespace core {
+
+// As move_running has it.
+inline Index blend_columns(const BatchStatistics<float>& batch, double weight, double degrees, float* mean,
+                           float* var) {
+  Index done = 0;
+  const BlendRule rule{1 - weight, weight, degrees};
+  core::dispatch(BlendColumns{batch.count, batch.hi, batch.lo, batch.m2, rule, mean, var, &done});
+  return done;
+}
 
 template <class Scalar, bool tracks, unsigned settings>
 Engine<Scalar, tracks, settings>::Engine(double eps, bool centred, Index params, bool bias, bool is_unit)
@@ -103,10 +114,17 @@ void Engine<Scalar, tracks, settings>::run_forward(const AxesOf& axes, Runner& r
   Passes::forward({axes, shape, batch, pass == nullptr}, parameters(batch), runner, x, y, state, training_, updates,
                   sum);
   state.is_of_function = false;
+  if (updates) move_running(state);
+}
+
+template <class Scalar, bool tracks, unsigned settings>
+void Engine<Scalar, tracks, settings>::move_running(const PassState<Scalar, settings>& state) {
   if constexpr (tracks) {
-    const Index stats = state.mean.size();
-    if (!updates || shape.count() <= stats) return;  // no value, or one for each statistic: they have no variance
-    running_.update({shape.count() / stats, stats, state.mean.data(), state.lo.data(), state.m2.data()});
+    const Index stats = state.mean.size(), values = state.record.shape.count();
+    if (values <= stats) return;  // no value, or one for each statistic: they have no variance
+    MoveTogether<Param> together = nullptr;
+    if constexpr (!std::is_same<Param, double>::value) together = &blend_columns;
+    running_.update({values / stats, stats, state.mean.data(), state.lo.data(), state.m2.data()}, together);
   }
 }
 
@@ -146,7 +164,7 @@ void Engine<Scalar, tracks, settings>::run_forward_of_ranks(const AxesOf& axes, 
   state.rstd = Statistics(statistics.rstd, ranks.channels());
   if constexpr (tracks) {
     if (!is_tracked() || ranks.values() == 1) return;
-    running_.update({ranks.values(), ranks.channels(), statistics.hi, statistics.lo, ranks.m2()});
+    running_.update({ranks.values(), ranks.channels(), statistics.hi, statistics.lo, ranks.m2()}, nullptr);
   }
 }
 
@@ -161,6 +179,49 @@ void Engine<Scalar, tracks, settings>::run_infer(const AxesOf& axes, Runner& run
     if (!batch) all.frozen_scale = prepared_scale();
   }
   Passes::infer({axes, shape, batch, true}, all, runner, x, y, &infer_plans_, &infer_memory_, sum);
+}
+
+template <class Scalar, bool tracks, unsigned settings>
+bool Engine<Scalar, tracks, settings>::has_parameters() const {
+  if constexpr (tracks) {
+    if (running_.mean.size() != running_.channels || running_.var.size() != running_.channels) return false;
+  }
+  return gamma_.size() == gamma_size_ && beta_.size() == beta_size_ && this->dgamma_.size() == gamma_size_ &&
+         this->dbeta_.size() == beta_size_;
+}
+
+template <class Scalar, bool tracks, unsigned settings>
+bool Engine<Scalar, tracks, settings>::repeat_forward(const Scalar* x, Scalar* y) {
+  const bool updates = training_ && is_tracked();
+  if (!has_parameters() || !Passes::repeat_forward(parameters(true), x, y, pass_, updates)) return false;
+  if (updates) move_running(pass_);
+  return true;
+}
+
+template <class Scalar, bool tracks, unsigned settings>
+bool Engine<Scalar, tracks, settings>::repeat_infer(const Scalar* x, const Shape& shape, Scalar* y) const {
+  if (!has_parameters()) return false;
+  if constexpr (tracks) {
+    if (is_tracked()) {
+      if (!prepared_.is_made || beta_size_ == 0) return false;
+      return Passes::repeat_frozen({running_.mean.data(), prepared_.scale.data(), beta_.data(), gamma_.data(),
+                                    running_.var.data(), prepared_.gamma.data(), prepared_.var.data()},
+                                   x, shape, y, infer_plans_);
+    }
+  }
+  return Passes::repeat_infer({parameters(true), x, y, {}}, shape, infer_plans_);
+}
+
+template <class Scalar, bool tracks, unsigned settings>
+bool Engine<Scalar, tracks, settings>::repeat_backward(const Scalar* x, const Scalar* dy, Scalar* dx) {
+  if constexpr (Passes::kRunsColumns) {
+    if (!has_parameters()) return false;
+    BackwardArguments<Scalar> arguments{parameters(true), this->gradients_wanted(), x, dy, dx};
+    if (!Passes::repeat_backward(arguments, pass_)) return false;
+    this->finish_gradients();
+    return true;
+  }
+  return false;
 }
 
 template <class Scalar, bool tracks, unsigned settings>

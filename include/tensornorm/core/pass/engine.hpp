@@ -80,6 +80,18 @@ class Engine : public LayerState<Scalar, settings> {
                     const OutputGradient<Scalar>& dy, Target<Scalar>* dx, PassState<Scalar, settings>* pass = nullptr,
                     const RankSums* ranks = nullptr);
 
+  // The same calls where they are small, and all tensors lie as x did in a call before. False, and nothing is done,
+  // where a call must go the way above, which alone throws.
+  static constexpr bool kRepeats = true;
+  bool repeat_forward(const Scalar* x, Scalar* y);
+  bool repeat_infer(const Scalar* x, const Shape& shape, Scalar* y) const;
+  bool repeat_backward(const Scalar* x, const Scalar* dy, Scalar* dx);
+  // The shape that all tensors of repeat_forward and repeat_backward have; null: neither may be called now.
+  const Shape* repeated_shape() const {
+    const PassRecord& record = pass_.record;
+    return record.repeated_plan > 0 && record.training == training_ ? &record.shape : nullptr;
+  }
+
   // In train mode, by the statistics of all ranks; `allows_one`: also of one value. Everything but memory that can be
   // refused is, before the ranks gather.
   void run_forward_of_ranks(const AxesOf& axes, Runner& runner, const Scalar* x, const Shape& shape, Target<Scalar>& y,
@@ -101,7 +113,10 @@ class Engine : public LayerState<Scalar, settings> {
   bool is_tracked() const { return running_.tracked(); }
   bool uses_batch() const { return training_ || !is_tracked(); }
 
+  // By the statistics of a forward.
+  void move_running(const PassState<Scalar, settings>& state);
   void check_parameters() const;
+  bool has_parameters() const;  // whether check_parameters lets them pass
   Parameters<Param> parameters(bool batch) const;
 
   bool centred_, is_unit_;

@@ -23,6 +23,15 @@ class Forward {
   // @pre called once; the workspace is of the size for the runner's threads, or there is one thread
   void run(const Runner& runner, const Workspace& workspace);
 
+  // A small plan, whatever the threads: what leads to the kernels would take longer than they.
+  // @pre the workspace has plan.worker_size
+  static void run_small(const ForwardArguments<Scalar>& a, const Plan& plan, const Workspace& workspace) {
+    a.add_residual(plan.walk, {0, 0, plan.walk.bins()}, 0, plan.walk.line());
+    if (a.run_columns != nullptr && a.run_columns(a, plan)) return;
+    const auto run = [&](const Arena& memory) { run_small_in(a, plan, memory); };
+    plan.worker_size == 0 ? ForwardMemory<T>::with_frame(run) : run(Arena(workspace.memory));
+  }
+
   // A small plan of columns whose statistics and parameters lie side by side, by one kernel: false where it must go
   // another way.
   static bool run_columns(const ForwardArguments<Scalar>& a, const Plan& plan) {
@@ -30,14 +39,14 @@ class Forward {
     const SavedStatistics<T>& to = a.saved;
     const bool finds = a.found.hi == nullptr && to.hi != nullptr && to.moments == nullptr;
     const bool puts = a.y != nullptr && a.post_op == nullptr && plan.can_run_columns(a.is_in_place());
-    const bool has_params = a.gamma != nullptr || a.beta != nullptr;
-    if (!finds || !puts || (has_params && plan.map_bins.back().param != 1)) return false;
+    if (!finds || !puts) return false;
     bool trusted = false;
+    const FinishRule rule = FindStatistics<Scalar>::rule_of(a, plan);
     core::dispatch(ForwardColumns<Scalar>{{a.x + tile.offset, tile.stride},
                                           tile.rows,
                                           tile.cols,
                                           plan.samples,
-                                          FindStatistics<Scalar>::rule_of(a, plan),
+                                          rule,
                                           to.hi,
                                           to.lo,
                                           to.rstd,
@@ -97,27 +106,23 @@ class Forward {
     });
   }
 
-  // A small plan, whatever the threads: what leads to the kernels would take longer than they.
-  void run_small(const Workspace& workspace) const {
-    const auto run = [&](const Arena& memory) { run_small_in(memory); };
-    plan_.worker_size == 0 ? memory_.with_frame(run) : run(Arena(workspace.memory));
-  }
-  void run_small_in(const Arena& memory) const {
-    const Index n = plan_.walk.bins();
-    Block block({0, 0, n}, plan_, n, memory);
-    FindStatistics<Scalar>(a_, plan_).run_small(block);
-    if (a_.y == nullptr) return;
-    if (plan_.params_apart) {
-      const T *const gamma = a_.gamma + plan_.only_tile.param, *const beta = a_.beta == nullptr
-                                                                                 ? nullptr
-                                                                                 : a_.beta + plan_.only_tile.param;
-      return normalizer_.put_tile_apart({block.hi, block.scale, block.shift}, gamma, beta, plan_.only_tile, 0);
+  static void run_small_in(const ForwardArguments<Scalar>& a, const Plan& plan, const Arena& memory) {
+    const Index n = plan.walk.bins();
+    Block block({0, 0, n}, plan, n, memory);
+    FindStatistics<Scalar>(a, plan).run_small(block);
+    if (a.y == nullptr) return;
+    const Normalizer<Scalar> normalizer(a, plan);
+    if (plan.params_apart) {
+      const T *const gamma = a.gamma + plan.only_tile.param, *const beta = a.beta == nullptr
+                                                                               ? nullptr
+                                                                               : a.beta + plan.only_tile.param;
+      return normalizer.put_tile_apart({block.hi, block.scale, block.shift}, gamma, beta, plan.only_tile, 0);
     }
     Arena rest = block.rest;
     const CoefficientArrays c{rest.take<T>(n), rest.take<T>(n), rest.take<T>(n)};
-    for_each_bin_run(plan_.map_bins, 0, n,
-                     [&](const BinRun& run) { normalizer_.fold(block.hi, block.lo, block.rstd, run, c); });
-    normalizer_.put_map_tile(c, plan_.only_tile, 0);
+    for_each_bin_run(plan.map_bins, 0, n,
+                     [&](const BinRun& run) { normalizer.fold(block.hi, block.lo, block.rstd, run, c); });
+    normalizer.put_map_tile(c, plan.only_tile, 0);
   }
 
   __attribute__((cold, noinline)) void run_in_large_frame(const Runner& runner) {
@@ -250,11 +255,7 @@ class Forward {
 
 template <class Scalar>
 void Forward<Scalar>::run(const Runner& runner, const Workspace& workspace) {
-  if (plan_.is_small && workspace.doubles >= plan_.worker_size) {
-    a_.add_residual(plan_.walk, {0, 0, plan_.walk.bins()}, 0, plan_.walk.line());
-    if (a_.run_columns == nullptr || !a_.run_columns(a_, plan_)) run_small(workspace);
-    return;
-  }
+  if (plan_.is_small && workspace.doubles >= plan_.worker_size) return run_small(a_, plan_, workspace);
   if (!memory_.take(workspace, runner.threads())) return run_in_large_frame(runner);
   if (memory_.copies() != nullptr) copy_parameters(Arena(memory_.copies()));
   run_all(runner);

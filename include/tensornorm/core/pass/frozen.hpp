@@ -2,6 +2,7 @@
 #pragma once
 
 #include "tensornorm/core/kernel/finish_sums.hpp"
+#include "tensornorm/core/kernel/frozen_columns.hpp"
 #include "tensornorm/core/memory.hpp"
 #include "tensornorm/core/pass/for_each_block.hpp"
 #include "tensornorm/core/pass/normalize.hpp"
@@ -11,6 +12,8 @@ namespace core {
 
 template <class Scalar>
 class Frozen {
+  using T = ParamOf<Scalar>;
+
  public:
   // Both outlive this.
   Frozen(const ForwardArguments<Scalar>& arguments, const Plan& plan)
@@ -43,6 +46,17 @@ class Frozen {
     }
   }
 
+  // A small plan of columns whose statistics and parameters lie side by side, by one kernel: false, and nothing is
+  // done, where the scale must be made again or the call go another way.
+  static bool run_columns(const FrozenArrays<T>& arrays, const Scalar* x, Scalar* y, const Plan& plan) {
+    const Tile& tile = plan.only_tile;
+    if (!plan.can_run_columns(x == y)) return false;
+    bool is_same = false;
+    core::dispatch(FrozenColumns<Scalar>{
+        {x + tile.offset, tile.stride}, tile.rows, tile.cols, arrays, y + tile.y_offset, tile.y_stride, is_same});
+    return is_same;
+  }
+
  private:
   // Of a small plan whose scale is known: all at once, whatever the threads.
   void run_small() const {
@@ -51,7 +65,6 @@ class Frozen {
     normalizer_.put_map_tile(c, plan_.only_tile, 0);
   }
 
-  using T = ParamOf<Scalar>;
   using Coefficients = typename Normalizer<Scalar>::Coefficients;
   using CoefficientArrays = typename Normalizer<Scalar>::CoefficientArrays;
   static constexpr Index kMostBins = Partition::kBlockBins;

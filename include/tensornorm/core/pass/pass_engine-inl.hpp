@@ -48,6 +48,11 @@ struct PassEngine<Scalar, tracks, settings>::Steps {
     return Memory::workspace_size(plan, threads);
   }
 
+  // Of an x of a plan's.
+  static std::uint64_t fingerprint(const Scalar* x, const Shape& shape, const Plan& plan) {
+    return plan.span == plan.elements ? core::fingerprint(x, plan.elements) : core::fingerprint(x, shape);
+  }
+
   // ---- infer
 
   static void infer_by(const Plan& plan, const ForwardArguments<Scalar>& pass, Runner& runner,
@@ -195,13 +200,67 @@ void PassEngine<Scalar, tracks, settings>::forward(const Statement& call, const 
   state.record.centred = parameters.centred;
   state.record.is_unit = parameters.is_unit;
   if (!has_data) return;
+  const bool can_repeat = call.is_own && call.batch && find == nullptr && key.y == nullptr;
+  if (can_repeat && state.plan.plan().is_small) state.record.repeated_plan = state.plan.number();
 
-  if constexpr (tracks && !std::is_same<Param, double>::value) pass.run_columns = &Forward<Scalar>::run_columns;
+  if constexpr (kRunsColumns) pass.run_columns = &Forward<Scalar>::run_columns;
   pass.post_op = y.post_op();
   pass.y = y_data;
   pass.saved = {state.mean.data(), state.lo.data(), state.rstd.data(), keeps_m2 ? state.m2.data() : nullptr};
   Steps::run(pass, state.plan.plan(), runner, workspace);
   if (sum != nullptr) state.record.fingerprint = core::fingerprint(pass.x, call.shape);
+}
+
+template <class Scalar, bool tracks, unsigned settings>
+bool PassEngine<Scalar, tracks, settings>::repeat_forward(const Parameters<Param>& parameters, const Scalar* x,
+                                                          Scalar* y, State& state, bool keeps_m2) {
+  if (state.plan.number() != state.record.repeated_plan) return false;
+  const Plan& plan = state.plan.plan();
+  if (!are_same_or_apart(x, y, plan.span)) return false;
+  const Index stats = plan.walk.bins();  // of a small plan
+  const Workspace workspace{state.workspace.data(), static_cast<Index>(state.workspace.size())};
+  if (state.mean.size() != stats || workspace.doubles < plan.worker_size) return false;
+  if (keeps_m2 && static_cast<Index>(state.m2.size()) != stats) return false;
+  state.record.fingerprint = Steps::fingerprint(x, state.record.shape, plan);
+  ForwardArguments<Scalar> pass{parameters, x, y, {}};
+  pass.saved = {state.mean.data(), state.lo.data(), state.rstd.data(), keeps_m2 ? state.m2.data() : nullptr};
+  if constexpr (kRunsColumns) {
+    if (Forward<Scalar>::run_columns(pass, plan)) return true;
+  }
+  Forward<Scalar>::run_small(pass, plan, workspace);
+  return true;
+}
+
+template <class Scalar, bool tracks, unsigned settings>
+bool PassEngine<Scalar, tracks, settings>::repeat_backward(BackwardArguments<Scalar>& pass, State& state) {
+  // The first backward makes a plan, and the memory that another of this shape may need.
+  if (state.plan.number() != state.record.repeated_plan || !state.plan.has_backward_plan()) return false;
+  const Plan& plan = state.plan.plan();
+  if (!are_same_or_apart(pass.x, pass.dx, plan.span) || !are_same_or_apart(pass.dy, pass.dx, plan.span)) return false;
+  if (state.mean.size() != plan.walk.bins()) return false;
+  if (Steps::fingerprint(pass.x, state.record.shape, plan) != state.record.fingerprint) return false;
+  pass.hi = state.mean.data();
+  pass.lo = state.lo.data();
+  pass.rstd = state.rstd.data();
+  return Backward<Scalar>::run_columns(pass, plan);
+}
+
+template <class Scalar, bool tracks, unsigned settings>
+bool PassEngine<Scalar, tracks, settings>::repeat_infer(const ForwardArguments<Scalar>& pass, const Shape& shape,
+                                                        const InferPlans& plans) {
+  const Plan* const plan = plans.find({shape, true});
+  if (plan == nullptr || !plan->is_small || plan->worker_size > 0) return false;
+  if (!are_same_or_apart(pass.x, pass.y, plan->span)) return false;
+  Forward<Scalar>::run_small(pass, *plan, {});
+  return true;
+}
+
+template <class Scalar, bool tracks, unsigned settings>
+bool PassEngine<Scalar, tracks, settings>::repeat_frozen(const FrozenArrays<Param>& arrays, const Scalar* x,
+                                                         const Shape& shape, Scalar* y, const InferPlans& plans) {
+  const Plan* const plan = plans.find({shape, false});
+  if (plan == nullptr || !plan->is_small || !are_same_or_apart(x, y, plan->span)) return false;
+  return Frozen<Scalar>::run_columns(arrays, x, y, *plan);
 }
 
 // A shape that the plans do not hold: its plan is made in their memory, and where other threads have all of that, on
@@ -331,7 +390,7 @@ void PassEngine<Scalar, tracks, settings>::backward_of_result(
   BackwardArguments<Scalar> pass{parameters, gradients(), x, dy, dx == nullptr ? nullptr : dx->data_before()};
   pass.wants_dx = dx != nullptr;
   if (dx != nullptr) pass.add = dx->add_gradient();
-  if constexpr (tracks && !std::is_same<Param, double>::value) pass.run_columns = &Backward<Scalar>::run_columns;
+  if constexpr (kRunsColumns) pass.run_columns = &Backward<Scalar>::run_columns;
   pass.ranks = ranks;
   pass.hi = state.mean.data();
   pass.lo = state.lo.data();

@@ -21,6 +21,8 @@ struct BackwardArguments;
 struct BackwardPlan;
 struct Moments;
 struct Plan;
+template <class T>
+struct FrozenArrays;
 
 // Forward: y = (x - mean) / sqrt(var + eps) * gamma + beta. Backward: with g = dy * gamma, dx = rstd * (g - mean(g) -
 // xhat * mean(g * xhat)), dgamma = sum(dy * xhat), dbeta = sum(dy); with running statistics, dx = dy * gamma * rstd.
@@ -33,6 +35,9 @@ class PassEngine {
   using Param = ParamOf<Scalar>;
   using State = PassState<Scalar, settings>;
   using Array = typename State::Array;
+
+  // Whether a small tensor of columns may be one kernel's.
+  static constexpr bool kRunsColumns = tracks && !std::is_same<Param, double>::value;
 
   // `keeps_m2`: whether state.m2 is wanted. With a residual, x is null: the pass reads the sum,
   // which has the call's shape. `find`, or null, finds the statistics once all memory but y's is there, and may throw;
@@ -47,6 +52,16 @@ class PassEngine {
   static void infer(const Statement& call, const Parameters<Param>& parameters, Runner& runner, const Scalar* x,
                     Target<Scalar>& y, const InferPlans* plans, const InferMemory* memory,
                     ResidualArguments<Scalar>* sum = nullptr);
+
+  // The last pass of the state once more, with other numbers. False, and nothing is done, where the call must go the
+  // usual way. @pre the parameters have their sizes; x, y, dy and dx lie as the record's x
+  static bool repeat_forward(const Parameters<Param>& parameters, const Scalar* x, Scalar* y, State& state,
+                             bool keeps_m2);
+  static bool repeat_backward(BackwardArguments<Scalar>& pass, State& state);
+  // infer of a small x whose plan is kept, by statistics of x or by running ones. @pre as above, and y lies as x
+  static bool repeat_infer(const ForwardArguments<Scalar>& pass, const Shape& shape, const InferPlans& plans);
+  static bool repeat_frozen(const FrozenArrays<Param>& arrays, const Scalar* x, const Shape& shape, Scalar* y,
+                            const InferPlans& plans);
 
   // Statistics in double, one of each in the order of Axis::stat.
   // @pre x is not empty

@@ -15,6 +15,7 @@ TENSORNORM_BODY void PassRecord::set(const Shape& x, std::uint64_t fingerprint_o
   training = is_training;
   batch = has_batch_statistics;
   rank_values = 0;
+  repeated_plan = 0;
 }
 
 TENSORNORM_BODY void PassRecord::check_backward(const Shape& x, const Shape& dy, bool is_training) const {

@@ -64,6 +64,7 @@ struct PassRecord {
   bool done = false, training = false, batch = false;
   bool centred = true, is_unit = false;  // as Parameters has them
   Index rank_values = 0;                 // of a statistic, of all ranks; 0: the statistics are of x alone
+  Index repeated_plan = 0;  // KeptPlan::number of a small pass by statistics of x, whose y lay as x; else 0
 
   void set(const Shape& x, std::uint64_t fingerprint_of_x, bool is_training, bool has_batch_statistics);
   // @throws std::invalid_argument where backward does not follow it

@@ -28,10 +28,9 @@ void blend_pair(const Pair& kept, const Pair& value, const Pair& weight, Param* 
   store_pair(of_kept + of_value, to);
 }
 
-// Two channels at a time, of one statistic each. Returns how many. @pre weight > 0
+// Two channels at a time, of one statistic each, from channel c on. Returns up to which. @pre weight > 0
 template <class Param>
-Index move_pairs(const BatchStatistics<Param>& batch, double weight, double degrees, Param* mean, Param* var) {
-  Index c = 0;
+Index move_pairs(const BatchStatistics<Param>& batch, Index c, double weight, double degrees, Param* mean, Param* var) {
   for (; c + 2 <= batch.count; c += 2) {
     Pair hi, lo, m2, kept_mean{}, kept_var{};
     load_pair(batch.hi + c, hi);
@@ -48,11 +47,17 @@ Index move_pairs(const BatchStatistics<Param>& batch, double weight, double degr
   return c;
 }
 
+// Moves the first channels of a batch with one statistic each, and returns how many, with the bits of move_running.
+template <class Param>
+using MoveTogether = Index (*)(const BatchStatistics<Param>& batch, double weight, double degrees, Param* mean,
+                               Param* var);
+
 // running = (1 - weight) * running + weight * batch, where a batch of several statistics per channel gives their mean
-// (InstanceNorm over its instances). Weight 0 leaves a running value alone and 1 replaces it, NaN or not.
+// (InstanceNorm over its instances). Weight 0 leaves a running value alone and 1 replaces it, NaN or not. A null
+// `together` is not called.
 template <class Param>
 void move_running(const BatchStatistics<Param>& batch, Index channels, double weight, bool unbiased, Param* mean,
-                  Param* var) {
+                  Param* var, MoveTogether<Param> together = nullptr) {
   if (!(weight > 0)) return;
   const auto blend = [weight](Param& running, double value) {
     const double kept = weight >= 1 ? 0 : product(1 - weight, static_cast<double>(running));
@@ -60,7 +65,12 @@ void move_running(const BatchStatistics<Param>& batch, Index channels, double we
   };
   const Index instances = batch.count / channels;
   const double all = static_cast<double>(instances), degrees = static_cast<double>(unbiased ? batch.n - 1 : batch.n);
-  for (Index c = instances == 1 ? move_pairs(batch, weight, degrees, mean, var) : 0; c < channels; ++c) {
+  Index c = 0;
+  if (instances == 1) {
+    if (together != nullptr) c = together(batch, weight, degrees, mean, var);
+    c = move_pairs(batch, c, weight, degrees, mean, var);
+  }
+  for (; c < channels; ++c) {
     double mean_sum = 0, var_sum = 0;
     for (Index i = c; i < batch.count; i += channels) {
       mean_sum += static_cast<double>(batch.hi[i]) + static_cast<double>(batch.lo[i]);
@@ -89,9 +99,9 @@ struct RunningStatistics<Param, true> {
 
   bool tracked() const { return channels > 0; }
 
-  void update(const BatchStatistics<Param>& batch) {
+  void update(const BatchStatistics<Param>& batch, MoveTogether<Param> together) {
     const double count = static_cast<double>(++num_batches_tracked);
-    move_running(batch, channels, momentum ? *momentum : 1 / count, unbiased, mean.data(), var.data());
+    move_running(batch, channels, momentum ? *momentum : 1 / count, unbiased, mean.data(), var.data(), together);
   }
 };
 

@@ -97,6 +97,7 @@ struct Plan {
   Index multiple, multiple_stats;  // bins that stay together, and how many statistics they make
   Index map_bins_per_bin;
   Index elements, stat_size;  // of x, and of a statistic
+  Index span;                 // elements from the first of x to its last, gaps included
   Index params;               // how many parameters, where there are any
   // Doubles of forward's workspace. A thread's: 0 where the stack holds blocks whole. A thread's that shares parts of a
   // block. For copies of parameters. Completed by ForwardMemory.
@@ -105,8 +106,9 @@ struct Plan {
   Partition partition;   // of the forward pass
   bool is_small;         // whether x is `only_tile`: one block, and each of its bins a statistic
   Tile only_tile{};
-  bool has_plain_columns =
-      false;  // of a small plan: x is columns, whose statistics are neighbours in the layer's order
+  // Of a small plan: x is columns, as many as a vector has lanes at least, whose statistics are neighbours in the
+  // layer's order, and their parameters too, where there are any.
+  bool has_plain_columns = false;
 
   // Members in their order: each needs those above it.
   __attribute__((cold)) Plan(const Binning& b, const Uses& uses)
@@ -115,17 +117,20 @@ struct Plan {
         line_params(reduced_params(b)), walk(walked(b, b.bins, params_apart)), map_walk(walked(b, b.map_bins, false)),
         multiple(core::multiple(b.axes, b.bins)), multiple_stats(stats_together(b.axes, b.bins, multiple)),
         map_bins_per_bin(map_walk.bins() / walk.bins()), elements(b.axes.count()),
-        stat_size(elements / statistics.count()), params(param_count(b.axes)), samples(choose_samples()),
-        partition(walk, multiple, uses.element_bytes, uses.frozen), is_small(is_one_block()) {
+        stat_size(elements / statistics.count()), span(span_of(b.axes)), params(param_count(b.axes)),
+        samples(choose_samples()), partition(walk, multiple, uses.element_bytes, uses.frozen),
+        is_small(is_one_block()) {
     if (!is_small) return;
     walk.visit(0, 0, walk.bins(), 0, walk.line(), [&](const Tile& tile) { only_tile = tile; });
-    has_plain_columns = walk.columns() && !params_apart && statistics.size() == 1 && statistics[0].stat == 1;
+    constexpr Index kLeast = 4;  // lanes of the narrowest vector
+    const bool is_plain = walk.columns() && !params_apart && statistics.size() == 1 && statistics[0].stat == 1;
+    has_plain_columns = is_plain && only_tile.cols >= kLeast && map_bins.back().param == (uses.affine ? 1 : 0);
   }
 
   // Whether the kernels of columns may run. In place no vector may overlap another: it would read what that one stored.
   bool can_run_columns(bool in_place) const {
-    constexpr Index kLeast = 4, kMost = 16;  // lanes of the narrowest vector and of the widest
-    return has_plain_columns && only_tile.cols >= kLeast && (!in_place || only_tile.cols % kMost == 0);
+    constexpr Index kMost = 16;  // lanes of the widest vector
+    return has_plain_columns && (!in_place || only_tile.cols % kMost == 0);
   }
 
   Index bin_number(Index group, Index k) const { return group * walk.bins() + k; }
@@ -179,6 +184,12 @@ struct Plan {
   }
 
  private:
+  static Index span_of(const Axes& axes) {
+    Index span = 1;
+    for (const Axis& a : axes) span += (a.extent - 1) * a.x;
+    return span;
+  }
+
   static Axes reduced_params(const Binning& b) {
     Axes result;
     Index position = 1;

@@ -59,7 +59,7 @@ struct KeptPlan::Parts {
 };
 
 TENSORNORM_BODY KeptPlan::KeptPlan() = default;
-TENSORNORM_BODY KeptPlan::KeptPlan(const KeptPlan&) noexcept : KeptPlan() {}
+TENSORNORM_BODY KeptPlan::KeptPlan(const KeptPlan& other) noexcept : number_(other.number_) {}
 TENSORNORM_BODY KeptPlan::KeptPlan(KeptPlan&&) noexcept = default;
 TENSORNORM_BODY KeptPlan& KeptPlan::operator=(KeptPlan&&) noexcept = default;
 TENSORNORM_BODY KeptPlan::~KeptPlan() = default;
@@ -82,9 +82,12 @@ __attribute__((cold, noinline)) TENSORNORM_BODY void KeptPlan::set(const PlanKey
   parts_->key.set(key);
   parts_->full_axes = full_axes;
   parts_->uses = uses;
+  ++number_;
 }
 
 TENSORNORM_BODY const Plan& KeptPlan::plan() const { return *parts_->plan; }
+
+TENSORNORM_BODY bool KeptPlan::has_backward_plan() const { return parts_->backward_plan.has_value(); }
 
 TENSORNORM_BODY const BackwardPlan& KeptPlan::backward_plan(const Uses& uses,
                                                             void (*complete)(BackwardPlan&, const Plan&)) {

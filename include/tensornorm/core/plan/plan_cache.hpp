@@ -42,7 +42,7 @@ class InferPlans {
 class KeptPlan {
  public:
   KeptPlan();
-  KeptPlan(const KeptPlan&) noexcept;
+  KeptPlan(const KeptPlan& other) noexcept;
   KeptPlan(KeptPlan&&) noexcept;
   KeptPlan& operator=(const KeptPlan&) = delete;
   KeptPlan& operator=(KeptPlan&&) noexcept;
@@ -53,12 +53,16 @@ class KeptPlan {
   // Throws std::bad_alloc, the first time.
   void set(const PlanKey& key, const Axes& full_axes, const Uses& uses, void (*complete)(Plan&));
 
+  // Of the plan that was set: no other of this, and none that a copy of this sets, has the same. 0: there is none.
+  Index number() const { return parts_ == nullptr ? 0 : number_; }
   const Plan& plan() const;
+  bool has_backward_plan() const;
   const BackwardPlan& backward_plan(const Uses& uses, void (*complete)(BackwardPlan&, const Plan&));
 
  private:
   struct Parts;
   std::unique_ptr<Parts> parts_;
+  Index number_ = 0;
 };
 
 }  // namespace core

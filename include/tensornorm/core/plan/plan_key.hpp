@@ -30,8 +30,8 @@ struct KeptPlanKey {
     if (has_z) z = *key.z;
   }
   bool is_of(const PlanKey& key) const {
-    const bool has_same = has_y == (key.y != nullptr) && has_z == (key.z != nullptr);
-    return has_same && batch == key.batch && shape == key.shape && (!has_y || y == *key.y) && (!has_z || z == *key.z);
+    const bool is_alike = has_y == (key.y != nullptr) && has_z == (key.z != nullptr) && batch == key.batch;
+    return is_alike && shape == key.shape && (!has_y || y == *key.y) && (!has_z || z == *key.z);
   }
 };
 

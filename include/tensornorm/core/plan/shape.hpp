@@ -46,22 +46,23 @@ inline bool same_extents(const Shape& a, const Shape& b) {
   return same;
 }
 inline bool operator==(const Shape& a, const Shape& b) {
-  bool same = same_extents(a, b);
-  for (int d = 0; same && d < a.rank; ++d) same = a.stride(d) == b.stride(d);
+  bool same = a.rank == b.rank;
+  for (int d = 0; same && d < a.rank; ++d) same = a.extent(d) == b.extent(d) && a.stride(d) == b.stride(d);
   return same;
 }
 inline bool operator!=(const Shape& a, const Shape& b) { return !(a == b); }
 
-// The same extents without gaps.
+// The same extents without gaps. Unsigned on the way, as count().
 inline Shape dense_shape(const Shape& extents, bool row_major) {
   Shape shape;
   shape.rank = extents.rank;
-  Index stride = 1;
+  std::size_t stride = 1;
   for (int i = 0; i < shape.rank; ++i) {
     const auto d = static_cast<std::size_t>(row_major ? shape.rank - 1 - i : i);
     shape.extents[d] = extents.extents[d];
-    shape.strides[d] = shape.extents[d] == 1 ? 0 : stride;  // no step is made along it: layouts may differ here
-    stride *= shape.extents[d];
+    // No step is made along an extent of 1: layouts may differ here.
+    shape.strides[d] = shape.extents[d] == 1 ? 0 : static_cast<Index>(stride);
+    stride *= static_cast<std::size_t>(shape.extents[d]);
   }
   return shape;
 }

@@ -61,6 +61,8 @@ class WhiteningEngine : public LayerState<Scalar, settings> {
     return __builtin_mul_overflow(x.count(), rule_.k, &result) ? (std::numeric_limits<Index>::max)() : result;
   }
 
+  static constexpr bool kRepeats = false;
+
   // In train mode, alone or as one of several ranks.
   void run_forward(const Runner& runner, const Scalar* x, const Shape& shape, Target<Scalar>& y,
                    const WhiteningRankCall* ranks = nullptr);
