@@ -5,6 +5,7 @@
 
 #include "tensornorm/core/pass/forward_memory.hpp"
 #include "tensornorm/core/pass/parameters.hpp"
+#include "tensornorm/core/pass/pass_record.hpp"
 #include "tensornorm/core/pass/statement.hpp"
 #include "tensornorm/core/plan/plan_cache.hpp"
 #include "tensornorm/core/plan/plan_slot.hpp"
@@ -63,6 +64,12 @@ Plan& make_plan(const Statement& call, const PlanKey& key, const Uses& uses, std
 template <class Scalar>
 Plan& make_plan(const Statement& call, const PlanKey& key, const Uses& uses, PlanSlot& slot) {
   return make_plan_by<Scalar>([&](const Binning& b) -> Plan& { return slot.make(key, b, uses); }, call, key, uses);
+}
+
+// As fingerprint(x, shape), of an x of the plan's.
+template <class Scalar>
+std::uint64_t fingerprint(const Scalar* x, const Shape& shape, const Plan& plan) {
+  return plan.span == plan.elements ? core::fingerprint(x, plan.elements) : core::fingerprint(x, shape);
 }
 
 }  // namespace core

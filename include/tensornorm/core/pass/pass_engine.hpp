@@ -81,8 +81,6 @@ class PassEngine {
                                  const GradientsOf& gradients, Index params, Runner& runner, const Scalar* x,
                                  const Scalar* dy, const Shape& dy_shape, Target<Scalar>* dx, State& state,
                                  bool training, const FunctionRef<void()>* write, const RankSums* ranks);
-
-  struct Steps;
 };
 
 }  // namespace core

@@ -1,0 +1,162 @@
+// Bodies of pass_engine.hpp: backward.
+#pragma once
+
+#include <algorithm>
+#include <type_traits>
+
+#include "tensornorm/core/pass/backward_apart.hpp"
+#include "tensornorm/core/pass/call_plan.hpp"
+#include "tensornorm/core/pass/pass_engine.hpp"
+#include "tensornorm/core/pass/staged_pass.hpp"
+#include "tensornorm/core/pass/undo_post_op.hpp"
+
+namespace tensornorm {
+namespace core {
+
+template <class Scalar, bool tracks, class State>
+struct BackwardSteps {
+  __attribute__((cold, noinline)) static void complete(BackwardPlan& backward_plan, const Plan& plan) {
+    Index bytes = Backward<Scalar>::worker_bytes(backward_plan.partition);
+    if constexpr (!tracks) {
+      if (backward_plan.crosses) bytes = BackwardApart<Scalar>::worker_bytes(plan, backward_plan.partition);
+    }
+    backward_plan.worker_size = Arena::doubles(bytes);
+  }
+
+  // By either kind of pass, which refers to its arguments.
+  template <class Pass>
+  static void run(Pass&& backward, BackwardArguments<Scalar>& arguments, const Runner& runner, Target<Scalar>* dx,
+                  State& state, const FunctionRef<void()>* write) {
+    state.grow_workspace(backward.workspace_size(runner.threads()));
+    if (arguments.ranks != nullptr) return run_of_ranks(backward, arguments, runner, dx, state, write);
+    if (dx != nullptr) arguments.dx = dx->prepare();
+    if (write != nullptr) (*write)();
+    backward.run(runner, state.workspace.data());
+  }
+  // dx gets its memory when no rank refuses the call any more.
+  template <class Pass>
+  __attribute__((cold, noinline)) static void run_of_ranks(Pass& backward, BackwardArguments<Scalar>& arguments,
+                                                           const Runner& runner, Target<Scalar>* dx, State& state,
+                                                           const FunctionRef<void()>* write) {
+    const RankSums& ranks = *arguments.ranks;
+    const auto add = [&](double* sum_g, double* sum_gx) {
+      ranks.add(sum_g, sum_gx);
+      if (dx != nullptr) arguments.dx = dx->prepare();
+    };
+    const RankSums then_prepared{ranks.values, add};
+    arguments.ranks = &then_prepared;
+    if (write != nullptr) (*write)();
+    backward.run(runner, state.workspace.data());
+  }
+};
+
+template <class Scalar, bool tracks, unsigned settings>
+void PassEngine<Scalar, tracks, settings>::backward(const Statement& call, const Parameters<Param>& parameters,
+                                                    const GradientsOf& gradients, Index params, Runner& runner,
+                                                    const Scalar* x, const OutputGradient<Scalar>& dy,
+                                                    Target<Scalar>* dx, State& state, bool training,
+                                                    const RankSums* ranks) {
+  if (dy.post_op == nullptr) {
+    return backward_of_result(call, parameters, gradients, params, runner, x, dy.data, dy.shape, dx, state, training,
+                              nullptr, ranks);
+  }
+  Shape layout;
+  const auto backward = [&](const FunctionRef<void()>& write) {
+    backward_of_result(call, parameters, gradients, params, runner, x, state.gradient.data(), layout, dx, state,
+                       training, &write, ranks);
+  };
+  const bool is_known = call.batch && call.is_own && state.plan.is_of({call.shape, call.batch});
+  dy.post_op->undo({call,
+                    parameters,
+                    runner,
+                    x,
+                    dy,
+                    dx,
+                    state.record,
+                    training,
+                    {state.mean.data(), state.lo.data(), state.rstd.data()},
+                    state.mean.size(),
+                    is_known ? &state.plan.plan() : nullptr,
+                    state.workspace,
+                    state.undo_copies,
+                    state.gradient,
+                    layout},
+                   backward);
+}
+
+template <class Scalar, bool tracks, unsigned settings>
+void PassEngine<Scalar, tracks, settings>::backward_of_result(
+    const Statement& call, const Parameters<Param>& parameters, const GradientsOf& gradients, Index params,
+    Runner& runner, const Scalar* x, const Scalar* dy, const Shape& dy_shape, Target<Scalar>* dx, State& state,
+    bool training, const FunctionRef<void()>* write, const RankSums* ranks) {
+  using Steps = BackwardSteps<Scalar, tracks, State>;
+  const Shape& shape = call.shape;
+  state.record.check_backward(shape, dy_shape, training);
+  state.record.check_kind(parameters.centred, parameters.is_unit);
+  state.record.check_same(shape, core::fingerprint(x, shape));
+  if (dx != nullptr) dx->take_shape(shape);
+  const PlanKey key{shape, call.batch, PlanKey::unless_same(shape, dy_shape),
+                    dx == nullptr ? nullptr : PlanKey::unless_same(shape, dx->shape())};
+  // The plan of the forward pass serves where its y, dy and dx lie as x does.
+  KeptPlan& kept = key.y == nullptr && key.z == nullptr ? state.plan : state.backward_plan;
+  const bool is_known = call.is_own && kept.is_of(key);
+  if (dx != nullptr) {
+    dx->check_overlap(x, shape, "x");
+    dx->check_overlap(dy, dy_shape, "dy");
+  }
+  if (!is_known && (!walks_beside(shape, dy_shape) || (dx != nullptr && !walks_beside(shape, dx->shape())))) {
+    const auto run = [&](const Shape& layout, const Scalar* input, const Scalar* gradient, Target<Scalar>* output) {
+      backward_of_result(call.in(layout), parameters, gradients, params, runner, input, gradient, layout, output, state,
+                         training, write, ranks);
+    };
+    state.copies.restart();
+    return run_staged_backward(x, shape, dy, dy_shape, dx, state.record, walks_beside, state.copies, run);
+  }
+  const Uses uses = uses_of<Scalar>(call, parameters);
+  const bool has_data = is_known || keep_plan<Scalar>(call, key, uses, kept);
+  if (!has_data) {
+    if (ranks != nullptr) ranks->add(nullptr, nullptr);
+    if (dx != nullptr) dx->prepare();
+    if (write != nullptr) (*write)();
+    const ParameterGradients<Param> none = gradients();
+    for (Param* const array : {none.dgamma, none.dbeta}) {
+      if (array != nullptr) std::fill_n(array, params, Param(0));
+    }
+    return;
+  }
+  const Plan& plan = kept.plan();
+  check_that(state.mean.size() == plan.statistics.count(), "the pass has ", state.mean.size(), " statistics but ",
+             plan.statistics.count(), " are needed: it is of another forward");
+  BackwardArguments<Scalar> pass{parameters, gradients(), x, dy, dx == nullptr ? nullptr : dx->data_before()};
+  pass.wants_dx = dx != nullptr;
+  if (dx != nullptr) pass.add = dx->add_gradient();
+  if constexpr (kRunsColumns) pass.run_columns = &Backward<Scalar>::run_columns;
+  pass.ranks = ranks;
+  pass.hi = state.mean.data();
+  pass.lo = state.lo.data();
+  pass.rstd = state.rstd.data();
+  const BackwardPlan& backward_plan = kept.backward_plan(uses, Steps::complete);
+  if constexpr (!tracks) {
+    if (backward_plan.crosses) {
+      return Steps::run(BackwardApart<Scalar>(pass, plan, backward_plan), pass, runner, dx, state, write);
+    }
+  }
+  Steps::run(Backward<Scalar>(pass, plan, backward_plan), pass, runner, dx, state, write);
+}
+
+template <class Scalar, bool tracks, unsigned settings>
+bool PassEngine<Scalar, tracks, settings>::repeat_backward(BackwardArguments<Scalar>& pass, State& state) {
+  // The first backward makes a plan, and the memory that another of this shape may need.
+  if (state.plan.number() != state.record.repeated_plan || !state.plan.has_backward_plan()) return false;
+  const Plan& plan = state.plan.plan();
+  if (!are_same_or_apart(pass.x, pass.dx, plan.span) || !are_same_or_apart(pass.dy, pass.dx, plan.span)) return false;
+  if (state.mean.size() != plan.walk.bins()) return false;
+  if (core::fingerprint(pass.x, state.record.shape, plan) != state.record.fingerprint) return false;
+  pass.hi = state.mean.data();
+  pass.lo = state.lo.data();
+  pass.rstd = state.rstd.data();
+  return Backward<Scalar>::run_columns(pass, plan);
+}
+
+}  // namespace core
+}  // namespace tensornorm
