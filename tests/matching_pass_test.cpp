@@ -84,7 +84,6 @@ TEST(MatchingPass, AnotherKindOfStatisticsIsAnError) {
   unit.backward(x, dy, dx, of_unit);
 }
 
-/// Of tensors that are copied too.
 TEST(MatchingPass, AnotherKindOfCopiesIsAnError) {
   const Tensor x = random(1), dy = random(3);
   LayerNorm<float> layer(9);

@@ -46,7 +46,7 @@ void expect_near(const Moments& m, const Truth& t) {
 }
 
 TEST(DoubleDouble, KeepsWhatRoundingLoses) {
-  const DoubleDouble near_one = sum(1, 0x1p-60);
+  const DoubleDouble near_one = two_sum(1, 0x1p-60);
   EXPECT_EQ(near_one.high, 1);
   EXPECT_EQ(near_one.low, 0x1p-60);
   const DoubleDouble square = product(DoubleDouble{1 + 0x1p-52, 0}, 1 + 0x1p-52);
@@ -64,12 +64,12 @@ TEST(DoubleDouble, KeepsWhatRoundingLoses) {
 }
 
 TEST(DoubleDouble, OverflowIsInfinityAndNaNIsNaN) {
-  for (const DoubleDouble& x : {sum(1e308, 1e308), product(DoubleDouble{1e200, 0}, 1e200), quotient({1e308, 0}, 1e-10),
-                                sum(DoubleDouble{1e308, 1e290}, DoubleDouble{1e308, 0})}) {
+  for (const DoubleDouble& x : {two_sum(1e308, 1e308), product(DoubleDouble{1e200, 0}, 1e200),
+                                quotient({1e308, 0}, 1e-10), sum(DoubleDouble{1e308, 1e290}, DoubleDouble{1e308, 0})}) {
     EXPECT_EQ(x.high, kInfinity);
     EXPECT_EQ(x.low, 0);
   }
-  for (const DoubleDouble& x : {sum(kInfinity, -kInfinity), product(DoubleDouble{kInfinity, 0}, 0)}) {
+  for (const DoubleDouble& x : {two_sum(kInfinity, -kInfinity), product(DoubleDouble{kInfinity, 0}, 0)}) {
     EXPECT_NE(x.high, x.high);
     EXPECT_EQ(x.low, 0);
   }

@@ -3,6 +3,9 @@
 #define EIGEN_USE_THREADS
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cmath>
+#include <limits>
 #include <random>
 #include <string>
 #include <vector>
@@ -149,6 +152,55 @@ TYPED_TEST(Repeat, OtherLayers) {
 }
 
 // The value of a held reference changes between two calls.
+/// The short way, which callers do not see.
+template <class Layer>
+struct Open : Layer {
+  using Layer::Layer;
+  using Layer::repeat_backward;
+  using Layer::repeat_forward;
+  using Layer::repeat_infer;
+  using Layer::repeated_shape;
+};
+
+TEST(Repeat, TakesTheShortWay) {
+  using Matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+  Matrix x = Matrix::Random(48, 16), dy = Matrix::Random(48, 16), y(48, 16), dx(48, 16);
+  Open<BatchNorm<float>> norm(16);
+  const core::Shape shape = core::shape_of(x);
+  EXPECT_EQ(norm.repeated_shape(), nullptr);
+  EXPECT_FALSE(norm.repeat_infer(x.data(), shape, y.data()));
+  norm.forward(x, y);
+  ASSERT_NE(norm.repeated_shape(), nullptr);
+  EXPECT_EQ(*norm.repeated_shape(), shape);
+  EXPECT_TRUE(norm.repeat_forward(x.data(), y.data()));
+  EXPECT_FALSE(norm.repeat_backward(x.data(), dy.data(), dx.data())) << "no backward made memory yet";
+  norm.backward(x, dy, dx);
+  EXPECT_TRUE(norm.repeat_backward(x.data(), dy.data(), dx.data()));
+  EXPECT_FALSE(norm.repeat_backward(dy.data(), dy.data(), dx.data())) << "another x";
+  EXPECT_FALSE(norm.repeat_forward(x.data(), x.data() + 1)) << "overlap";
+  norm.eval();
+  EXPECT_EQ(norm.repeated_shape(), nullptr);
+  norm.infer(x, y);
+  EXPECT_TRUE(norm.repeat_infer(x.data(), shape, y.data()));
+  norm.gamma()[3] = 7;
+  EXPECT_FALSE(norm.repeat_infer(x.data(), shape, y.data()));
+  norm.prepare();
+  EXPECT_TRUE(norm.repeat_infer(x.data(), shape, y.data()));
+  norm.gamma().resize(3);
+  EXPECT_FALSE(norm.repeat_infer(x.data(), shape, y.data()));
+  EXPECT_FALSE(norm.repeat_forward(x.data(), y.data()));
+
+  Open<LayerNorm<float>> layer(16);
+  layer.forward(x, y);
+  EXPECT_TRUE(layer.repeat_forward(x.data(), y.data()));
+  const Matrix few = x.topRows(4);
+  layer.infer(few, y);
+  EXPECT_TRUE(layer.repeat_infer(few.data(), core::shape_of(few), y.data()));
+  Matrix large = Matrix::Random(8000, 16), of_large(8000, 16);
+  layer.forward(large, of_large);
+  EXPECT_EQ(layer.repeated_shape(), nullptr) << "no small call";
+}
+
 TEST(Repeat, SeesWhatAHeldReferenceChanges) {
   for (const Index channels : {4, 7, 16, 50, 64}) {
     BatchNorm<float> norm(channels);

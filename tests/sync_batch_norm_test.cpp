@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <functional>
 #include <numeric>
 
@@ -187,7 +188,7 @@ void expect_y_of_one_rank(const Extents& extents, int channel_axis, const std::v
                " in " + text(Extents(parts.begin(), parts.end())) + " about " + std::to_string(offset) + " by " +
                std::to_string(scale));
   const Values values = normal(count(extents), 3, offset, scale);
-  T4<Scalar, Layout> x = drawn<Scalar, Layout>(extents, 1);
+  T4<Scalar, Layout> x(extents[0], extents[1], extents[2], extents[3]);
   for (Index i = 0; i < x.size(); ++i) x.data()[i] = from_double<Scalar>(values[std::size_t(i)]);
   const int axis = channel_axis == 0 ? 1 : 0;
   const auto one = of_parts(x, channel_axis, {extents[std::size_t(axis)]}), all = of_parts(x, channel_axis, parts);
@@ -237,6 +238,20 @@ TEST(SyncBatchNorm, ImagesOfDoublesHaveTheYOfOneRank) {
     expect_y_of_one_rank<double>({12, 31, 33, 40}, 3, {5, 7}, offset, 0.1);
     expect_y_of_one_rank<double>({12, 2, 100, 100}, 1, {1, 11}, offset, 10);
     expect_y_of_one_rank<double, kCol>({400, 3, 20, 1}, 1, {100, 300}, offset, 1e-100);
+  }
+}
+
+/// The mean of these four values is midway between two doubles.
+TEST(SyncBatchNorm, AMeanMidwayIsTheSameOne) {
+  T4<double, kRow> x(4, 1, 1, 1);
+  x.setValues(
+      {{{{0x1.2e675b0f20845p-1}}}, {{{0x1.dc66a4a7b7308p-1}}}, {{{-0x1.b19a7171bc2dap+0}}}, {{{0x1.9b29a00bd93ap+0}}}});
+  const auto one = of_parts(x, 1, {4}), all = of_parts(x, 1, {1, 1, 1, 1});
+  for (std::size_t r = 0; r < 4; ++r) EXPECT_EQ(all[r].y(0, 0, 0, 0), one[0].y(Index(r), 0, 0, 0));
+  const std::vector<Index> each(16, 1);
+  for (const double offset : {0.5, 0., 1e6}) {
+    expect_y_of_one_rank<double>({16, 1500, 1, 1}, 1, each, offset, 1);
+    expect_y_of_one_rank<float>({16, 1500, 1, 1}, 1, each, offset, 1);
   }
 }
 
@@ -321,6 +336,18 @@ TEST(SyncBatchNorm, StatisticsAreExactToARounding) {
       });
     }
   }
+}
+
+TEST(SyncBatchNorm, APassOfRanksIsNotBatchNorms) {
+  const Eigen::MatrixXf x = Eigen::MatrixXf::Random(6, 4);
+  Eigen::MatrixXf y(6, 4), dx(6, 4);
+  BatchNorm<float> plain(4);
+  ThreadGroup one(1);
+  Sync<float> layer(4, ThreadRank(one, 0));
+  Pass<float> pass;
+  layer.forward(x, y, pass);
+  EXPECT_THROW(plain.backward(x, y, dx, pass), std::invalid_argument);
+  layer.backward(x, y, dx, pass);
 }
 
 /// The ways of a call, each beside the plain one.

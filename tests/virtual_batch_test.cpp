@@ -357,9 +357,14 @@ TEST(VirtualBatch, RefusesThePassOfAnotherLayer) {
   layer.forward(x, y, pass);
   EXPECT_NE(refusal_of([&] { whole.backward(x, x, dx, pass); }).find("3 virtual batches"), std::string::npos);
   EXPECT_NE(refusal_of([&] { other.backward(x, x, dx, pass); }).find("virtual_batch is 4"), std::string::npos);
+  LayerNorm<float> of_rows(5);
+  EXPECT_NE(refusal_of([&] { of_rows.backward(x, x, dx, pass); }).find("3 virtual batches"), std::string::npos);
   EXPECT_EQ(dx.size(), 0);
   layer.backward(x, x, dx, pass);
   EXPECT_EQ(dx.rows(), 6);
+  RMSNorm<float>(5).forward(x, y, pass);
+  layer.forward(x, y, pass);
+  layer.backward(x, x, dx, pass);
 }
 
 TEST(VirtualBatch, RefusesWhatItCannotDo) {

@@ -88,16 +88,15 @@ class BatchNorm : public TrackingLayer<BatchNorm<Scalar>, Scalar, BatchNormOptio
                                           refuse, run);
     }
     Base::run_forward(runner, x, shape, y, pass, sum);
-    state.used_pieces = 0;
   }
   void run_backward(Runner& runner, const Scalar* x, const Shape& shape, const core::OutputGradient<Scalar>& dy,
                     Target* dx, State* pass = nullptr) {
     State& state = pass == nullptr ? this->own_pass() : *pass;
-    if (state.used_pieces == 0) return Base::run_backward(runner, x, shape, dy, dx, pass);
+    if (state.record.used_pieces == 0) return Base::run_backward(runner, x, shape, dy, dx, pass);
     state.record.check_backward(shape, dy.shape, this->training());
     const Index most = this->options_.virtual_batch;
-    core::check_that(most > 0 && core::count_pieces(shape, samples_axis(shape), most) == state.used_pieces,
-                     "the forward of this pass had ", state.used_pieces,
+    core::check_that(most > 0 && core::count_pieces(shape, samples_axis(shape), most) == state.record.used_pieces,
+                     "the forward of this pass had ", state.record.used_pieces,
                      " virtual batches, but this layer's virtual_batch is ", most, ": the pass is of another layer");
     core::PieceSums sums(this->accumulates_);
     const auto run = [&](const Scalar* of_piece, const Shape& piece, const core::OutputGradient<Scalar>& its_dy,

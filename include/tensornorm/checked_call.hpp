@@ -237,7 +237,7 @@ constexpr Fault fault_of_backward() {
   return fault;
 }
 
-// Of an argument whose scalar is its own.
+// Of the x of a function or of moments: no layer says its scalar.
 template <class Scalar>
 constexpr Fault fault_of_scalar() {
   return kIsScalar<Scalar> ? Fault::kNoFault : Fault::kNoScalar;

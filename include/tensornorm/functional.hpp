@@ -18,7 +18,7 @@
 /// checkpoints do. They are read as floats, into memory of the Pass. What is written is computed in float and rounded
 /// once, a sum of add_to() too.
 ///
-/// A Pass keeps what backward needs, also which function's it is. Backward wants the x, the gamma and the pass of its
+/// A Pass keeps what backward needs, and which function it was. Backward wants the x, the gamma and the pass of its
 /// forward; dgamma and dbeta get
 /// the extents of gamma. Outputs that are kNone are not computed, and add_to(dx) is added to. Post-ops are those of the
 /// layers: `layer_norm(x, gamma, beta, eps, then_relu(y), pass)`, `layer_norm_backward(x, then_relu(dy), gamma, pass,

@@ -3,8 +3,6 @@
 
 #include "tensornorm/requirements.hpp"
 
-#include <cmath>
-#include <utility>
 #include <vector>
 
 #include "tensornorm/axis_list.hpp"
@@ -63,7 +61,7 @@ tensornorm::Moments find_moments(Runner& runner, const Scalar* x, const Shape& s
   PassEngine<Scalar, false>::find_moments({axes, shape, true, false}, runner, x, all.data());
   for (Index i = 0; i < sets; ++i) {
     const Moments& m = all[static_cast<std::size_t>(i)];
-    const DoubleDouble mean = sum(m.estimate, m.correction);
+    const DoubleDouble mean = two_sum(m.estimate, m.correction);
     result.mean[i] = mean.high;
     result.lo[i] = mean.low;
     result.m2[i] = m.m2;
@@ -106,8 +104,8 @@ Moments moments(const X& x, const std::vector<int>& over) {
 }
 
 /// The moments of the union of two data sets: files, days or nodes that come one after the other. In any order they are
-/// the same to a rounding of double, and in one order the same bits. Moments without extents, such as a new Moments,
-/// leave the others as they are.
+/// the same to a few roundings of double, and in one order the same bits. Moments without extents, such as a new
+/// Moments, leave the others as they are.
 ///
 /// Counts are exact to 2^53. Throws std::invalid_argument when the extents differ, or arrays do not have them.
 ///

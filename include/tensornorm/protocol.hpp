@@ -79,7 +79,7 @@ class NamedParameters {
 //   void run_infer(runner, x, shape, y) const
 //   void run_check(shape) const      throws where run_infer would refuse such an x
 //   void run_backward(runner, x, shape, dy, dx)
-//   kRepeats                         whether it has repeat_forward, repeat_infer and repeat_backward
+//   kRepeats                         whether it has repeated_shape, repeat_forward, repeat_infer and repeat_backward
 template <class Derived, class Engine>
 class Protocol : public Engine {
  public:
@@ -135,7 +135,7 @@ class Protocol : public Engine {
   template <class Device, class X, class Y, class = std::enable_if_t<core::kIsPlainCall<Device, X, Y>>>
   void forward(const Device& device, const X& x, Y&& y) {
     if constexpr (core::accepted<core::fault_of_call<Scalar, Device, Y, X>(), Device, X, Y>()) {
-      if (repeats_forward(x, y)) return;
+      if (try_repeat_forward(x, y)) return;
       const core::Input<X> in(x);
       core::OutputOf<Y> out(y, "y");
       auto runner = core::runner_on(device, this->work(in.shape()));
@@ -175,7 +175,7 @@ class Protocol : public Engine {
   template <class Device, class X, class Y>
   void infer(const Device& device, const X& x, Y&& y) const {
     if constexpr (core::accepted<core::fault_of_call<Scalar, Device, Y, X>(), Device, X, Y>()) {
-      if (repeats_infer(x, y)) return;
+      if (try_repeat_infer(x, y)) return;
       const core::Input<X> in(x);
       core::OutputOf<Y> out(y, "y");
       auto runner = core::runner_on(device, this->work(in.shape()));
@@ -227,7 +227,7 @@ class Protocol : public Engine {
   /// The same on a device, as forward.
   template <class Device, class X, class DY, class DX, class = std::enable_if_t<!core::kIsPass<DX>>>
   void backward(const Device& device, const X& x, const DY& dy, DX&& dx) {
-    if (repeats_backward(x, dy, dx)) return;
+    if (try_repeat_backward(x, dy, dx)) return;
     run_backward_call(device, x, dy, dx, [this](auto& runner, const auto& in, const auto& gradient, auto* out) {
       derived().run_backward(runner, in.data(), in.shape(), gradient, out);
     });
@@ -313,9 +313,9 @@ class Protocol : public Engine {
       Engine::kRepeats &&
       ((core::kHasMemory<Tensors> && std::is_same<typename core::Traits<Tensors>::Scalar, Scalar>::value) && ...);
 
-  // Make the call where it is small and repeats one before. False: they did nothing.
+  // Make the call if it is small and repeats one before; else do nothing and return false.
   template <class X, class Y>
-  bool repeats_forward(const X& x, Y& y) {
+  bool try_repeat_forward(const X& x, Y& y) {
     if constexpr (kMayRepeat<X, Y>) {
       const Shape* const shape = this->repeated_shape();
       return shape != nullptr && core::has_shape(core::as_eigen(x), *shape) &&
@@ -325,7 +325,7 @@ class Protocol : public Engine {
     return false;
   }
   template <class X, class Y>
-  bool repeats_infer(const X& x, Y& y) const {
+  bool try_repeat_infer(const X& x, Y& y) const {
     if constexpr (kMayRepeat<X, Y>) {
       const Shape shape = core::unchecked_shape(core::as_eigen(x));
       return core::has_shape(core::as_eigen(y), shape) &&
@@ -334,7 +334,7 @@ class Protocol : public Engine {
     return false;
   }
   template <class X, class DY, class DX>
-  bool repeats_backward(const X& x, const DY& dy, DX& dx) {
+  bool try_repeat_backward(const X& x, const DY& dy, DX& dx) {
     if constexpr (kMayRepeat<X, DY, DX> && core::is_writable<DX>()) {
       const Shape* const shape = this->repeated_shape();
       return shape != nullptr && core::has_shape(core::as_eigen(x), *shape) &&

@@ -32,6 +32,9 @@ namespace tensornorm {
 /// the larger of x and its mean. Threads: many may call transform and inverse at once.
 template <class Scalar_>
 class Standardizer {
+  static_assert(core::kIsScalar<Scalar_>,
+                "tensornorm: a standardizer's scalar is float, double, Eigen::half or Eigen::bfloat16");
+
  public:
   /// The type of the elements of x and y.
   using Scalar = Scalar_;

@@ -31,7 +31,7 @@ Shape extents_of(const X& x) {
   return shape;
 }
 
-// With strides. Those of extents that no tensor in memory has may be any.
+// Extents and strides. Of extents beyond any memory, the strides mean nothing.
 template <class X>
 Shape unchecked_shape(const X& x) {
   if constexpr (kIsView<X>) return x.shape();

@@ -1,6 +1,8 @@
 // Running statistics moved by those of a batch, a vector of channels at a time.
 #pragma once
 
+#include <cstring>
+
 #include "tensornorm/core/kernel/packet.hpp"
 
 namespace tensornorm {
@@ -15,13 +17,13 @@ struct BlendRule {
 // @pre weight > 0
 struct BlendColumns {
   Index channels;
-  const float *hi, *lo;
+  const float *hi, *lo;  // of the batch, by channel, as m2
   const double* m2;
-  const BlendRule& rule;  // elsewhere, as that of ForwardColumns
+  const BlendRule& rule;  // by reference: the rest of this stays in registers
   float *mean, *var;
   Index* done;
 
-  // As ForwardColumns: a load of two vectors just stored would wait for them.
+  // Whole strips alone: a load of two vectors just stored would wait for them, as in ForwardColumns.
   template <class Isa>
   bool fills() const {
     return fill_strip<Isa, float>(channels);
@@ -46,12 +48,12 @@ struct BlendColumns {
         std::memcpy(&kept_mean, k.mean + c, sizeof kept_mean);
         std::memcpy(&kept_var, k.var + c, sizeof kept_var);
       }
-      WideSum<Isa, float> mean_of_batch(high), sums(k.m2 + c), mean_then(kept_mean), var_then(kept_var);
+      WideSum<Isa, float> mean_of_batch(high), sums(k.m2 + c), kept_mean_wide(kept_mean), kept_var_wide(kept_var);
       mean_of_batch.add(low);
       sums.low = (sums.low <= 0 ? V{} : sums.low) / all;
       sums.high = (sums.high <= 0 ? V{} : sums.high) / all;
-      blend<Isa>(mean_then, mean_of_batch, of_kept, of_batch, k.mean + c);
-      blend<Isa>(var_then, sums, of_kept, of_batch, k.var + c);
+      blend<Isa>(kept_mean_wide, mean_of_batch, of_kept, of_batch, k.mean + c);
+      blend<Isa>(kept_var_wide, sums, of_kept, of_batch, k.var + c);
     }
     *k.done = c;
   }

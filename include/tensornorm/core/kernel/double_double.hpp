@@ -1,4 +1,4 @@
-// Pairs: numbers of twice the digits of double.
+// DoubleDouble: a number of twice the digits of double.
 #pragma once
 
 #include <cmath>
@@ -9,25 +9,26 @@ namespace tensornorm {
 namespace core {
 
 // high + low: high is rounded to double, low is what the rounding lost. Where high is not finite, low is 0.
+//
+// two_sum is exact (Knuth, The Art of Computer Programming 2, 4.2.2, theorem B). The others lose a few of the 106 bits
+// (Dekker 1971): of the result, or in a sum of numbers with opposite signs, of the larger one.
 struct DoubleDouble {
   double high, low;
 };
 
-// The sum of two numbers is exact (Knuth, The Art of Computer Programming 2, 4.2.2, theorem B); what follows from it is
-// right to a few of the 106 digits (Dekker 1971).
-inline DoubleDouble sum(double a, double b) {
+inline DoubleDouble two_sum(double a, double b) {
   const double high = a + b, of_b = high - a;
   return {high, std::isfinite(high) ? (a - (high - of_b)) + (b - of_b) : 0};
 }
 inline DoubleDouble sum(const DoubleDouble& a, const DoubleDouble& b) {
-  const DoubleDouble high = sum(a.high, b.high);
-  return std::isfinite(high.high) ? sum(high.high, high.low + (a.low + b.low)) : high;
+  const DoubleDouble high = two_sum(a.high, b.high);
+  return std::isfinite(high.high) ? two_sum(high.high, high.low + (a.low + b.low)) : high;
 }
 
 inline DoubleDouble product(const DoubleDouble& a, const DoubleDouble& b) {
   const double high = product(a.high, b.high);
   if (!std::isfinite(high)) return {high, 0};
-  return sum(high, std::fma(a.high, b.high, -high) + (product(a.high, b.low) + product(a.low, b.high)));
+  return two_sum(high, std::fma(a.high, b.high, -high) + (product(a.high, b.low) + product(a.low, b.high)));
 }
 inline DoubleDouble product(const DoubleDouble& a, double b) { return product(a, DoubleDouble{b, 0}); }
 
@@ -35,7 +36,7 @@ inline DoubleDouble product(const DoubleDouble& a, double b) { return product(a,
 inline DoubleDouble quotient(const DoubleDouble& a, double b) {
   const double high = a.high / b;
   if (!std::isfinite(high)) return {high, 0};
-  return sum(high, (std::fma(-high, b, a.high) + a.low) / b);
+  return two_sum(high, (std::fma(-high, b, a.high) + a.low) / b);
 }
 
 }  // namespace core

@@ -17,7 +17,7 @@ struct ForwardColumns {
   Rows<Scalar> x;
   Index rows, cols;
   const SamplePoints& points;
-  const FinishRule& rule;     // elsewhere: vectors are loaded from it, and a copy of this is to stay in registers
+  const FinishRule& rule;     // by reference: vectors are broadcast from it, and the rest of this stays in registers
   float *hi, *lo, *rstd;      // by column, as are all arrays
   double* m2;                 // null: not wanted
   const float *gamma, *beta;  // null: 1 and 0

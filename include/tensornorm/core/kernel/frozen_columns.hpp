@@ -2,21 +2,24 @@
 // what the scale was made of.
 #pragma once
 
+#include <cstdint>
+#include <cstring>
+
 #include "tensornorm/core/kernel/finish_sums.hpp"
 #include "tensornorm/core/kernel/operand.hpp"
 
 namespace tensornorm {
 namespace core {
 
-// By column: the coefficients of y = (mean - x) * scale + beta; and what the scale is to be made of, as it is and as it
-// was when the scale was made.
+// By column. `mean`, `scale`, `beta`: y = (mean - x) * scale + beta. `gamma`, `var`: as they are. `prepared_gamma`,
+// `prepared_var`: those that `scale` was made of.
 template <class T>
 struct FrozenArrays {
   const T *mean, *scale, *beta;
-  const T *gamma, *var, *gamma_then, *var_then;
+  const T *gamma, *var, *prepared_gamma, *prepared_var;
 };
 
-// Has the bits of Map. Where a bit of gamma or of var is another than then, y is not written.
+// The bits of y are those of Map. Where gamma or var differ in any bit from the prepared ones, nothing is written.
 template <class Scalar>
 struct FrozenColumns {
   using T = ParamOf<Scalar>;
@@ -54,12 +57,12 @@ struct FrozenColumns {
 
   template <class Bits>
   static TENSORNORM_INLINE void compare(const FrozenArrays<T>& a, Index j, Bits& differ) {
-    Bits gamma, gamma_then, var, var_then;
+    Bits gamma, prepared_gamma, var, prepared_var;
     std::memcpy(&gamma, a.gamma + j, sizeof gamma);
-    std::memcpy(&gamma_then, a.gamma_then + j, sizeof gamma_then);
+    std::memcpy(&prepared_gamma, a.prepared_gamma + j, sizeof prepared_gamma);
     std::memcpy(&var, a.var + j, sizeof var);
-    std::memcpy(&var_then, a.var_then + j, sizeof var_then);
-    differ |= (gamma ^ gamma_then) | (var ^ var_then);
+    std::memcpy(&prepared_var, a.prepared_var + j, sizeof prepared_var);
+    differ |= (gamma ^ prepared_gamma) | (var ^ prepared_var);
   }
 
   template <class Isa>

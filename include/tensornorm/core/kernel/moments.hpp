@@ -32,10 +32,10 @@ inline Moments moments_about(double estimate, Index n, double share, double sum_
   return {n, estimate, correction, m2 < 0 ? 0.0 : m2};
 }
 
-// The same in double-double, of sums of estimate - x.
+// The same in double-double.
 inline Moments moments_about(double estimate, Index n, const DoubleDouble& sum_d, const DoubleDouble& sum_d2) {
-  const DoubleDouble correction = quotient(sum_d, -static_cast<double>(n));
-  const DoubleDouble mean = sum(DoubleDouble{estimate, 0}, correction), m2 = sum(sum_d2, product(sum_d, correction));
+  const DoubleDouble correction = quotient(sum_d, static_cast<double>(n)), squares = product(sum_d, correction);
+  const DoubleDouble mean = sum({estimate, 0}, correction), m2 = sum(sum_d2, {-squares.high, -squares.low});
   return {n, mean.high, mean.low, m2.high, m2.low};
 }
 
@@ -52,9 +52,9 @@ inline Moments merge(const Moments& a, const Moments& b) {
   if (a.n == 0) return b;
   if (b.n == 0) return a;
   const double n = static_cast<double>(a.n + b.n);
-  const DoubleDouble delta = sum(sum(b.estimate, -a.estimate), sum(b.correction, -a.correction));
+  const DoubleDouble delta = sum(two_sum(b.estimate, -a.estimate), two_sum(b.correction, -a.correction));
   const DoubleDouble moved = quotient(product(delta, static_cast<double>(b.n)), n);
-  const DoubleDouble mean = sum(sum(a.estimate, a.correction), moved);
+  const DoubleDouble mean = sum(two_sum(a.estimate, a.correction), moved);
   const DoubleDouble square = product(product(delta, moved), static_cast<double>(a.n));
   const DoubleDouble m2 = sum(sum(DoubleDouble{a.m2, a.m2_lo}, DoubleDouble{b.m2, b.m2_lo}), square);
   return {a.n + b.n, mean.high, mean.low, m2.high, m2.low};
@@ -112,6 +112,18 @@ Statistic<T> finish(const Moments& m, double var, double eps) {
 template <class T>
 Statistic<T> finish(const Moments& m, double eps) {
   return finish<T>(m, m.var(), eps);
+}
+
+// A mean that is midway between two T, as the mean of a few values often is, is the upper one: the roundings of a merge
+// are not to decide.
+template <class T>
+void round_ties_up(const Moments& m, Statistic<T>& s) {
+  const T next = std::nextafter(s.hi, std::numeric_limits<T>::infinity());
+  const double gap = static_cast<double>(next) - static_cast<double>(s.hi),
+               lo = (m.estimate - static_cast<double>(s.hi)) + m.correction;
+  if (!(2 * lo >= product(gap, 1 - 0x1p-20))) return;
+  s.hi = next;
+  s.lo = static_cast<T>(lo - gap);
 }
 
 // The least variance that sums of squares in T give: smaller ones lost digits to underflow, unless eps hides that.

@@ -2,6 +2,8 @@
 // column_reduce.hpp) sum p and p * q. It sees vectors only; an operand is a value for a whole row or lanes along it.
 #pragma once
 
+#include <cmath>
+
 #include "tensornorm/core/kernel/operand.hpp"
 
 namespace tensornorm {
@@ -71,7 +73,28 @@ struct ScaledDeviations {
   }
 };
 
-// Deviations of doubles d with what rounds them to a grid (grid_rounding of core/pass/deviation_sums.hpp).
+// Which digits of the deviations of doubles are summed. The high ones are the deviations rounded to a grid. They and
+// their squares are multiples of its step and of the square of that, which add up without rounding. The low digits are
+// what the rounding to the grid lost, and so little that the rounding of their sums does not count. (Pre-rounding:
+// Rump, Ogita and Oishi 2008; Demmel and Nguyen 2013.)
+enum class Digits { kAll, kHigh, kLow };
+
+// Whether deviations with this sum of squares have a grid. Else the square of its step would underflow, or a square of
+// a deviation overflow.
+inline bool has_grid(double m2) { return 1e-250 < m2 && m2 < 1e250; }
+
+// The c by which d + c - c rounds d to the grid, where m2 is the sum of all d^2. Let h be the least integer with m2 <=
+// 2^(2h). Then |d| <= 2^h. The step of the grid is 2^(h - 26), the last place of c = 1.5 * 2^(h + 26). So m2 is at most
+// 2^52 squares of the step.
+// @pre has_grid(m2)
+inline double grid_rounding(double m2) {
+  int exponent = 0;
+  std::frexp(m2, &exponent);
+  const int h = (exponent > 0 ? exponent + 1 : exponent) / 2;
+  return std::ldexp(1.5, h + 26);
+}
+
+// Deviations of doubles, by their digits.
 template <class Estimate>
 struct GriddedDeviations {
   using Scalar = double;
@@ -87,14 +110,14 @@ struct GriddedDeviations {
 
     // d rounded to the grid, and what that and the rounding of d lost.
     template <class At>
-    TENSORNORM_INLINE void split(const At& at, V& coarse, V& fine) const {
+    TENSORNORM_INLINE void split(const At& at, V& high, V& low) const {
       V x, e, c;
       plain.x.get(at, x);
       plain.estimate.get(at, e);
       grid_rounding.get(at, c);
       const V d = e - x, of_x = d - e;
-      coarse = (d + c) - c;
-      fine = (d - coarse) + ((e - (d - of_x)) - (x + of_x));
+      high = (d + c) - c;
+      low = (d - high) + ((e - (d - of_x)) - (x + of_x));
     }
   };
   template <class Isa, class V>
@@ -104,29 +127,29 @@ struct GriddedDeviations {
   }
 };
 
-// p = q = the coarse part.
+// p = q = the high digits.
 template <class Estimate>
-struct CoarseDeviations : GriddedDeviations<Estimate> {
+struct HighDeviations : GriddedDeviations<Estimate> {
   template <class V>
   using Row = typename GriddedDeviations<Estimate>::template Row<V>;
   template <class V, class At>
   TENSORNORM_INLINE void factors(const Row<V>& row, const At& at, V& p, V& q) const {
-    V fine;
-    row.split(at, p, fine);
+    V low;
+    row.split(at, p, low);
     q = p;
   }
 };
 
-// p = the fine part, p * q = what the square of the coarse part lacks.
+// p = the low digits, p * q = what the square of the high ones lacks.
 template <class Estimate>
-struct FineDeviations : GriddedDeviations<Estimate> {
+struct LowDeviations : GriddedDeviations<Estimate> {
   template <class V>
   using Row = typename GriddedDeviations<Estimate>::template Row<V>;
   template <class V, class At>
   TENSORNORM_INLINE void factors(const Row<V>& row, const At& at, V& p, V& q) const {
-    V coarse;
-    row.split(at, coarse, p);
-    q = (coarse + coarse) + p;
+    V high;
+    row.split(at, high, p);
+    q = (high + high) + p;
   }
 };
 

@@ -1,6 +1,8 @@
 // BackwardMap: dx from x, dy and the sums of a statistic, by coefficients that a bin has, gamma in them.
 #pragma once
 
+#include <cstring>
+
 #include "tensornorm/core/pass/backward_arguments.hpp"
 #include "tensornorm/core/pass/backward_sums.hpp"
 
@@ -88,7 +90,6 @@ class BackwardMap {
       set_one(c, sums, run.first + k, run.stat + k * run.stat_stride, run.param + k * run.param_stride, n);
     }
   }
-  // A run of one statistic.
   void set_of_one(const Coefficients& c, const BackwardSums<T>& sums, const BinRun& run, double n) const {
     const Index first = run.first;
     set_one(c, sums, first, run.stat, run.param, n);

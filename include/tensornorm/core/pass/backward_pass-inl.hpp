@@ -56,6 +56,7 @@ void PassEngine<Scalar, tracks, settings>::backward(const Statement& call, const
                                                     const Scalar* x, const OutputGradient<Scalar>& dy,
                                                     Target<Scalar>* dx, State& state, bool training,
                                                     const RankSums* ranks) {
+  state.record.check_kind(parameters.kind(), ranks != nullptr);
   if (dy.post_op == nullptr) {
     return backward_of_result(call, parameters, gradients, params, runner, x, dy.data, dy.shape, dx, state, training,
                               nullptr, ranks);
@@ -92,7 +93,6 @@ void PassEngine<Scalar, tracks, settings>::backward_of_result(
   using Steps = BackwardSteps<Scalar, tracks, State>;
   const Shape& shape = call.shape;
   state.record.check_backward(shape, dy_shape, training);
-  state.record.check_kind(parameters.centred, parameters.is_unit);
   state.record.check_same(shape, core::fingerprint(x, shape));
   if (dx != nullptr) dx->take_shape(shape);
   const PlanKey key{shape, call.batch, PlanKey::unless_same(shape, dy_shape),

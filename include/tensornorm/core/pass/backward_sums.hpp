@@ -51,22 +51,26 @@ class BackwardSums {
         add_pair(gamma, share_g_ + first + run.first + k, g_ + run.stat + k);
         add_pair(gamma, share_gx_ + first + run.first + k, gx_ + run.stat + k);
       }
-      double g = 0, gx = 0;  // in registers where all of a run has one statistic
+      if (run.stat_stride == 0) return finish_one(run, first + run.first);
       for (; k < run.n; ++k) {
         const Index share = first + run.first + k, stat = run.stat + k * run.stat_stride;
         const double gamma = static_cast<double>(parameters_.gamma_at(run.param + k * run.param_stride));
-        if (k == 0 || run.stat_stride != 0) {
-          g = g_[stat];
-          gx = gx_[stat];
-        }
-        g += product(gamma, share_g_[share]);
-        gx += product(gamma, share_gx_[share]);
-        if (k + 1 == run.n || run.stat_stride != 0) {
-          g_[stat] = g;
-          gx_[stat] = gx;
-        }
+        g_[stat] += product(gamma, share_g_[share]);
+        gx_[stat] += product(gamma, share_gx_[share]);
       }
     });
+  }
+
+  // The same of a run of one statistic.
+  void finish_one(const BinRun& run, Index share) const {
+    double g = g_[run.stat], gx = gx_[run.stat];
+    for (Index k = 0; k < run.n; ++k) {
+      const double gamma = static_cast<double>(parameters_.gamma_at(run.param + k * run.param_stride));
+      g += product(gamma, share_g_[share + k]);
+      gx += product(gamma, share_gx_[share + k]);
+    }
+    g_[run.stat] = g;
+    gx_[run.stat] = gx;
   }
 
   // The sums of g = dy * gamma and g * xhat by statistic, in the layer's order.

@@ -66,7 +66,7 @@ Plan& make_plan(const Statement& call, const PlanKey& key, const Uses& uses, Pla
   return make_plan_by<Scalar>([&](const Binning& b) -> Plan& { return slot.make(key, b, uses); }, call, key, uses);
 }
 
-// As fingerprint(x, shape), of an x of the plan's.
+// fingerprint(x, shape), of an x whose plan is known.
 template <class Scalar>
 std::uint64_t fingerprint(const Scalar* x, const Shape& shape, const Plan& plan) {
   return plan.span == plan.elements ? core::fingerprint(x, plan.elements) : core::fingerprint(x, shape);

@@ -1,6 +1,7 @@
 // Bodies of engine.hpp.
 #pragma once
 
+#include <algorithm>
 #include <cstring>
 
 #include "tensornorm/core/kernel/blend_columns.hpp"
@@ -143,7 +144,7 @@ void Engine<Scalar, tracks, settings>::run_forward_of_ranks(const AxesOf& axes, 
       ForwardArguments<Scalar> sums = arguments;
       sums.saved.moments = ranks.moments();
       if constexpr (std::is_same<Param, double>::value) {
-        sums.add_for_ranks = &add_in_parts;
+        sums.add_for_ranks = &add_high_or_low;
       } else {
         sums.add_for_ranks = &add_in_double<Scalar, true>;
       }

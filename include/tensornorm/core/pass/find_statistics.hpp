@@ -48,10 +48,7 @@ class FindStatistics {
       sum(block, chunk, ahead, in_parts);
       if (finish_.finish(block)) break;
     }
-    if constexpr (is_double) {
-      if (a_.add_for_ranks != nullptr) sum_in_double_double(block, chunk, ahead, in_parts);
-    }
-    if (a_.saved.hi != nullptr) save(block);
+    end(block, chunk, ahead, in_parts);
   }
 
   // The same of a small plan, all at once.
@@ -67,10 +64,7 @@ class FindStatistics {
       sum(block, block.size(), 0, nullptr);
     }
     while (!finish_.finish(block)) sum(block, block.size(), 0, nullptr);
-    if constexpr (is_double) {
-      if (a_.add_for_ranks != nullptr) sum_in_double_double(block, block.size(), 0, nullptr);
-    }
-    if (a_.saved.hi != nullptr) save(block);
+    end(block, block.size(), 0, nullptr);
   }
 
   // Adds the sums of the deviations of positions [p0, p1) of the lines of a range of the chunk's bins; where rows are
@@ -79,7 +73,7 @@ class FindStatistics {
                                         double* sum_d, double* sum_d2) const {
     if (range.size() == 0) return;
     const T* const estimate = block.bin_estimate + (range.k0 - block.chunk.k0);
-    if (is_double && is_double_double_) {
+    if (is_double && digits_ != Digits::kAll) {
       const T* const grid_rounding = block.bin_grid_rounding + (range.k0 - block.chunk.k0);
       return reduce_for_ranks(a_.add_for_ranks, range, p0, p1, estimate, grid_rounding, sum_d, sum_d2);
     }
@@ -95,6 +89,13 @@ class FindStatistics {
 
   void begin(Block& block) {
     finish_.begin(block, is_double || a_.add_for_ranks == nullptr ? Scale::kOne : Scale::kWide);
+  }
+
+  void end(Block& block, Index chunk, Index ahead, const Reduce* in_parts) {
+    if constexpr (is_double) {
+      if (a_.add_for_ranks != nullptr) sum_in_double_double(block, chunk, ahead, in_parts);
+    }
+    if (a_.saved.hi != nullptr) save(block);
   }
 
   // Calls use(range) for the block's bins, `most` at a time and in order, as the chunk at hand. A run of bins of one
@@ -172,7 +173,7 @@ class FindStatistics {
       reduce(block, range, 0, plan_.walk.line(), ahead, block.sum_d, block.sum_d2);
     };
     if (plan_.multiple == 1) {
-      if (!finish_.is_first() || is_double_double_) spread_estimates(block, block.bin, block.size());
+      if (!finish_.is_first() || digits_ != Digits::kAll) spread_estimates(block, block.bin, block.size());
       for (double* const sums : {block.sum_d, block.sum_d2}) std::fill_n(sums, block.size(), 0.0);
       return add(block);
     }
@@ -191,7 +192,7 @@ class FindStatistics {
   // Where the sums of some statistics are scaled, those of the others, which could overflow, are taken about NaN: that
   // raises no exception.
   void spread_estimates(Block& block, Index bin, Index n) const {
-    if (is_double && is_double_double_) {
+    if (is_double && digits_ != Digits::kAll) {
       spread(
           block, bin, n, [&](Index s) { return block.scale[s]; }, block.bin_grid_rounding);
       return spread(
@@ -219,38 +220,37 @@ class FindStatistics {
   // the arrays for it are free.
   __attribute__((cold, noinline)) void sum_in_double_double(Block& block, Index chunk, Index ahead,
                                                             const Reduce* in_parts) {
-    T *const rounding = block.scale, *const coarse_d = block.hi, *const coarse_d2 = block.lo;
+    T *const rounding = block.scale, *const high_d = block.hi, *const high_d2 = block.lo;
     for (Index s = 0; s < block.stats; ++s) {
       const Moments& m = finish_.moments(block, s);
       const bool has = has_grid(m.m2) && std::isfinite(m.mean());  // the others' sums are taken about NaN
       block.estimate[s] = has ? m.mean() : std::numeric_limits<double>::quiet_NaN();
       rounding[s] = has ? grid_rounding(m.m2) : 0;
     }
-    is_double_double_ = true;
-    part_ = Part::kCoarse;
+    digits_ = Digits::kHigh;
     sum(block, chunk, ahead, in_parts);
-    copy_run(block.total_d, block.stats, coarse_d);
-    copy_run(block.total_d2, block.stats, coarse_d2);
-    part_ = Part::kFine;
+    copy_run(block.total_d, block.stats, high_d);
+    copy_run(block.total_d2, block.stats, high_d2);
+    digits_ = Digits::kLow;
     sum(block, chunk, ahead, in_parts);
-    is_double_double_ = false;
+    digits_ = Digits::kAll;
     for (Index s = 0; s < block.stats; ++s) {
       if (!(rounding[s] > 0)) continue;
       finish_.moments(block, s) =
-          moments_about(block.estimate[s], plan_.stat_size, core::sum(coarse_d[s], block.total_d[s]),
-                        core::sum(coarse_d2[s], block.total_d2[s]));
+          moments_about(block.estimate[s], plan_.stat_size, two_sum(-high_d[s], -block.total_d[s]),
+                        two_sum(high_d2[s], block.total_d2[s]));
     }
   }
 
   void reduce_for_ranks(void (*add)(const DeviationSums<Scalar>& sums), const BinRange& range, Index p0, Index p1,
                         const T* estimate, const T* grid_rounding, double* sum_d, double* sum_d2) const {
     plan_.walk.visit(range.group, range.k0, range.k1, p0, p1, [&](const Tile& tile) {
-      add({a_.x, estimate, grid_rounding, part_, tile, plan_.walk.columns(), sum_d, sum_d2});
+      add({a_.x, estimate, grid_rounding, digits_, tile, plan_.walk.columns(), sum_d, sum_d2});
     });
   }
 
-  // In double; floats need no scale then. Such sums are rare, and have kernels for the baseline alone. Ranks take all
-  // of theirs so.
+  // Floats in double, where they need no scale. Such sums are rare: their kernels are for the baseline alone. Ranks sum
+  // all floats so, by kernels for every instruction set.
   __attribute__((noinline)) void reduce_scaled(const BinRange& range, Index p0, Index p1, const T* estimate,
                                                double* sum_d, double* sum_d2) const {
     if constexpr (is_double) {
@@ -295,8 +295,7 @@ class FindStatistics {
   const ForwardArguments<Scalar>& a_;
   const Plan& plan_;
   FinishStatistics<T> finish_;
-  bool is_double_double_ = false;
-  Part part_ = Part::kCoarse;
+  Digits digits_ = Digits::kAll;
 };
 
 }  // namespace core

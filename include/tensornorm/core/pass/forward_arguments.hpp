@@ -32,7 +32,7 @@ struct ForwardArguments : Parameters<ParamOf<Scalar>> {
   const Residual<Scalar>* residual = nullptr;  // x is its h; null: there is no sum
   const PostOp<Scalar>* post_op = nullptr;     // null: there is none
   // Adds a tile to sums that ranks merge; null: there are no ranks. A pointer, so that other layers do not compile its
-  // kernels.
+  // kernels. @pre with it, y and saved.hi are null and saved.moments is not
   void (*add_for_ranks)(const DeviationSums<Scalar>& sums) = nullptr;
   // Forward::run_columns; null: the call does without. Layers of other shapes do not compile it so.
   bool (*run_columns)(const ForwardArguments& arguments, const Plan& plan) = nullptr;

@@ -13,6 +13,9 @@ struct FoundStatistics {
   const T *hi = nullptr, *lo = nullptr, *rstd = nullptr;
 };
 
+// What 1 / rstd is the root of, eps aside.
+enum class StatisticKind : unsigned char { kVariance, kMeanSquare, kSumOfSquares };
+
 template <class T>
 struct Parameters {
   const T *gamma = nullptr, *beta = nullptr;  // null: 1 and 0; no beta without gamma
@@ -25,6 +28,9 @@ struct Parameters {
 
   T gamma_at(Index param) const { return gamma == nullptr ? T(1) : gamma[param]; }
   bool is_affine() const { return gamma != nullptr; }
+  StatisticKind kind() const {
+    return is_unit ? StatisticKind::kSumOfSquares : centred ? StatisticKind::kVariance : StatisticKind::kMeanSquare;
+  }
   bool is_frozen() const { return frozen_mean != nullptr; }
 };
 

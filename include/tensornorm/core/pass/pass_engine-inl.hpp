@@ -27,7 +27,7 @@ void PassEngine<Scalar, tracks, settings>::forward(const Statement& call, const 
     };
     state.copies.restart();
     const std::uint64_t fingerprint = Steps::staged(call, x, y, sum, state.copies, run);
-    return state.record.set(call.shape, fingerprint, training, call.batch);  // its kind is that of the copies' record
+    return state.record.set(call.shape, fingerprint, training, call.batch, parameters.kind());
   }
   const bool has_data = is_known || keep_plan<Scalar>(call, key, uses_of<Scalar>(call, parameters), state.plan);
   sum == nullptr ? y.check_overlap(x, call.shape, "x") : sum->check_overlap(y);
@@ -53,9 +53,7 @@ void PassEngine<Scalar, tracks, settings>::forward(const Statement& call, const 
     state.lo.swap(lo);
     state.rstd.swap(rstd);
   }
-  state.record.set(call.shape, fingerprint, training, call.batch);
-  state.record.centred = parameters.centred;
-  state.record.is_unit = parameters.is_unit;
+  state.record.set(call.shape, fingerprint, training, call.batch, parameters.kind());
   if (!has_data) return;
   const bool can_repeat = call.is_own && call.batch && find == nullptr && key.y == nullptr;
   if (can_repeat && state.plan.plan().is_small) state.record.repeated_plan = state.plan.number();

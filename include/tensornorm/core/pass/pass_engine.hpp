@@ -53,8 +53,8 @@ class PassEngine {
                     Target<Scalar>& y, const InferPlans* plans, const InferMemory* memory,
                     ResidualArguments<Scalar>* sum = nullptr);
 
-  // The last pass of the state once more, with other numbers. False, and nothing is done, where the call must go the
-  // usual way. @pre the parameters have their sizes; x, y, dy and dx lie as the record's x
+  // The last forward, or its backward, on other data that lies alike. False, and nothing is done, where the call must
+  // go the usual way. @pre the parameters have their sizes; x, y, dy and dx lie as the record's x
   static bool repeat_forward(const Parameters<Param>& parameters, const Scalar* x, Scalar* y, State& state,
                              bool keeps_m2);
   static bool repeat_backward(BackwardArguments<Scalar>& pass, State& state);

@@ -8,12 +8,14 @@ namespace tensornorm {
 namespace core {
 
 TENSORNORM_BODY void PassRecord::set(const Shape& x, std::uint64_t fingerprint_of_x, bool is_training,
-                                     bool has_batch_statistics) {
+                                     bool has_batch_statistics, StatisticKind of_statistics) {
   shape = x;
   fingerprint = fingerprint_of_x;
   done = true;
   training = is_training;
   batch = has_batch_statistics;
+  kind = of_statistics;
+  used_pieces = 0;
   rank_values = 0;
   repeated_plan = 0;
 }
@@ -28,12 +30,19 @@ TENSORNORM_BODY void PassRecord::check_backward(const Shape& x, const Shape& dy,
              ") follows a forward pass in ", training ? "train" : "eval", " mode (", training, ")");
 }
 
-TENSORNORM_BODY void PassRecord::check_kind(bool is_centred, bool has_unit) const {
-  const auto name = [](bool with_mean, bool of_unit) {
-    return with_mean ? "mean and variance" : of_unit ? "a sum of squares" : "a mean square";
+TENSORNORM_BODY void PassRecord::check_kind(StatisticKind of_backward, bool of_ranks) const {
+  if (!done) return;
+  const auto name = [](StatisticKind k) {
+    return k == StatisticKind::kVariance     ? "variance"
+           : k == StatisticKind::kMeanSquare ? "mean square"
+                                             : "sum of squares";
   };
-  check_that(centred == is_centred && is_unit == has_unit, "the pass is another layer's: its forward took ",
-             name(centred, is_unit), ", this backward is of ", name(is_centred, has_unit));
+  check_that(kind == of_backward, "the pass is another layer's: its forward used the ", name(kind),
+             " but this backward needs the ", name(of_backward));
+  check_that(of_ranks || rank_values == 0, "the forward of this pass had statistics of ", rank_values,
+             " values on all ranks: call the backward of SyncBatchNorm");
+  check_that(used_pieces == 0, "the forward of this pass had ", used_pieces,
+             " virtual batches: call the backward of its layer");
 }
 
 TENSORNORM_BODY void PassRecord::check_same(const Shape& x, std::uint64_t fingerprint_of_x) const {

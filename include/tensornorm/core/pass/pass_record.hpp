@@ -6,6 +6,7 @@
 #include <type_traits>
 
 #include "tensornorm/core/check.hpp"
+#include "tensornorm/core/pass/parameters.hpp"
 
 namespace tensornorm {
 namespace core {
@@ -62,15 +63,17 @@ struct PassRecord {
   Shape shape;
   std::uint64_t fingerprint = 0;  // of x
   bool done = false, training = false, batch = false;
-  bool centred = true, is_unit = false;  // as Parameters has them
-  Index rank_values = 0;                 // of a statistic, of all ranks; 0: the statistics are of x alone
+  StatisticKind kind = StatisticKind::kVariance;
+  Index used_pieces = 0;    // virtual batches; 0: it had one batch
+  Index rank_values = 0;    // of a statistic, of all ranks; 0: the statistics are of x alone
   Index repeated_plan = 0;  // KeptPlan::number of a small pass by statistics of x, whose y lay as x; else 0
 
-  void set(const Shape& x, std::uint64_t fingerprint_of_x, bool is_training, bool has_batch_statistics);
+  void set(const Shape& x, std::uint64_t fingerprint_of_x, bool is_training, bool has_batch_statistics,
+           StatisticKind of_statistics = StatisticKind::kVariance);
   // @throws std::invalid_argument where backward does not follow it
   void check_backward(const Shape& x, const Shape& dy, bool is_training) const;
-  // @throws std::invalid_argument where its statistics are of another kind
-  void check_kind(bool is_centred, bool has_unit) const;
+  // The same of another layer's forward; where there was none, check_backward says so.
+  void check_kind(StatisticKind of_backward, bool of_ranks) const;
   void check_same(const Shape& x, std::uint64_t fingerprint_of_x) const;
 };
 
@@ -78,7 +81,7 @@ struct PassRecord {
 class StagedRecord {
  public:
   StagedRecord(PassRecord& record, const Shape& layout, std::uint64_t fingerprint) : record_(record), kept_(record) {
-    record.set(layout, fingerprint, kept_.training, kept_.batch);
+    record.set(layout, fingerprint, kept_.training, kept_.batch, kept_.kind);
     record.rank_values = kept_.rank_values;
   }
   StagedRecord(const StagedRecord&) = delete;

@@ -27,7 +27,6 @@ struct PassState {
   CopyMemory<Scalar> undo_copies;  // of those that a post-op is undone from
   bool is_of_function = false;     // the last forward was a function's
   std::vector<PassState> pieces;   // of virtual batches
-  Index used_pieces = 0;           // of the last forward; 0: it had one batch
   KeptPlan plan, backward_plan;    // the second where the tensors of backward lie differently
   PassRecord record;
 

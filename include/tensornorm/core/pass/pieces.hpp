@@ -154,8 +154,8 @@ __attribute__((noinline)) void forward_pieces(int axis, Index most, const Scalar
     state.mean.segment(i * stats, stats) = piece.mean;
     state.rstd.segment(i * stats, stats) = piece.rstd;
   }
-  state.record.set(shape, fingerprint, first.record.training, first.record.batch);
-  state.used_pieces = n;
+  state.record.set(shape, fingerprint, first.record.training, first.record.batch, first.record.kind);
+  state.record.used_pieces = n;
 }
 
 // Calls run(x, shape, dy, dx, state) for each piece of the forward pass.
@@ -165,7 +165,7 @@ __attribute__((noinline)) void backward_pieces(int axis, Index most, const Scala
                                                const OutputGradient<Scalar>& dy, Target<Scalar>* dx,
                                                PassState<Scalar>& state, const Run& run) {
   state.record.check_same(shape, core::fingerprint(x, shape));
-  for (Index i = 0; i < state.used_pieces; ++i) {
+  for (Index i = 0; i < state.record.used_pieces; ++i) {
     const Piece piece = piece_of(shape, axis, most, i);
     const Shape of_x = piece.of(shape);
     const Scalar* const its_x = x + piece.offset(shape);
@@ -175,7 +175,7 @@ __attribute__((noinline)) void backward_pieces(int axis, Index most, const Scala
   Target<Scalar>* const dz = dy.post_op == nullptr ? nullptr : dy.post_op->dz;
   Scalar* const dx_data = dx == nullptr ? nullptr : dx->prepare();
   Scalar* const dz_data = dz == nullptr ? nullptr : dz->prepare();
-  for (Index i = 0; i < state.used_pieces; ++i) {
+  for (Index i = 0; i < state.record.used_pieces; ++i) {
     const Piece piece = piece_of(shape, axis, most, i);
     const Shape of_x = piece.of(shape);
     const PieceGradient<Scalar> gradient(dy, dz_data, piece);

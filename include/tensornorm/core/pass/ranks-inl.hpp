@@ -23,7 +23,8 @@ void Ranks<T>::merge(const AllGather& all_gather, double eps, bool allows_one) {
              messages_.size(), " ranks have 1 in all for each of ", channels_, " channels");
   for (std::size_t c = 0; c < moments_.size() && values() > 0; ++c) {
     const Moments& m = moments_[c];
-    const Statistic<T> s = finish<T>(m, quotient(DoubleDouble{m.m2, m.m2_lo}, static_cast<double>(m.n)), eps);
+    Statistic<T> s = finish<T>(m, quotient(DoubleDouble{m.m2, m.m2_lo}, static_cast<double>(m.n)), eps);
+    round_ties_up(m, s);
     hi_[c] = s.hi;
     lo_[c] = s.lo;
     rstd_[c] = s.rstd;

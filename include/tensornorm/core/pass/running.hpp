@@ -47,14 +47,14 @@ Index move_pairs(const BatchStatistics<Param>& batch, Index c, double weight, do
   return c;
 }
 
-// Moves the first channels of a batch with one statistic each, and returns how many, with the bits of move_running.
+// Moves the first channels of a batch with one statistic each, and returns how many, with the bits of move_running; or
+// null.
 template <class Param>
 using MoveTogether = Index (*)(const BatchStatistics<Param>& batch, double weight, double degrees, Param* mean,
                                Param* var);
 
 // running = (1 - weight) * running + weight * batch, where a batch of several statistics per channel gives their mean
-// (InstanceNorm over its instances). Weight 0 leaves a running value alone and 1 replaces it, NaN or not. A null
-// `together` is not called.
+// (InstanceNorm over its instances). Weight 0 leaves a running value alone and 1 replaces it, NaN or not.
 template <class Param>
 void move_running(const BatchStatistics<Param>& batch, Index channels, double weight, bool unbiased, Param* mean,
                   Param* var, MoveTogether<Param> together = nullptr) {

@@ -35,7 +35,7 @@ struct StatisticsBlock : BinRange {
     m2 = memory.take_bytes<double>(doubles);
     rest = memory;
     bin_estimate = memory.take<T>(chunk_bins);
-    if (has_grid) bin_grid_rounding = memory.take<T>(chunk_bins);
+    if (kHasGrid) bin_grid_rounding = memory.take<T>(chunk_bins);
     total_d = sum_d = memory.take_bytes<double>(sums);
     total_d2 = sum_d2 = memory.take_bytes<double>(sums);
     if (plan.multiple > 1) {
@@ -46,13 +46,13 @@ struct StatisticsBlock : BinRange {
     beside_sums = memory;
   }
 
-  static constexpr bool has_grid = std::is_same<T, double>::value;
+  static constexpr bool kHasGrid = std::is_same<T, double>::value;
 
   // Bytes of the arrays that last, and of those that only the sums need.
   static Index lasting_bytes(Index stats) { return 6 * Arena::bytes<T>(stats) + Arena::bytes<double>(stats); }
   static Index sum_bytes(const BlockExtents& n, Index multiple) {
     const Index totals = multiple == 1 ? 0 : 2 * Arena::bytes<double>(n.stats);
-    return (has_grid ? 2 : 1) * Arena::bytes<T>(n.chunk) + 2 * Arena::bytes<double>(n.chunk) + totals +
+    return (kHasGrid ? 2 : 1) * Arena::bytes<T>(n.chunk) + 2 * Arena::bytes<double>(n.chunk) + totals +
            Arena::bytes<Pending>(n.stats);
   }
 
@@ -67,7 +67,7 @@ struct StatisticsBlock : BinRange {
 
   BinRange chunk;
   T* bin_estimate;                 // by bin of the chunk, as are the sums
-  T* bin_grid_rounding = nullptr;  // likewise, where ranks sum doubles
+  T* bin_grid_rounding = nullptr;  // likewise; for ranks alone, but all doubles have room for it
   double *sum_d, *sum_d2;
   Arena beside_sums;  // free while they are summed
 

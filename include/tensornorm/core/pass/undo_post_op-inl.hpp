@@ -35,7 +35,6 @@ void undo_post_op(const UndoArguments<Scalar>& a, const UndoneBackward& backward
   const PostOpGradient<Scalar>& gradient = *a.dy.post_op;
   // Everything that can be refused, so that the backward that follows refuses nothing once dz is written.
   a.record.check_backward(shape, a.dy.shape, a.training);
-  a.record.check_kind(a.parameters.centred, a.parameters.is_unit);
   a.record.check_same(shape, core::fingerprint(a.x, shape));
   check_gradients(a.x, shape, a.dy, a.dx);
   const Index n = shape.count();

@@ -75,6 +75,7 @@ TENSORNORM_BODY bool KeptPlan::is_of(const Axes& full_axes, const Uses& uses) co
 
 __attribute__((cold, noinline)) TENSORNORM_BODY void KeptPlan::set(const PlanKey& key, const Axes& full_axes,
                                                                    const Uses& uses, void (*complete)(Plan&)) {
+  ++number_;
   if (parts_ == nullptr) parts_ = std::make_unique<Parts>();
   parts_->backward_plan.reset();
   parts_->binning.emplace(full_axes, uses);
@@ -82,7 +83,6 @@ __attribute__((cold, noinline)) TENSORNORM_BODY void KeptPlan::set(const PlanKey
   parts_->key.set(key);
   parts_->full_axes = full_axes;
   parts_->uses = uses;
-  ++number_;
 }
 
 TENSORNORM_BODY const Plan& KeptPlan::plan() const { return *parts_->plan; }

@@ -53,7 +53,8 @@ class KeptPlan {
   // Throws std::bad_alloc, the first time.
   void set(const PlanKey& key, const Axes& full_axes, const Uses& uses, void (*complete)(Plan&));
 
-  // Of the plan that was set: no other of this, and none that a copy of this sets, has the same. 0: there is none.
+  // Counts the plans that were set, in this and in what it was copied from: no later plan of either has a number that
+  // was noted before. 0: there is none.
   Index number() const { return parts_ == nullptr ? 0 : number_; }
   const Plan& plan() const;
   bool has_backward_plan() const;
