@@ -146,6 +146,33 @@ TEST(PostOp, OfLargeTensors) {
   expect_separate_calls<float, kCol>({1100, 4, 30, 20}, true);
 }
 
+/// Where one kernel is the whole forward.
+template <class Scalar>
+void expect_small_batches() {
+  using T = Tensor4<Scalar, kRow>;
+  for (const auto& [samples, channels] : {std::pair<Index, Index>{24, 20}, {5, 4}, {7, 40}, {9, 16}, {3, 33}}) {
+    SCOPED_TRACE(name_of<Scalar>() + " " + std::to_string(samples) + "x" + std::to_string(channels));
+    const T x = drawn<Scalar, kRow>({samples, channels, 1, 1}, 1);
+    BatchNorm<Scalar> layer(channels);
+    stir(layer);
+    auto separate = layer;
+    T y, y2, in_place = x;
+    separate.forward(x, y);
+    layer.forward(x, then_clip(y2, -0.5, 0.75));
+    EXPECT_TRUE(same(y2, clipped(y, -0.5, 0.75)));
+    EXPECT_EQ(running(layer), running(separate));
+    layer.forward(in_place, then_relu(in_place));
+    EXPECT_TRUE(same(in_place, clipped(y, 0, std::numeric_limits<double>::infinity())));
+  }
+}
+
+TEST(PostOp, OfSmallBatches) {
+  expect_small_batches<float>();
+  expect_small_batches<double>();
+  expect_small_batches<Eigen::half>();
+  expect_small_batches<Eigen::bfloat16>();
+}
+
 // 16-bit results are rounded once, after the product.
 TEST(PostOp, RoundsAProductOnce) {
   using T = Eigen::Tensor<Eigen::bfloat16, 2, kRow>;

@@ -4,6 +4,7 @@
 
 #include "tensornorm/core/kernel/finish_sums.hpp"
 #include "tensornorm/core/kernel/operand.hpp"
+#include "tensornorm/core/kernel/post_ops.hpp"
 #include "tensornorm/core/kernel/sums.hpp"
 #include "tensornorm/core/plan/sample_points.hpp"
 
@@ -21,6 +22,7 @@ struct ForwardColumns {
   float *hi, *lo, *rstd;      // by column, as are all arrays
   double* m2;                 // null: not wanted
   const float *gamma, *beta;  // null: 1 and 0
+  const float *clip_low, *clip_high;  // between which y is clipped; null: it is not
   Scalar* y;
   Index stride;  // of y's rows
   bool* trusted;
@@ -34,7 +36,7 @@ struct ForwardColumns {
   TENSORNORM_INLINE void run() const {
     const ForwardColumns k = *this;  // in registers: what is stored below cannot change it
     *trusted = k.find_statistics<Isa>();
-    if (*trusted) k.put<Isa>();
+    if (*trusted) k.clip_low == nullptr ? k.put<Isa, false>() : k.put<Isa, true>();
   }
 
  private:
@@ -104,11 +106,16 @@ struct ForwardColumns {
     if (m2 != nullptr) squares.store(m2 + j);
   }
 
-  template <class Isa>
+  template <class Isa, bool clips>
   TENSORNORM_INLINE void put() const {
     constexpr int lanes = kLanes<Isa, float>;
     using V = Vec<float, lanes>;
     const Index n = rows, x_stride = x.stride, y_stride = stride;
+    V least{}, most{};
+    if constexpr (clips) {
+      VectorOps<Isa>::broadcast(*clip_low, least);
+      VectorOps<Isa>::broadcast(*clip_high, most);
+    }
     for (Index j = 0; j < cols; j += 2 * lanes) {
       const FullVector<Isa> at{place<Isa>(j)}, next{place<Isa>(j + lanes)};
       V hi0, scale0, shift0, hi1, scale1, shift1;
@@ -126,6 +133,10 @@ struct ForwardColumns {
         multiply(y1, scale1, y1);
         y0 += shift0;
         y1 += shift1;
+        if constexpr (clips) {
+          clip(least, most, y0);
+          clip(least, most, y1);
+        }
         at.store(to, y0);
         next.store(to, y1);
       }

@@ -78,7 +78,14 @@ using Gated = WithTensor<Value, TimesZ>;
 template <class Value>
 using Accumulated = WithTensor<Value, PlusZ>;
 
-// y = value between low and high; NaN, which compares with nothing, stays.
+// Puts y between low and high; NaN, which compares with nothing, stays.
+template <class V>
+TENSORNORM_INLINE void clip(const V& low, const V& high, V& y) {
+  y = y > high ? high : y;
+  y = y < low ? low : y;
+}
+
+// y = value between low and high.
 template <class Value>
 struct Clipped {
   using Scalar = typename Value::Scalar;
@@ -104,8 +111,7 @@ struct Clipped {
   template <class V, class At>
   TENSORNORM_INLINE void value(const Row<V>& row, const At& at, V& y) const {
     of.value(row.of, at, y);
-    y = y > row.high.value ? row.high.value : y;
-    y = y < row.low.value ? row.low.value : y;
+    clip(row.low.value, row.high.value, y);
   }
 };
 

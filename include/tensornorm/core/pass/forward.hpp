@@ -38,7 +38,8 @@ class Forward {
     const Tile& tile = plan.only_tile;
     const SavedStatistics<T>& to = a.saved;
     const bool finds = a.found.hi == nullptr && to.hi != nullptr && to.moments == nullptr;
-    const bool puts = a.y != nullptr && a.post_op == nullptr && plan.can_run_columns(a.is_in_place());
+    const bool clips = a.post_op != nullptr && a.post_op->z == nullptr;
+    const bool puts = a.y != nullptr && (a.post_op == nullptr || clips) && plan.can_run_columns(a.is_in_place());
     if (!finds || !puts) return false;
     bool trusted = false;
     const FinishRule rule = FindStatistics<Scalar>::rule_of(a, plan);
@@ -53,6 +54,8 @@ class Forward {
                                           to.m2,
                                           a.gamma,
                                           a.beta,
+                                          clips ? &a.post_op->low : nullptr,
+                                          clips ? &a.post_op->high : nullptr,
                                           a.y + tile.y_offset,
                                           tile.y_stride,
                                           &trusted});
