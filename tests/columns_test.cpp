@@ -114,6 +114,8 @@ struct Case {
                                to.m2.data(),
                                affine ? gamma.data() : nullptr,
                                affine ? beta.data() : nullptr,
+                               nullptr,
+                               nullptr,
                                y,
                                stride,
                                &trusted});
