@@ -172,7 +172,7 @@ std::vector<OfParts<Scalar, Layout>> of_parts(const T4<Scalar, Layout>& x, int c
   options.channel_axis = channel_axis;
   on_ranks(int(parts.size()), [&](ThreadRank rank) {
     const auto r = std::size_t(rank.rank());
-    Sync<Scalar> layer(x.dimension(channel_axis), rank, options);
+    Sync<Scalar> layer(x.dimension(std::size_t(channel_axis)), rank, options);
     stir(layer);
     all[r].y = layer(samples(x, channel_axis == 0 ? 1 : 0, first_of(parts, r), parts[r]));
     all[r].rstd = bytes(layer.rstd());

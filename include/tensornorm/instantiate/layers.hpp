@@ -11,6 +11,7 @@
 #include "tensornorm/core/pass/undo_post_op-inl.hpp"
 
 // The members that a program's files call; what those call follows.
+// NOLINTBEGIN(bugprone-macro-parentheses): types
 #define TENSORNORM_INSTANTIATE_ENGINE(Scalar, tracks)                                                                 \
   template Engine<Scalar, tracks>::Engine(double, bool, Index, bool, bool);                                           \
   template void Engine<Scalar, tracks>::change_eps(double);                                                           \
@@ -28,7 +29,6 @@
   template bool Engine<Scalar, tracks>::repeat_infer(const Scalar*, const Shape&, Scalar*) const;                     \
   template bool Engine<Scalar, tracks>::repeat_backward(const Scalar*, const Scalar*, Scalar*)
 
-// NOLINTBEGIN(bugprone-macro-parentheses): types
 #define TENSORNORM_INSTANTIATE_FUNCTIONS(Scalar)                                                                       \
   template void PassEngine<Scalar, false>::forward(                                                                    \
       const Statement&, const Parameters<ParamOf<Scalar>>&, Runner&, const Scalar*, Target<Scalar>&,                   \
