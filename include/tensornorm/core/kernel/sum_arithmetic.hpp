@@ -94,9 +94,10 @@ inline double grid_rounding(double m2) {
   return std::ldexp(1.5, h + 26);
 }
 
-// Deviations of doubles, by their digits.
-template <class Estimate>
-struct GriddedDeviations {
+// Of the deviations of doubles, p = q = the high digits; or p = the low ones, and p * q what the square of the high
+// ones lacks.
+template <class Estimate, Digits digits>
+struct DeviationDigits {
   using Scalar = double;
   Deviations<double, Estimate> plain;
   Estimate grid_rounding;
@@ -107,49 +108,25 @@ struct GriddedDeviations {
   struct Row {
     RowOf<Deviations<double, Estimate>, V> plain;
     RowOf<Estimate, V> grid_rounding;
-
-    // d rounded to the grid, and what that and the rounding of d lost.
-    template <class At>
-    TENSORNORM_INLINE void split(const At& at, V& high, V& low) const {
-      V x, e, c;
-      plain.x.get(at, x);
-      plain.estimate.get(at, e);
-      grid_rounding.get(at, c);
-      const V d = e - x, of_x = d - e;
-      high = (d + c) - c;
-      low = (d - high) + ((e - (d - of_x)) - (x + of_x));
-    }
   };
   template <class Isa, class V>
   TENSORNORM_INLINE void begin(Index r, Row<V>& row) const {
     plain.template begin<Isa>(r, row.plain);
     grid_rounding.template begin<Isa>(r, row.grid_rounding);
   }
-};
-
-// p = q = the high digits.
-template <class Estimate>
-struct HighDeviations : GriddedDeviations<Estimate> {
-  template <class V>
-  using Row = typename GriddedDeviations<Estimate>::template Row<V>;
   template <class V, class At>
   TENSORNORM_INLINE void factors(const Row<V>& row, const At& at, V& p, V& q) const {
-    V low;
-    row.split(at, p, low);
-    q = p;
-  }
-};
-
-// p = the low digits, p * q = what the square of the high ones lacks.
-template <class Estimate>
-struct LowDeviations : GriddedDeviations<Estimate> {
-  template <class V>
-  using Row = typename GriddedDeviations<Estimate>::template Row<V>;
-  template <class V, class At>
-  TENSORNORM_INLINE void factors(const Row<V>& row, const At& at, V& p, V& q) const {
-    V high;
-    row.split(at, high, p);
-    q = (high + high) + p;
+    V x, e, c;
+    row.plain.x.get(at, x);
+    row.plain.estimate.get(at, e);
+    row.grid_rounding.get(at, c);
+    const V d = e - x, high = (d + c) - c;
+    p = q = high;
+    if constexpr (digits == Digits::kLow) {
+      const V of_x = d - e;
+      p = (d - high) + ((e - (d - of_x)) - (x + of_x));  // with what the rounding of d lost
+      q = (high + high) + p;
+    }
   }
 };
 

@@ -54,19 +54,19 @@ __attribute__((noinline)) void add_in_double(const DeviationSums<Scalar>& sums) 
 }
 
 // The high or the low digits of the deviations of doubles.
-template <template <class> class DigitsOfDeviations>
+template <Digits digits>
 void add_digits(const DeviationSums<double>& sums) {
   const Rows<double> x{sums.x + sums.tile.offset, sums.tile.stride};
   if (sums.columns) {
-    const GriddedDeviations<PerColumn<double>> all{{x, {sums.estimate}}, {sums.grid_rounding}};
-    add_columns<true>(DigitsOfDeviations<PerColumn<double>>{all}, sums.tile, sums.sum_d, sums.sum_d2);
+    add_columns<true>(DeviationDigits<PerColumn<double>, digits>{{x, {sums.estimate}}, {sums.grid_rounding}}, sums.tile,
+                      sums.sum_d, sums.sum_d2);
   } else {
-    const GriddedDeviations<PerRow<double>> all{{x, {sums.estimate}}, {sums.grid_rounding}};
-    add_rows<true>(DigitsOfDeviations<PerRow<double>>{all}, sums.tile, sums.sum_d, sums.sum_d2);
+    add_rows<true>(DeviationDigits<PerRow<double>, digits>{{x, {sums.estimate}}, {sums.grid_rounding}}, sums.tile,
+                   sums.sum_d, sums.sum_d2);
   }
 }
 inline void add_high_or_low(const DeviationSums<double>& sums) {
-  sums.digits == Digits::kHigh ? add_digits<HighDeviations>(sums) : add_digits<LowDeviations>(sums);
+  sums.digits == Digits::kHigh ? add_digits<Digits::kHigh>(sums) : add_digits<Digits::kLow>(sums);
 }
 
 }  // namespace core

@@ -193,13 +193,12 @@ class FindStatistics {
   // raises no exception.
   void spread_estimates(Block& block, Index bin, Index n) const {
     if (is_double && digits_ != Digits::kAll) {
-      spread(
-          block, bin, n, [&](Index s) { return block.scale[s]; }, block.bin_grid_rounding);
-      return spread(
-          block, bin, n, [&](Index s) { return block.estimate[s]; }, block.bin_estimate);
+      const auto grid_rounding = [&](Index s) { return block.scale[s]; };
+      spread(block, bin, n, grid_rounding, block.bin_grid_rounding);
     }
     const auto estimate = [&](Index s) {
-      const bool is_scaled = finish_.scale() != Scale::kOne && !block.pending[s].is_due(finish_.scale());
+      const bool is_scaled =
+          digits_ == Digits::kAll && finish_.scale() != Scale::kOne && !block.pending[s].is_due(finish_.scale());
       return is_scaled ? std::numeric_limits<T>::quiet_NaN() : block.estimate[s];
     };
     spread(block, bin, n, estimate, block.bin_estimate);
