@@ -57,6 +57,22 @@ void change_one(Array& array, std::mt19937& random) {
   if (array.size() > 0) array[static_cast<Index>(random()) % array.size()] *= 1.25F;
 }
 
+// What a call may do besides: nothing, a post-op, or a sum with z that it keeps in h. Calls call(x, y) so.
+enum class More { kNothing, kClip, kProduct, kSum };
+template <class Scalar, class Call>
+void with_more(More more, View<Scalar> x, View<Scalar> y, View<Scalar> z, View<Scalar> h, const Call& call) {
+  switch (more) {
+    case More::kNothing:
+      return call(x, y);
+    case More::kClip:
+      return call(x, then_clip(y, -0.5, 0.75));
+    case More::kProduct:
+      return call(x, then_times(y, z));
+    case More::kSum:
+      return call(add(x, z, h), y);
+  }
+}
+
 // Some calls in succession on a few shapes.
 template <class Layer>
 void make_calls(Layer norm, const std::vector<Extents>& shapes, unsigned seed) {
@@ -90,29 +106,43 @@ void make_calls(Layer norm, const std::vector<Extents>& shapes, unsigned seed) {
     Memory<Scalar> x(extents, strides, random), y(extents, in_place ? strides : out, random), y_of_copy = y;
     Memory<Scalar> x_then = x;
     if (in_place) y = x, y_of_copy = x;
+    const More more = one_in(2) ? More::kNothing : static_cast<More>(random() % 4);
+    const bool is_sum = more == More::kSum;
+    Memory<Scalar> z(extents, one_in(4) ? out : strides, random), h(extents, one_in(4) ? out : strides, random),
+        h_of_copy = h;
     Layer copy(norm);
     if (one_in(3)) {
-      in_place ? norm.infer(y.view(), y.view()) : norm.infer(x.view(), y.view());
-      copy.infer(x.view(), y_of_copy.view());
+      with_more(more, in_place ? y.view() : x.view(), y.view(), z.view(), h.view(),
+                [&](const auto& from, const auto& to) { norm.infer(from, to); });
+      with_more(more, x.view(), y_of_copy.view(), z.view(), h_of_copy.view(),
+                [&](const auto& from, const auto& to) { copy.infer(from, to); });
       ASSERT_EQ(y.bytes(), y_of_copy.bytes());
+      ASSERT_EQ(h.bytes(), h_of_copy.bytes());
       ASSERT_EQ(state(norm), state(copy));
       continue;
     }
     Pass<Scalar> pass;
-    if (one_in(4)) {
-      norm.forward(device, in_place ? y.view() : x.view(), y.view());
-    } else {
-      norm.forward(in_place ? y.view() : x.view(), y.view());
-    }
-    copy.forward(x.view(), y_of_copy.view(), pass);
+    const bool on_device = one_in(4);
+    with_more(
+        more, in_place ? y.view() : x.view(), y.view(), z.view(), h.view(),
+        [&](const auto& from, const auto& to) { on_device ? norm.forward(device, from, to) : norm.forward(from, to); });
+    with_more(more, x.view(), y_of_copy.view(), z.view(), h_of_copy.view(),
+              [&](const auto& from, const auto& to) { copy.forward(from, to, pass); });
+    if (is_sum) x_then = h;
     ASSERT_EQ(y.bytes(), y_of_copy.bytes());
+    ASSERT_EQ(h.bytes(), h_of_copy.bytes());
     ASSERT_EQ(running(norm), running(copy));
     ASSERT_EQ(bytes(norm.rstd()), bytes(pass.rstd()));
     for (int k = 0; k < 2; ++k) {
       Memory<Scalar> dy(extents, one_in(4) ? out : strides, random), dx(extents, one_in(4) ? out : strides, random);
       Memory<Scalar> dx_of_copy = dx;
-      norm.backward(x_then.view(), dy.view(), dx.view());
-      copy.backward(x_then.view(), dy.view(), dx_of_copy.view(), pass);
+      if (one_in(3)) {
+        norm.backward(x_then.view(), dy.view(), add_to(dx.view()));
+        copy.backward(x_then.view(), dy.view(), add_to(dx_of_copy.view()), pass);
+      } else {
+        norm.backward(x_then.view(), dy.view(), dx.view());
+        copy.backward(x_then.view(), dy.view(), dx_of_copy.view(), pass);
+      }
       ASSERT_EQ(dx.bytes(), dx_of_copy.bytes());
       ASSERT_EQ(bytes(norm.dgamma()), bytes(copy.dgamma()));
       if constexpr (has_beta<Layer>) {
@@ -151,8 +181,7 @@ TYPED_TEST(Repeat, OtherLayers) {
   make_calls(InstanceNorm<TypeParam>(8), {{3, 8, 4}, {1, 8, 5}, {2, 8, 2, 3}}, 6);
 }
 
-// The value of a held reference changes between two calls.
-/// The short way, which callers do not see.
+// The short way, which callers do not see.
 template <class Layer>
 struct Open : Layer {
   using Layer::Layer;
@@ -168,39 +197,64 @@ TEST(Repeat, TakesTheShortWay) {
   Open<BatchNorm<float>> norm(16);
   const core::Shape shape = core::shape_of(x);
   EXPECT_EQ(norm.repeated_shape(), nullptr);
-  EXPECT_FALSE(norm.repeat_infer(x.data(), shape, y.data()));
+  EXPECT_FALSE(norm.repeat_infer({x.data(), y.data()}, shape));
   norm.forward(x, y);
   ASSERT_NE(norm.repeated_shape(), nullptr);
   EXPECT_EQ(*norm.repeated_shape(), shape);
-  EXPECT_TRUE(norm.repeat_forward(x.data(), y.data()));
-  EXPECT_FALSE(norm.repeat_backward(x.data(), dy.data(), dx.data())) << "no backward made memory yet";
+  EXPECT_TRUE(norm.repeat_forward({x.data(), y.data()}));
+  EXPECT_FALSE(norm.repeat_backward(x.data(), dy.data(), dx.data(), nullptr)) << "no backward made memory yet";
   norm.backward(x, dy, dx);
-  EXPECT_TRUE(norm.repeat_backward(x.data(), dy.data(), dx.data()));
-  EXPECT_FALSE(norm.repeat_backward(dy.data(), dy.data(), dx.data())) << "another x";
-  EXPECT_FALSE(norm.repeat_forward(x.data(), x.data() + 1)) << "overlap";
+  EXPECT_TRUE(norm.repeat_backward(x.data(), dy.data(), dx.data(), nullptr));
+  EXPECT_FALSE(norm.repeat_backward(dy.data(), dy.data(), dx.data(), nullptr)) << "another x";
+  EXPECT_FALSE(norm.repeat_forward({x.data(), x.data() + 1})) << "overlap";
   norm.eval();
   EXPECT_EQ(norm.repeated_shape(), nullptr);
   norm.infer(x, y);
-  EXPECT_TRUE(norm.repeat_infer(x.data(), shape, y.data()));
+  EXPECT_TRUE(norm.repeat_infer({x.data(), y.data()}, shape));
   norm.gamma()[3] = 7;
-  EXPECT_FALSE(norm.repeat_infer(x.data(), shape, y.data()));
+  EXPECT_FALSE(norm.repeat_infer({x.data(), y.data()}, shape));
   norm.prepare();
-  EXPECT_TRUE(norm.repeat_infer(x.data(), shape, y.data()));
+  EXPECT_TRUE(norm.repeat_infer({x.data(), y.data()}, shape));
   norm.gamma().resize(3);
-  EXPECT_FALSE(norm.repeat_infer(x.data(), shape, y.data()));
-  EXPECT_FALSE(norm.repeat_forward(x.data(), y.data()));
+  EXPECT_FALSE(norm.repeat_infer({x.data(), y.data()}, shape));
+  EXPECT_FALSE(norm.repeat_forward({x.data(), y.data()}));
 
   Open<LayerNorm<float>> layer(16);
   layer.forward(x, y);
-  EXPECT_TRUE(layer.repeat_forward(x.data(), y.data()));
+  EXPECT_TRUE(layer.repeat_forward({x.data(), y.data()}));
+  // A sum that is kept and a product.
+  Matrix h(48, 16), z = dy;
+  const core::Residual<float> sum{x.data(), dy.data(), h.data(), &core::add_tile<float>};
+  core::PostOp<float> product;
+  product.z = z.data();
+  product.put = &core::put_product<float>;
+  const auto repeats = [&] { return layer.repeat_forward({h.data(), y.data(), &product, &sum}); };
+  EXPECT_TRUE(repeats());
+  EXPECT_TRUE(h == x + dy);
+  product.z = y.data();
+  EXPECT_TRUE(repeats());
+  for (const float* const z_there : {y.data() + 1, h.data(), h.data() + 1}) {
+    product.z = z_there;
+    EXPECT_FALSE(repeats()) << "z overlaps";
+  }
+  product.z = z.data();
+  for (const float* const part : {h.data() + 1, y.data() + 1}) {
+    for (const bool first : {true, false}) {
+      const core::Residual<float> other{first ? part : x.data(), first ? x.data() : part, h.data(),
+                                        &core::add_tile<float>};
+      EXPECT_FALSE(layer.repeat_forward({h.data(), y.data(), &product, &other})) << "a part overlaps";
+    }
+  }
+  EXPECT_FALSE(layer.repeat_forward({h.data(), h.data(), nullptr, &sum})) << "y is the sum";
   const Matrix few = x.topRows(4);
   layer.infer(few, y);
-  EXPECT_TRUE(layer.repeat_infer(few.data(), core::shape_of(few), y.data()));
+  EXPECT_TRUE(layer.repeat_infer({few.data(), y.data()}, core::shape_of(few)));
   Matrix large = Matrix::Random(8000, 16), of_large(8000, 16);
   layer.forward(large, of_large);
   EXPECT_EQ(layer.repeated_shape(), nullptr) << "no small call";
 }
 
+// The value of a held reference changes between two calls.
 TEST(Repeat, SeesWhatAHeldReferenceChanges) {
   for (const Index channels : {4, 7, 16, 50, 64}) {
     BatchNorm<float> norm(channels);

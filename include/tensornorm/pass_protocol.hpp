@@ -48,6 +48,7 @@ class PassProtocol : public Protocol<Derived, Engine> {
   /// The same on a device.
   template <class Device, class X, class R, class H, class Y, class = std::enable_if_t<!core::kIsPass<Y>>>
   void forward(const Device& device, const KeptSum<X, R, H>& sum, Y&& y) {
+    if (this->try_repeat_forward(sum, y)) return;
     run_sum(device, sum, y, [&](Runner& runner, const Shape& shape, auto& out, core::ResidualArguments<Scalar>& all) {
       this->call_forward(runner, nullptr, shape, out, nullptr, &all);
     });
@@ -72,6 +73,7 @@ class PassProtocol : public Protocol<Derived, Engine> {
   /// The same on a device.
   template <class Device, class X, class R, class H, class Y>
   void infer(const Device& device, const KeptSum<X, R, H>& sum, Y&& y) const {
+    if (this->try_repeat_infer(sum, y)) return;
     run_sum(device, sum, y, [&](Runner& runner, const Shape& shape, auto& out, core::ResidualArguments<Scalar>& all) {
       this->call_infer(runner, nullptr, shape, out, &all);
     });

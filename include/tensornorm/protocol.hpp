@@ -11,6 +11,7 @@
 #include "tensornorm/core/thread/device.hpp"
 #include "tensornorm/pass.hpp"
 #include "tensornorm/post_op_arguments.hpp"
+#include "tensornorm/repeated_call.hpp"
 #include "tensornorm/tensor_view.hpp"
 #include "tensornorm/view.hpp"
 
@@ -287,6 +288,48 @@ class Protocol : public Engine {
     }
   }
 
+  // Make the call if it is small and repeats one before; else do nothing and return false.
+  template <class X, class Y>
+  bool try_repeat_forward(const X& x, Y& y) {
+    using In = core::RepeatedInput<Scalar, X>;
+    using Out = core::RepeatedOutputOf<Scalar, Y>;
+    if constexpr (Engine::kRepeats && In::kMayRepeat && Out::kMayRepeat) {
+      const Shape* const shape = this->repeated_shape();
+      if (shape == nullptr) return false;
+      const In in(x);
+      const Out out(y);
+      return in.lies_so(*shape) && out.lies_so(*shape) &&
+             this->repeat_forward({in.data(), out.data(), out.post_op(), in.sum()});
+    }
+    return false;
+  }
+  template <class X, class Y>
+  bool try_repeat_infer(const X& x, Y& y) const {
+    using In = core::RepeatedInput<Scalar, X>;
+    using Out = core::RepeatedOutputOf<Scalar, Y>;
+    if constexpr (Engine::kRepeats && In::kMayRepeat && Out::kMayRepeat) {
+      const In in(x);
+      const Out out(y);
+      const Shape shape = in.shape();
+      return in.lies_so(shape) && out.lies_so(shape) &&
+             this->repeat_infer({in.data(), out.data(), out.post_op(), in.sum()}, shape);
+    }
+    return false;
+  }
+  template <class X, class DY, class DX>
+  bool try_repeat_backward(const X& x, const DY& dy, DX& dx) {
+    using Type = typename core::Added<DX>::Type;
+    if constexpr (Engine::kRepeats && core::kLieInMemory<Scalar, X, DY, Type> && core::is_writable<Type>()) {
+      const Shape* const shape = this->repeated_shape();
+      Type& to = core::Added<DX>::of(dx);
+      if (shape == nullptr || !core::lie_so(*shape, x, dy, to)) return false;
+      typename core::Target<Scalar>::AddGradient add = nullptr;
+      if constexpr (core::Added<DX>::adds) add = &core::add_gradient<Scalar>;
+      return this->repeat_backward(core::as_eigen(x).data(), core::as_eigen(dy).data(), core::as_eigen(to).data(), add);
+    }
+    return false;
+  }
+
   // The calls with pointers and shapes, and with what else the layer takes.
   template <class... More>
   void call_forward(core::Runner& runner, const Scalar* x, const Shape& shape, core::Target<Scalar>& y, More... more) {
@@ -306,43 +349,6 @@ class Protocol : public Engine {
  private:
   template <class, class>
   friend class core::HeldNorm;
-
-  // Whether tensors are read and written where they lie, as those of a repeated call are.
-  template <class... Tensors>
-  static constexpr bool kMayRepeat =
-      Engine::kRepeats &&
-      ((core::kHasMemory<Tensors> && std::is_same<typename core::Traits<Tensors>::Scalar, Scalar>::value) && ...);
-
-  // Make the call if it is small and repeats one before; else do nothing and return false.
-  template <class X, class Y>
-  bool try_repeat_forward(const X& x, Y& y) {
-    if constexpr (kMayRepeat<X, Y>) {
-      const Shape* const shape = this->repeated_shape();
-      return shape != nullptr && core::has_shape(core::as_eigen(x), *shape) &&
-             core::has_shape(core::as_eigen(y), *shape) &&
-             this->repeat_forward(core::as_eigen(x).data(), core::as_eigen(y).data());
-    }
-    return false;
-  }
-  template <class X, class Y>
-  bool try_repeat_infer(const X& x, Y& y) const {
-    if constexpr (kMayRepeat<X, Y>) {
-      const Shape shape = core::unchecked_shape(core::as_eigen(x));
-      return core::has_shape(core::as_eigen(y), shape) &&
-             this->repeat_infer(core::as_eigen(x).data(), shape, core::as_eigen(y).data());
-    }
-    return false;
-  }
-  template <class X, class DY, class DX>
-  bool try_repeat_backward(const X& x, const DY& dy, DX& dx) {
-    if constexpr (kMayRepeat<X, DY, DX> && core::is_writable<DX>()) {
-      const Shape* const shape = this->repeated_shape();
-      return shape != nullptr && core::has_shape(core::as_eigen(x), *shape) &&
-             core::has_shape(core::as_eigen(dy), *shape) && core::has_shape(core::as_eigen(dx), *shape) &&
-             this->repeat_backward(core::as_eigen(x).data(), core::as_eigen(dy).data(), core::as_eigen(dx).data());
-    }
-    return false;
-  }
 
   Index work_of(const Shape& shape) const { return this->work(shape); }
   void call_check(const Shape& shape) const { derived().run_check(shape); }

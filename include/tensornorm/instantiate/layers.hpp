@@ -25,9 +25,9 @@
   template void Engine<Scalar, tracks>::run_backward(const AxesOf&, Runner&, const Scalar*, const Shape&,             \
                                                      const OutputGradient<Scalar>&, Target<Scalar>*,                  \
                                                      PassState<Scalar>*, const RankSums*);                            \
-  template bool Engine<Scalar, tracks>::repeat_forward(const Scalar*, Scalar*);                                       \
-  template bool Engine<Scalar, tracks>::repeat_infer(const Scalar*, const Shape&, Scalar*) const;                     \
-  template bool Engine<Scalar, tracks>::repeat_backward(const Scalar*, const Scalar*, Scalar*)
+  template bool Engine<Scalar, tracks>::repeat_forward(const RepeatedForward<Scalar>&);                               \
+  template bool Engine<Scalar, tracks>::repeat_infer(const RepeatedForward<Scalar>&, const Shape&) const;             \
+  template bool Engine<Scalar, tracks>::repeat_backward(const Scalar*, const Scalar*, Scalar*, AddGradient)
 
 #define TENSORNORM_INSTANTIATE_FUNCTIONS(Scalar)                                                                       \
   template void PassEngine<Scalar, false>::forward(                                                                    \

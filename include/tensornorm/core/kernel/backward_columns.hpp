@@ -19,6 +19,7 @@ struct BackwardColumns {
   float *dgamma, *dbeta;  // null: not wanted
   Scalar* dx;
   Index stride;  // of dx's rows
+  bool adds;     // to dx. @pre the columns are whole pairs of vectors, or one vector
 
   template <class Isa>
   bool fills() const {
@@ -49,7 +50,7 @@ struct BackwardColumns {
     load(at.j, c0);
     load(next.j, c1);
     WideSum<Isa, float> g0(V{}), g1(V{}), gx0(V{}), gx1(V{});
-    const Index x_stride = x.stride, dy_stride = dy.stride, dx_stride = stride;
+    const Index x_stride = x.stride, dy_stride = dy.stride;
     const Scalar *from = x.p, *gradient = dy.p;
     for (Index left = rows; left > 0; left -= kFloatAdds) {
       Sums<V> s0, s1;
@@ -69,8 +70,15 @@ struct BackwardColumns {
     }
     finish<Isa>(at.j, g0, gx0, c0);
     finish<Isa>(next.j, g1, gx1, c1);
-    from = x.p;
-    gradient = dy.p;
+    adds ? put_rows<true>(at, next, c0, c1) : put_rows<false>(at, next, c0, c1);
+  }
+
+  template <bool is_added, class Isa>
+  TENSORNORM_INLINE void put_rows(const FullVector<Isa>& at, const FullVector<Isa>& next, const Coefficients<Isa>& c0,
+                                  const Coefficients<Isa>& c1) const {
+    using V = typename Coefficients<Isa>::V;
+    const Index x_stride = x.stride, dy_stride = dy.stride, dx_stride = stride;
+    const Scalar *from = x.p, *gradient = dy.p;
     Scalar* to = dx;
     for (Index i = rows; i > 0; --i, from += x_stride, gradient += dy_stride, to += dx_stride) {
       V x0, x1, dy0, dy1;
@@ -80,6 +88,13 @@ struct BackwardColumns {
       next.load(gradient, dy1);
       put(c0, x0, dy0);
       put(c1, x1, dy1);
+      if constexpr (is_added) {
+        V before0, before1;
+        at.load(to, before0);
+        next.load(to, before1);
+        dy0 += before0;
+        dy1 += before1;
+      }
       at.store(to, dy0);
       next.store(to, dy1);
     }

@@ -60,8 +60,8 @@ class Backward {
   // another way.
   static bool run_columns(const BackwardArguments<Scalar>& a, const Plan& plan) {
     const Tile& tile = plan.only_tile;
-    const bool fits = plan.can_run_columns(is_in_place(a)) && a.dx != nullptr && a.add == nullptr &&
-                      a.ranks == nullptr && !a.is_frozen() && !a.is_unit && !is_of_one(a, plan);
+    const bool fits = plan.can_run_columns(is_in_place(a)) && a.dx != nullptr && a.ranks == nullptr && !a.is_frozen() &&
+                      !a.is_unit && !is_of_one(a, plan);
     if (!fits) return false;
     const bool has_gamma = a.gamma != nullptr;
     core::dispatch(BackwardColumns<Scalar>{{a.x + tile.offset, tile.stride},
@@ -76,7 +76,8 @@ class Backward {
                                            has_gamma ? a.dgamma : nullptr,
                                            has_gamma ? a.dbeta : nullptr,
                                            a.dx + tile.z_offset,
-                                           tile.z_stride});
+                                           tile.z_stride,
+                                           a.add != nullptr});
     return true;
   }
 

@@ -192,32 +192,38 @@ bool Engine<Scalar, tracks, settings>::has_parameters() const {
 }
 
 template <class Scalar, bool tracks, unsigned settings>
-bool Engine<Scalar, tracks, settings>::repeat_forward(const Scalar* x, Scalar* y) {
+bool Engine<Scalar, tracks, settings>::repeat_forward(const RepeatedForward<Scalar>& call) {
   const bool updates = training_ && is_tracked();
-  if (!has_parameters() || !Passes::repeat_forward(parameters(true), x, y, pass_, updates)) return false;
+  if (!has_parameters() || !Passes::repeat_forward(parameters(true), call, pass_, updates)) return false;
   if (updates) move_running(pass_);
   return true;
 }
 
 template <class Scalar, bool tracks, unsigned settings>
-bool Engine<Scalar, tracks, settings>::repeat_infer(const Scalar* x, const Shape& shape, Scalar* y) const {
+bool Engine<Scalar, tracks, settings>::repeat_infer(const RepeatedForward<Scalar>& call, const Shape& shape) const {
   if (!has_parameters()) return false;
   if constexpr (tracks) {
     if (is_tracked()) {
       if (!prepared_.is_made || beta_size_ == 0) return false;
+      if (call.does_more()) {
+        Parameters<Param> all = parameters(false);
+        all.frozen_scale = prepared_scale();
+        return all.frozen_scale != nullptr && Passes::repeat_infer(all, call, shape, infer_plans_);
+      }
       return Passes::repeat_frozen({running_.mean.data(), prepared_.scale.data(), beta_.data(), gamma_.data(),
                                     running_.var.data(), prepared_.gamma.data(), prepared_.var.data()},
-                                   x, shape, y, infer_plans_);
+                                   call.x, shape, call.y, infer_plans_);
     }
   }
-  return Passes::repeat_infer({parameters(true), x, y, {}}, shape, infer_plans_);
+  return Passes::repeat_infer(parameters(true), call, shape, infer_plans_);
 }
 
 template <class Scalar, bool tracks, unsigned settings>
-bool Engine<Scalar, tracks, settings>::repeat_backward(const Scalar* x, const Scalar* dy, Scalar* dx) {
+bool Engine<Scalar, tracks, settings>::repeat_backward(const Scalar* x, const Scalar* dy, Scalar* dx, AddGradient add) {
   if constexpr (Passes::kRunsColumns) {
     if (!has_parameters()) return false;
     BackwardArguments<Scalar> arguments{parameters(true), this->gradients_wanted(), x, dy, dx};
+    arguments.add = add;
     if (!Passes::repeat_backward(arguments, pass_)) return false;
     this->finish_gradients();
     return true;

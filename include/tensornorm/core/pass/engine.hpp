@@ -82,10 +82,11 @@ class Engine : public LayerState<Scalar, settings> {
 
   // The same calls where they are small, and all tensors lie as x did in a call before. False, and nothing is done,
   // where a call must go the way above, which alone throws.
+  using AddGradient = typename Target<Scalar>::AddGradient;
   static constexpr bool kRepeats = true;
-  bool repeat_forward(const Scalar* x, Scalar* y);
-  bool repeat_infer(const Scalar* x, const Shape& shape, Scalar* y) const;
-  bool repeat_backward(const Scalar* x, const Scalar* dy, Scalar* dx);
+  bool repeat_forward(const RepeatedForward<Scalar>& call);
+  bool repeat_infer(const RepeatedForward<Scalar>& call, const Shape& shape) const;
+  bool repeat_backward(const Scalar* x, const Scalar* dy, Scalar* dx, AddGradient add);
   // The shape that all tensors of repeat_forward and repeat_backward have; null: neither may be called now.
   const Shape* repeated_shape() const {
     const PassRecord& record = pass_.record;

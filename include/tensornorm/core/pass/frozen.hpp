@@ -13,6 +13,7 @@ namespace core {
 template <class Scalar>
 class Frozen {
   using T = ParamOf<Scalar>;
+  using Coefficients = typename Normalizer<Scalar>::Coefficients;
 
  public:
   // Both outlive this.
@@ -27,7 +28,7 @@ class Frozen {
 
   // One thread makes the coefficients of a block once, several each for its parts of the lines.
   void run(const Runner& runner, const Workspace& workspace) {
-    if (plan_.is_small && a_.frozen_scale != nullptr && is_plain()) return run_small();
+    if (run_prepared()) return;
     workspace_ = {workspace.memory, workspace.doubles / runner.threads()};
     const Index parts = partition_.map_parts;
     const bool shares_parts = partition_.shares_parts() && runner.threads() > 1;
@@ -46,6 +47,16 @@ class Frozen {
     }
   }
 
+  // A small plan whose scale is known, all at once, whatever the threads: false, and nothing is done, where the pass
+  // must go another way.
+  bool run_prepared() const {
+    if (!plan_.is_small || a_.frozen_scale == nullptr || !is_plain()) return false;
+    const Coefficients c{a_.frozen_mean, a_.frozen_scale, a_.beta};
+    a_.add_residual(plan_.map_walk, {0, 0, plan_.walk.bins()}, 0, plan_.map_walk.line());
+    normalizer_.put_map_tile(c, plan_.only_tile, 0);
+    return true;
+  }
+
   // A small plan of columns whose statistics and parameters lie side by side, by one kernel: false, and nothing is
   // done, where the scale must be made again or the call go another way.
   static bool run_columns(const FrozenArrays<T>& arrays, const Scalar* x, Scalar* y, const Plan& plan) {
@@ -58,14 +69,6 @@ class Frozen {
   }
 
  private:
-  // Of a small plan whose scale is known: all at once, whatever the threads.
-  void run_small() const {
-    const Coefficients c{a_.frozen_mean, a_.frozen_scale, a_.beta};
-    a_.add_residual(plan_.map_walk, {0, 0, plan_.walk.bins()}, 0, plan_.map_walk.line());
-    normalizer_.put_map_tile(c, plan_.only_tile, 0);
-  }
-
-  using Coefficients = typename Normalizer<Scalar>::Coefficients;
   using CoefficientArrays = typename Normalizer<Scalar>::CoefficientArrays;
   static constexpr Index kMostBins = Partition::kBlockBins;
 

@@ -67,17 +67,20 @@ void PassEngine<Scalar, tracks, settings>::forward(const Statement& call, const 
 }
 
 template <class Scalar, bool tracks, unsigned settings>
-bool PassEngine<Scalar, tracks, settings>::repeat_forward(const Parameters<Param>& parameters, const Scalar* x,
-                                                          Scalar* y, State& state, bool keeps_m2) {
+bool PassEngine<Scalar, tracks, settings>::repeat_forward(const Parameters<Param>& parameters,
+                                                          const RepeatedForward<Scalar>& call, State& state,
+                                                          bool keeps_m2) {
   if (state.plan.number() != state.record.repeated_plan) return false;
   const Plan& plan = state.plan.plan();
-  if (!are_same_or_apart(x, y, plan.span)) return false;
+  if (!call.may_share(plan.span)) return false;
   const Index stats = plan.walk.bins();  // of a small plan
   const Workspace workspace{state.workspace.data(), static_cast<Index>(state.workspace.size())};
   if (state.mean.size() != stats || workspace.doubles < plan.worker_size) return false;
   if (keeps_m2 && static_cast<Index>(state.m2.size()) != stats) return false;
-  state.record.fingerprint = core::fingerprint(x, state.record.shape, plan);
-  ForwardArguments<Scalar> pass{parameters, x, y, {}};
+  ForwardArguments<Scalar> pass{parameters, call.x, call.y, {}, call.sum, call.post_op};
+  pass.add_residual(plan.walk, {0, 0, stats}, 0, plan.walk.line());
+  pass.residual = nullptr;  // x is there
+  state.record.fingerprint = core::fingerprint(call.x, state.record.shape, plan);
   pass.saved = {state.mean.data(), state.lo.data(), state.rstd.data(), keeps_m2 ? state.m2.data() : nullptr};
   if constexpr (kRunsColumns) {
     if (Forward<Scalar>::run_columns(pass, plan)) return true;

@@ -5,6 +5,7 @@
 #include "tensornorm/core/memory.hpp"
 #include "tensornorm/core/pass/parameters.hpp"
 #include "tensornorm/core/pass/pass_state.hpp"
+#include "tensornorm/core/pass/repeated_forward.hpp"
 #include "tensornorm/core/pass/residual.hpp"
 #include "tensornorm/core/pass/statement.hpp"
 #include "tensornorm/core/post_op.hpp"
@@ -55,11 +56,13 @@ class PassEngine {
 
   // The last forward, or its backward, on other data that lies alike. False, and nothing is done, where the call must
   // go the usual way. @pre the parameters have their sizes; x, y, dy and dx lie as the record's x
-  static bool repeat_forward(const Parameters<Param>& parameters, const Scalar* x, Scalar* y, State& state,
+  static bool repeat_forward(const Parameters<Param>& parameters, const RepeatedForward<Scalar>& call, State& state,
                              bool keeps_m2);
   static bool repeat_backward(BackwardArguments<Scalar>& pass, State& state);
-  // infer of a small x whose plan is kept, by statistics of x or by running ones. @pre as above, and y lies as x
-  static bool repeat_infer(const ForwardArguments<Scalar>& pass, const Shape& shape, const InferPlans& plans);
+  // infer of a small x whose plan is kept, by statistics of x or by running ones, with a prepared scale. @pre as above,
+  // and y lies as x
+  static bool repeat_infer(const Parameters<Param>& parameters, const RepeatedForward<Scalar>& call, const Shape& shape,
+                           const InferPlans& plans);
   static bool repeat_frozen(const FrozenArrays<Param>& arrays, const Scalar* x, const Shape& shape, Scalar* y,
                             const InferPlans& plans);
 
