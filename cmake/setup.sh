@@ -3,8 +3,6 @@
 
 : "${root:?}"
 missing=
-# shellcheck disable=SC2034  # tests/coverage and .ci/run use it
-coverage_flags='-fprofile-instr-generate -fcoverage-mapping'
 
 # need PACKAGE WHY WHAT...: asks for a Debian package unless one of WHAT, commands or absolute paths, is there.
 need() {
