@@ -84,8 +84,8 @@ struct TimesGradient {
 ///
 /// In the place of dy in backward it is the gradient of such a y: `norm.forward(x, then_clip(y, 0, 6))`,
 /// `norm.backward(x, then_clip(dy, 0, 6), dx)`. Backward computes the result again, and takes dy where it lies between
-/// low and high, else 0; it keeps memory of the size of x, and where the mode was eval, it is the result of the running
-/// statistics that the last forward used.
+/// low and high, else 0. Where the mode was eval, it is the result of the running statistics that the last forward
+/// used. Backward keeps memory of the size of x, unless dx can hold what it computes meanwhile.
 ///
 /// gamma and beta must be those of the forward. Backward of a function is not told beta: the forward with a Pass and
 /// behind a post-op, any of the three, keeps a copy of it. It refers to the tensor. Throws std::invalid_argument when

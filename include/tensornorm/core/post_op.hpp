@@ -14,9 +14,22 @@ template <class Scalar>
 struct NormalizedTile;
 template <class Scalar>
 struct UndoArguments;
+template <class Scalar>
+struct UndoneBlock;
 
-// The backward that follows: it calls `write` when all of its memory is there, before it reads or writes anything.
-using UndoneBackward = FunctionRef<void(const FunctionRef<void()>& write)>;
+// What undo_post_op gives the backward that follows: the gradient of the result, all at once or by block.
+template <class Scalar>
+struct Undone {
+  // Memory for all of it; throws std::bad_alloc.
+  FunctionRef<Scalar*()> take_memory;
+  // Writes all of it, when all memory of the backward is there, before that reads or writes anything.
+  FunctionRef<void()> write;
+  // Writes that of a block to dx, before the block is read. Null: it must be all. @pre begin(dx) was called
+  const FunctionRef<void(const UndoneBlock<Scalar>& block)>* write_block = nullptr;
+  const FunctionRef<void(Scalar* dx)>* begin = nullptr;
+};
+template <class Scalar>
+using UndoneBackward = FunctionRef<void(const Undone<Scalar>& undone)>;
 
 // A clip of the result, or its product with z. `put` writes a tile: a pass calls it by its address, so that a program
 // without post-ops does not compile their kernels.
@@ -35,7 +48,7 @@ struct PostOp {
 template <class Scalar>
 struct PostOpGradient {
   PostOp<Scalar> op;
-  void (*undo)(const UndoArguments<Scalar>& arguments, const UndoneBackward& backward) = nullptr;
+  void (*undo)(const UndoArguments<Scalar>& arguments, const UndoneBackward<Scalar>& backward) = nullptr;
   void (*multiply)(const Scalar* a, const Scalar* b, Index n, Scalar* c) = nullptr;  // null: of a clip
   const Scalar* z = nullptr;
   const Shape* z_shape = nullptr;

@@ -50,7 +50,7 @@
   template void put_product(const PostOp<Scalar>&, const NormalizedTile<Scalar>&);          \
   template void put_product_gradient(const PostOp<Scalar>&, const NormalizedTile<Scalar>&); \
   template void put_clip_gradient(const PostOp<Scalar>&, const NormalizedTile<Scalar>&);    \
-  template void undo_post_op(const UndoArguments<Scalar>&, const UndoneBackward&);          \
+  template void undo_post_op(const UndoArguments<Scalar>&, const UndoneBackward<Scalar>&);  \
   template void multiply(const Scalar*, const Scalar*, Index, Scalar*)
 
 #define TENSORNORM_INSTANTIATE_RANKS(Scalar)                                                                    \

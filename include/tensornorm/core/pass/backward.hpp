@@ -48,6 +48,7 @@ class Backward {
       for (Index b = 0; b < partition_.blocks; ++b) run_in_parts(runner, place(b));
     } else {
       over_blocks(runner, [&](const Block& block, Arena memory) {
+        if (a_.write_block != nullptr) write_block(block, memory);
         reduce_block(block, memory);
         sums_.finish(block.bin, block.size());
         if (a_.dx != nullptr) map_block(block, 0, 1, memory);
@@ -132,6 +133,14 @@ class Backward {
     return has_sums() && partition_.shares_parts() ? PartSums::doubles(partition_.parts, partition_.block_bins) : 0;
   }
   Arena memory_of(Index worker) const { return Arena(workers_ + worker * backward_plan_.worker_size); }
+
+  void write_block(const Block& block, Arena memory) const {
+    for (Index k = block.k0; k < block.k1; k += kBins) {
+      const BinRange bins{block.group, k, (std::min)(k + kBins, block.k1)};
+      (*a_.write_block)(
+          {plan_, bins, nullptr, nullptr, nullptr, backward_plan_.map_bins, block.bin + k - block.k0, memory});
+    }
+  }
 
   // ---- sums
 

@@ -40,6 +40,10 @@ class BackwardApart {
         if (b == part_begin(partition_.blocks, unit, units_)) std::fill_n(of_unit, 2 * params_, 0.0);
         const Block block(partition_.block(b), memory_of(worker));
         load(block);
+        if (a_.write_block != nullptr) {
+          (*a_.write_block)(
+              {plan_, block, block.hi, block.minus_rstd, block.minus_lo_rstd, plan_.map_bins, 0, block.rest});
+        }
         if (a_.dx != nullptr) {
           reduce_block(block);
           finish(block);

@@ -10,6 +10,18 @@
 namespace tensornorm {
 namespace core {
 
+// A block whose dx is to hold the gradient of its result. Where parameters are apart: the bins, and what xhat of them
+// is. Elsewhere: map bins, the first of that number.
+template <class Scalar>
+struct UndoneBlock {
+  const Plan& plan;
+  BinRange bins;
+  const ParamOf<Scalar>*hi, *scale, *shift;  // null: of map bins
+  const Axes& map_bins;                      // of these
+  Index first;
+  Arena memory;  // for three arrays by bin, or as normalizing with parameters apart needs
+};
+
 template <class Scalar>
 struct BackwardArguments : Parameters<ParamOf<Scalar>>, ParameterGradients<ParamOf<Scalar>> {
   const Scalar *x, *dy;
@@ -18,6 +30,8 @@ struct BackwardArguments : Parameters<ParamOf<Scalar>>, ParameterGradients<Param
   bool wants_dx = false;                                               // known before dx has memory
   const RankSums* ranks = nullptr;                                     // null: x has all values of its statistics
   void (*add)(const GradientTile<Scalar>& tile) = nullptr;             // add_gradient; null: dx is stored
+  // Of a post-op: writes dy, which is dx, of a block before that is read; null: dy is there.
+  const FunctionRef<void(const UndoneBlock<Scalar>& block)>* write_block = nullptr;
 
   Index values(const Plan& plan) const { return ranks == nullptr ? plan.stat_size : ranks->values; }
   bool (*run_columns)(const BackwardArguments& arguments, const Plan& plan) = nullptr;  // as ForwardArguments has it

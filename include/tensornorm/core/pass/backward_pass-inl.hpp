@@ -26,18 +26,30 @@ struct BackwardSteps {
   // By either kind of pass, which refers to its arguments.
   template <class Pass>
   static void run(Pass&& backward, BackwardArguments<Scalar>& arguments, const Runner& runner, Target<Scalar>* dx,
-                  State& state, const FunctionRef<void()>* write) {
+                  State& state, const Undone<Scalar>* undone) {
     state.grow_workspace(backward.workspace_size(runner.threads()));
-    if (arguments.ranks != nullptr) return run_of_ranks(backward, arguments, runner, dx, state, write);
+    if (arguments.ranks != nullptr) return run_of_ranks(backward, arguments, runner, dx, state, undone);
+    if (undone != nullptr && arguments.write_block == nullptr) arguments.dy = undone->take_memory();
     if (dx != nullptr) arguments.dx = dx->prepare();
-    if (write != nullptr) (*write)();
+    if (arguments.write_block != nullptr) {
+      arguments.dy = arguments.dx;
+      (*undone->begin)(arguments.dx);
+    } else if (undone != nullptr) {
+      undone->write();
+    }
     backward.run(runner, state.workspace.data());
+  }
+  // Whether a pass takes one block after the other, so that the gradient of a post-op's result can be written by block.
+  static bool goes_by_block(const Plan& plan, const BackwardPlan& backward_plan) {
+    if (backward_plan.partition.shares_parts()) return false;
+    if (!tracks && backward_plan.crosses) return true;
+    return !plan.is_small && !plan.params_apart && backward_plan.multiple <= plan.map_walk.bins();
   }
   // dx gets its memory when no rank refuses the call any more.
   template <class Pass>
   __attribute__((cold, noinline)) static void run_of_ranks(Pass& backward, BackwardArguments<Scalar>& arguments,
                                                            const Runner& runner, Target<Scalar>* dx, State& state,
-                                                           const FunctionRef<void()>* write) {
+                                                           const Undone<Scalar>* undone) {
     const RankSums& ranks = *arguments.ranks;
     const auto add = [&](double* sum_g, double* sum_gx) {
       ranks.add(sum_g, sum_gx);
@@ -45,7 +57,10 @@ struct BackwardSteps {
     };
     const RankSums then_prepared{ranks.values, add};
     arguments.ranks = &then_prepared;
-    if (write != nullptr) (*write)();
+    if (undone != nullptr) {
+      arguments.dy = undone->take_memory();
+      undone->write();
+    }
     backward.run(runner, state.workspace.data());
   }
 };
@@ -62,9 +77,9 @@ void PassEngine<Scalar, tracks, settings>::backward(const Statement& call, const
                               nullptr, ranks);
   }
   Shape layout;
-  const auto backward = [&](const FunctionRef<void()>& write) {
-    backward_of_result(call, parameters, gradients, params, runner, x, state.gradient.data(), layout, dx, state,
-                       training, &write, ranks);
+  const auto backward = [&](const Undone<Scalar>& undone) {
+    backward_of_result(call, parameters, gradients, params, runner, x, nullptr, layout, dx, state, training, &undone,
+                       ranks);
   };
   const bool is_known = call.batch && call.is_own && state.plan.is_of({call.shape, call.batch});
   dy.post_op->undo({call,
@@ -89,25 +104,27 @@ template <class Scalar, bool tracks, unsigned settings>
 void PassEngine<Scalar, tracks, settings>::backward_of_result(
     const Statement& call, const Parameters<Param>& parameters, const GradientsOf& gradients, Index params,
     Runner& runner, const Scalar* x, const Scalar* dy, const Shape& dy_shape, Target<Scalar>* dx, State& state,
-    bool training, const FunctionRef<void()>* write, const RankSums* ranks) {
+    bool training, const Undone<Scalar>* undone, const RankSums* ranks) {
   using Steps = BackwardSteps<Scalar, tracks, State>;
   const Shape& shape = call.shape;
-  state.record.check_backward(shape, dy_shape, training);
-  state.record.check_same(shape, core::fingerprint(x, shape));
+  if (undone == nullptr) {  // what was undone is checked
+    state.record.check_backward(shape, dy_shape, training);
+    state.record.check_same(shape, core::fingerprint(x, shape));
+  }
   if (dx != nullptr) dx->take_shape(shape);
   const PlanKey key{shape, call.batch, PlanKey::unless_same(shape, dy_shape),
                     dx == nullptr ? nullptr : PlanKey::unless_same(shape, dx->shape())};
   // The plan of the forward pass serves where its y, dy and dx lie as x does.
   KeptPlan& kept = key.y == nullptr && key.z == nullptr ? state.plan : state.backward_plan;
   const bool is_known = call.is_own && kept.is_of(key);
-  if (dx != nullptr) {
+  if (dx != nullptr && undone == nullptr) {
     dx->check_overlap(x, shape, "x");
     dx->check_overlap(dy, dy_shape, "dy");
   }
   if (!is_known && (!walks_beside(shape, dy_shape) || (dx != nullptr && !walks_beside(shape, dx->shape())))) {
     const auto run = [&](const Shape& layout, const Scalar* input, const Scalar* gradient, Target<Scalar>* output) {
       backward_of_result(call.in(layout), parameters, gradients, params, runner, input, gradient, layout, output, state,
-                         training, write, ranks);
+                         training, undone, ranks);
     };
     state.copies.restart();
     return run_staged_backward(x, shape, dy, dy_shape, dx, state.record, walks_beside, state.copies, run);
@@ -117,7 +134,7 @@ void PassEngine<Scalar, tracks, settings>::backward_of_result(
   if (!has_data) {
     if (ranks != nullptr) ranks->add(nullptr, nullptr);
     if (dx != nullptr) dx->prepare();
-    if (write != nullptr) (*write)();
+    if (undone != nullptr) undone->write();
     const ParameterGradients<Param> none = gradients();
     for (Param* const array : {none.dgamma, none.dbeta}) {
       if (array != nullptr) std::fill_n(array, params, Param(0));
@@ -136,12 +153,16 @@ void PassEngine<Scalar, tracks, settings>::backward_of_result(
   pass.lo = state.lo.data();
   pass.rstd = state.rstd.data();
   const BackwardPlan& backward_plan = kept.backward_plan(uses, Steps::complete);
+  if (undone != nullptr && call.batch && ranks == nullptr && Steps::goes_by_block(plan, backward_plan)) {
+    pass.write_block = undone->write_block;
+    if (pass.write_block != nullptr) pass.dy = pass.dx;
+  }
   if constexpr (!tracks) {
     if (backward_plan.crosses) {
-      return Steps::run(BackwardApart<Scalar>(pass, plan, backward_plan), pass, runner, dx, state, write);
+      return Steps::run(BackwardApart<Scalar>(pass, plan, backward_plan), pass, runner, dx, state, undone);
     }
   }
-  Steps::run(Backward<Scalar>(pass, plan, backward_plan), pass, runner, dx, state, write);
+  Steps::run(Backward<Scalar>(pass, plan, backward_plan), pass, runner, dx, state, undone);
 }
 
 template <class Scalar, bool tracks, unsigned settings>

@@ -72,11 +72,11 @@ class Normalizer {
     operator Coefficients() const { return {hi, scale, shift}; }  // NOLINT(google-explicit-constructor)
   };
 
-  // Both outlive this.
-  Normalizer(const ForwardArguments<Scalar>& arguments, const Plan& plan)
+  // Both outlive this. `may_stream`: whether nobody reads y soon.
+  Normalizer(const ForwardArguments<Scalar>& arguments, const Plan& plan, bool may_stream = true)
       : a_(arguments), plan_(plan),
         outgrows_cache_(core::outgrows_cache(2 * plan_.elements * static_cast<Index>(sizeof(Scalar)))),
-        streams_(!a_.is_in_place() && outgrows_cache_) {}
+        streams_(may_stream && !a_.is_in_place() && outgrows_cache_) {}
 
   // Whether y goes past the cache where it can.
   bool streams() const { return streams_; }

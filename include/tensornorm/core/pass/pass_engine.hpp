@@ -78,12 +78,12 @@ class PassEngine {
                        Target<Scalar>* dx, State& state, bool training, const RankSums* ranks = nullptr);
 
  private:
-  // From the gradient of the result, before any post-op. `write`, or null, is called when all memory is there: it
-  // writes dy.
+  // From the gradient of the result, before any post-op; or from what `undone` writes, which is null where there is no
+  // post-op.
   static void backward_of_result(const Statement& call, const Parameters<Param>& parameters,
                                  const GradientsOf& gradients, Index params, Runner& runner, const Scalar* x,
                                  const Scalar* dy, const Shape& dy_shape, Target<Scalar>* dx, State& state,
-                                 bool training, const FunctionRef<void()>* write, const RankSums* ranks);
+                                 bool training, const Undone<Scalar>* undone, const RankSums* ranks);
 };
 
 }  // namespace core

@@ -29,8 +29,41 @@ void multiply_in_parts(const UndoArguments<Scalar>& a, const Scalar* dy, const S
   });
 }
 
+// Whether the gradient of the result may be written to dx, block by block: all tensors lie as it would, and dx is
+// memory that nobody reads afterwards.
 template <class Scalar>
-void undo_post_op(const UndoArguments<Scalar>& a, const UndoneBackward& backward) {
+bool can_go_by_block(const UndoArguments<Scalar>& a) {
+  const PostOpGradient<Scalar>& gradient = *a.dy.post_op;
+  const Shape& shape = a.call.shape;
+  if (a.dx == nullptr || a.dx->add_gradient() != nullptr || a.dx->data_before() == a.x) return false;
+  if (!(shape == a.layout && a.dy.shape == shape && a.dx->shape() == shape)) return false;
+  if (gradient.multiply == nullptr) return true;
+  // The product is written first, then dz, which is of dy.
+  const Scalar* const dx = a.dx->data_before();
+  return gradient.dz != nullptr && gradient.dz->shape() == shape && *gradient.z_shape == shape && dx != a.dy.data &&
+         are_same_or_apart(gradient.z, dx, shape.count());
+}
+
+// As BackwardArguments has it.
+template <class Scalar>
+void put_block(const ForwardArguments<Scalar>& pass, const UndoneBlock<Scalar>& block) {
+  using Arrays = typename Normalizer<Scalar>::CoefficientArrays;
+  using T = ParamOf<Scalar>;
+  const Normalizer<Scalar> normalizer(pass, block.plan, /*may_stream=*/false);
+  const BinRange& bins = block.bins;
+  if (block.hi != nullptr) {
+    const Index params = (std::min)(block.plan.walk.line(), Partition::kBlockBins);
+    return normalizer.put_params_apart(bins, {block.hi, block.scale, block.shift}, 0, 1, 0, params, block.memory);
+  }
+  Arena memory = block.memory;
+  const Arrays c{memory.take<T>(bins.size()), memory.take<T>(bins.size()), memory.take<T>(bins.size())};
+  for_each_bin_run(block.map_bins, block.first, bins.size(),
+                   [&](const BinRun& run) { normalizer.fold(pass.found.hi, pass.found.lo, pass.found.rstd, run, c); });
+  normalizer.put_map_bins(bins, bins.k0, bins.k1, 0, block.plan.map_walk.line(), c, 0);
+}
+
+template <class Scalar>
+void undo_post_op(const UndoArguments<Scalar>& a, const UndoneBackward<Scalar>& backward) {
   const Shape& shape = a.call.shape;
   const PostOpGradient<Scalar>& gradient = *a.dy.post_op;
   // Everything that can be refused, so that the backward that follows refuses nothing once dz is written.
@@ -39,12 +72,15 @@ void undo_post_op(const UndoArguments<Scalar>& a, const UndoneBackward& backward
   check_gradients(a.x, shape, a.dy, a.dx);
   const Index n = shape.count();
   a.layout = staged_layout(shape);
-  a.gradient.resize(static_cast<std::size_t>(n));
+  const auto take_memory = [&] {
+    a.gradient.resize(static_cast<std::size_t>(n));
+    return a.gradient.data();
+  };
   if (n == 0) {
     const auto write = [&] {
       if (gradient.dz != nullptr) gradient.dz->prepare();
     };
-    return backward(FunctionRef<void()>(write));
+    return backward({take_memory, write});
   }
   // x where it lies, or as the gradient does.
   const Shape& from = walks_beside(shape, a.layout) ? shape : a.layout;
@@ -61,35 +97,46 @@ void undo_post_op(const UndoArguments<Scalar>& a, const UndoneBackward& backward
   if (static_cast<Index>(a.workspace.size()) < size) a.workspace.resize(static_cast<std::size_t>(size));
   PostOp<Scalar> op = gradient.op;
   op.z = dy;
+  ForwardArguments<Scalar> pass{a.parameters, x, nullptr, {}};
+  pass.frozen_mean = pass.frozen_var = nullptr;
+  pass.found = a.found;
+  pass.post_op = &op;
   const auto put = [&](Scalar* to) {
-    ForwardArguments<Scalar> pass{a.parameters, x, to, {}};
-    pass.frozen_mean = pass.frozen_var = nullptr;
-    pass.found = a.found;
-    pass.post_op = &op;
+    pass.y = to;
     Forward<Scalar>(pass, plan).run(a.runner, {a.workspace.data(), static_cast<Index>(a.workspace.size())});
   };
+  const auto write_block = [&](const UndoneBlock<Scalar>& block) { put_block(pass, block); };
+  const FunctionRef<void(const UndoneBlock<Scalar>& block)> by_block(write_block);
+  const bool goes_by_block = can_go_by_block(a);
   if (gradient.multiply == nullptr) {
     const auto write = [&] { put(a.gradient.data()); };
-    return backward(FunctionRef<void()>(write));
+    const auto begin = [&](Scalar* dx) { pass.y = dx; };
+    const FunctionRef<void(Scalar * dx)> begun(begin);
+    return backward({take_memory, write, goes_by_block ? &by_block : nullptr, &begun});
   }
 
   const Scalar* const z = staged_input(gradient.z, *gradient.z_shape, a.layout, copies);
   if (gradient.dz == nullptr) {
     const auto write = [&] { multiply_in_parts(a, dy, z); };
-    return backward(FunctionRef<void()>(write));
+    return backward({take_memory, write});
   }
   op.factor = z;
-  op.product = a.gradient.data();
   std::optional<StagedTarget<Scalar>> staged;
   if (gradient.dz->shape() != a.layout) {
     staged.emplace(*gradient.dz, a.layout, copies);
     staged->take_shape(a.layout);
   }
   const auto write = [&] {
+    op.product = a.gradient.data();
     put(staged ? staged->prepare() : gradient.dz->prepare());
     if (staged) staged->finish();
   };
-  backward(FunctionRef<void()>(write));
+  const auto begin = [&](Scalar* dx) {
+    op.product = dx;
+    pass.y = gradient.dz->prepare();
+  };
+  const FunctionRef<void(Scalar * dx)> begun(begin);
+  backward({take_memory, write, goes_by_block ? &by_block : nullptr, &begun});
 }
 
 }  // namespace core

@@ -54,7 +54,7 @@ void check_gradients(const Scalar* x, const Shape& shape, const OutputGradient<S
 
 // Computes the result again where that is needed, and writes dz too. Whatever is refused is refused before.
 template <class Scalar>
-void undo_post_op(const UndoArguments<Scalar>& arguments, const UndoneBackward& backward);
+void undo_post_op(const UndoArguments<Scalar>& arguments, const UndoneBackward<Scalar>& backward);
 
 }  // namespace core
 }  // namespace tensornorm
