@@ -311,7 +311,7 @@ class Protocol : public Engine {
       const In in(x);
       const Out out(y);
       const Shape shape = in.shape();
-      return in.lies_so(shape) && out.lies_so(shape) &&
+      return in.rest_lies_so(shape) && out.lies_so(shape) &&
              this->repeat_infer({in.data(), out.data(), out.post_op(), in.sum()}, shape);
     }
     return false;

@@ -29,6 +29,7 @@ class RepeatedInput {
   explicit RepeatedInput(const X& x) : x_(x) {}
   Shape shape() const { return core::unchecked_shape(core::as_eigen(x_)); }
   bool lies_so(const Shape& shape) const { return core::lie_so(shape, x_); }
+  static bool rest_lies_so(const Shape&) { return true; }  // all but what shape() is of
   const Scalar* data() const { return core::as_eigen(x_).data(); }
   static const Residual<Scalar>* sum() { return nullptr; }
 
@@ -46,6 +47,7 @@ class RepeatedInput<Scalar, KeptSum<X, R, H>> {
                     &core::add_tile<Scalar>} {}
   Shape shape() const { return core::unchecked_shape(core::as_eigen(x_.x)); }
   bool lies_so(const Shape& shape) const { return core::lie_so(shape, x_.x, x_.r, x_.h); }
+  bool rest_lies_so(const Shape& shape) const { return core::lie_so(shape, x_.r, x_.h); }
   const Scalar* data() const { return sum_.h; }
   const Residual<Scalar>* sum() const { return &sum_; }
 

@@ -77,9 +77,9 @@ bool PassEngine<Scalar, tracks, settings>::repeat_forward(const Parameters<Param
   const Workspace workspace{state.workspace.data(), static_cast<Index>(state.workspace.size())};
   if (state.mean.size() != stats || workspace.doubles < plan.worker_size) return false;
   if (keeps_m2 && static_cast<Index>(state.m2.size()) != stats) return false;
-  ForwardArguments<Scalar> pass{parameters, call.x, call.y, {}, call.sum, call.post_op};
-  pass.add_residual(plan.walk, {0, 0, stats}, 0, plan.walk.line());
-  pass.residual = nullptr;  // x is there
+  if (call.sum != nullptr) call.sum->add(*call.sum, plan.only_tile, 0);
+  ForwardArguments<Scalar> pass{parameters, call.x, call.y, {}};
+  pass.post_op = call.post_op;
   state.record.fingerprint = core::fingerprint(call.x, state.record.shape, plan);
   pass.saved = {state.mean.data(), state.lo.data(), state.rstd.data(), keeps_m2 ? state.m2.data() : nullptr};
   if constexpr (kRunsColumns) {

@@ -61,7 +61,7 @@ class PassEngine {
   static bool repeat_backward(BackwardArguments<Scalar>& pass, State& state);
   // infer of a small x whose plan is kept, by statistics of x or by running ones, with a prepared scale. @pre as above,
   // and y lies as x
-  static bool repeat_infer(const Parameters<Param>& parameters, const RepeatedForward<Scalar>& call, const Shape& shape,
+  static bool repeat_infer(ForwardArguments<Scalar>& pass, const RepeatedForward<Scalar>& call, const Shape& shape,
                            const InferPlans& plans);
   static bool repeat_frozen(const FrozenArrays<Param>& arrays, const Scalar* x, const Shape& shape, Scalar* y,
                             const InferPlans& plans);
