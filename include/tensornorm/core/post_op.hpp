@@ -15,17 +15,17 @@ struct NormalizedTile;
 template <class Scalar>
 struct UndoArguments;
 template <class Scalar>
-struct UndoneBlock;
+struct UndonePart;
 
-// What undo_post_op gives the backward that follows: the gradient of the result, all at once or by block.
+// What undo_post_op gives the backward that follows: the gradient of the result, all at once or in parts.
 template <class Scalar>
 struct Undone {
   // Memory for all of it; throws std::bad_alloc.
   FunctionRef<Scalar*()> take_memory;
   // Writes all of it, when all memory of the backward is there, before that reads or writes anything.
   FunctionRef<void()> write;
-  // Writes that of a block to dx, before the block is read. Null: it must be all. @pre begin(dx) was called
-  const FunctionRef<void(const UndoneBlock<Scalar>& block)>* write_block = nullptr;
+  // Writes a part to dx, before that is read. Null: it must be all. @pre begin(dx) was called
+  const FunctionRef<void(const UndonePart<Scalar>& part)>* write_part = nullptr;
   const FunctionRef<void(Scalar* dx)>* begin = nullptr;
 };
 template <class Scalar>

@@ -48,7 +48,6 @@ class Backward {
       for (Index b = 0; b < partition_.blocks; ++b) run_in_parts(runner, place(b));
     } else {
       over_blocks(runner, [&](const Block& block, Arena memory) {
-        if (a_.write_block != nullptr) write_block(block, memory);
         reduce_block(block, memory);
         sums_.finish(block.bin, block.size());
         if (a_.dx != nullptr) map_block(block, 0, 1, memory);
@@ -134,14 +133,6 @@ class Backward {
   }
   Arena memory_of(Index worker) const { return Arena(workers_ + worker * backward_plan_.worker_size); }
 
-  void write_block(const Block& block, Arena memory) const {
-    for (Index k = block.k0; k < block.k1; k += kBins) {
-      const BinRange bins{block.group, k, (std::min)(k + kBins, block.k1)};
-      (*a_.write_block)(
-          {plan_, bins, nullptr, nullptr, nullptr, backward_plan_.map_bins, block.bin + k - block.k0, memory});
-    }
-  }
-
   // ---- sums
 
   // Whether anybody reads them.
@@ -197,6 +188,11 @@ class Backward {
   // Adds the sums of dy and dy * xhat over positions [p0, p1) of the lines of a block's bins [i, end).
   __attribute__((noinline)) void reduce(const Block& block, Index i, Index end, Index p0, Index p1, double* sum_g,
                                         double* sum_gx, Arena memory) const {
+    if (a_.write_part != nullptr) {
+      const BinRange bins{block.group, block.k0 + i, block.k0 + end};
+      (*a_.write_part)(
+          {plan_, bins, p0, p1, nullptr, nullptr, nullptr, backward_plan_.map_bins, block.bin + i, memory});
+    }
     T *const hi = memory.take<T>(end - i), *const scale = memory.take<T>(end - i),
              *const shift = memory.take<T>(end - i);
     for_each_bin_run(backward_plan_.map_bins, block.bin + i, end - i,

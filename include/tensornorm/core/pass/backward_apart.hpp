@@ -40,10 +40,6 @@ class BackwardApart {
         if (b == part_begin(partition_.blocks, unit, units_)) std::fill_n(of_unit, 2 * params_, 0.0);
         const Block block(partition_.block(b), memory_of(worker));
         load(block);
-        if (a_.write_block != nullptr) {
-          (*a_.write_block)(
-              {plan_, block, block.hi, block.minus_rstd, block.minus_lo_rstd, plan_.map_bins, 0, block.rest});
-        }
         if (a_.dx != nullptr) {
           reduce_block(block);
           finish(block);
@@ -149,8 +145,12 @@ class BackwardApart {
   // Adds the sums of g and g * xhat, with g = dy * gamma, of n bins of a block.
   void reduce(const Block& block, Index first, Index n, Index part, Index parts, double* sum_g, double* sum_gx,
               Arena memory) const {
-    T* const buffer = memory.take<T>(copied(plan_));
     const BinRange bins{block.group, block.k0 + first, block.k0 + first + n};
+    if (a_.write_part != nullptr) {
+      (*a_.write_part)({plan_, bins, part, parts, block.hi + first, block.minus_rstd + first,
+                        block.minus_lo_rstd + first, plan_.map_bins, 0, memory});
+    }
+    T* const buffer = memory.take<T>(copied(plan_));
     visit(bins, part, parts, [&](const Tile& tile, Index i, const LineParams& params) {
       const T* const gamma = params.of(a_.gamma, buffer);
       if (plan_.walk.columns()) {

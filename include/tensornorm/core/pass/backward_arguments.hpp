@@ -10,12 +10,14 @@
 namespace tensornorm {
 namespace core {
 
-// A block whose dx is to hold the gradient of its result. Where parameters are apart: the bins, and what xhat of them
-// is. Elsewhere: map bins, the first of that number.
+// Elements of which dx is to hold the gradient of the result. Where parameters are apart: of some bins, and what xhat
+// of them is, part `begin` of `end`. Elsewhere: of map bins, the first of that number, the positions from `begin` to
+// `end`.
 template <class Scalar>
-struct UndoneBlock {
+struct UndonePart {
   const Plan& plan;
   BinRange bins;
+  Index begin, end;
   const ParamOf<Scalar>*hi, *scale, *shift;  // null: of map bins
   const Axes& map_bins;                      // of these
   Index first;
@@ -30,8 +32,8 @@ struct BackwardArguments : Parameters<ParamOf<Scalar>>, ParameterGradients<Param
   bool wants_dx = false;                                               // known before dx has memory
   const RankSums* ranks = nullptr;                                     // null: x has all values of its statistics
   void (*add)(const GradientTile<Scalar>& tile) = nullptr;             // add_gradient; null: dx is stored
-  // Of a post-op: writes dy, which is dx, of a block before that is read; null: dy is there.
-  const FunctionRef<void(const UndoneBlock<Scalar>& block)>* write_block = nullptr;
+  // Of a post-op: writes dy, which is dx, of what is read next for the first time; null: dy is there.
+  const FunctionRef<void(const UndonePart<Scalar>& part)>* write_part = nullptr;
 
   Index values(const Plan& plan) const { return ranks == nullptr ? plan.stat_size : ranks->values; }
   bool (*run_columns)(const BackwardArguments& arguments, const Plan& plan) = nullptr;  // as ForwardArguments has it

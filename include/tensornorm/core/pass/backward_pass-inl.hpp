@@ -29,9 +29,9 @@ struct BackwardSteps {
                   State& state, const Undone<Scalar>* undone) {
     state.grow_workspace(backward.workspace_size(runner.threads()));
     if (arguments.ranks != nullptr) return run_of_ranks(backward, arguments, runner, dx, state, undone);
-    if (undone != nullptr && arguments.write_block == nullptr) arguments.dy = undone->take_memory();
+    if (undone != nullptr && arguments.write_part == nullptr) arguments.dy = undone->take_memory();
     if (dx != nullptr) arguments.dx = dx->prepare();
-    if (arguments.write_block != nullptr) {
+    if (arguments.write_part != nullptr) {
       arguments.dy = arguments.dx;
       (*undone->begin)(arguments.dx);
     } else if (undone != nullptr) {
@@ -39,11 +39,9 @@ struct BackwardSteps {
     }
     backward.run(runner, state.workspace.data());
   }
-  // Whether a pass takes one block after the other, so that the gradient of a post-op's result can be written by block.
-  static bool goes_by_block(const Plan& plan, const BackwardPlan& backward_plan) {
-    if (backward_plan.partition.shares_parts()) return false;
-    if (!tracks && backward_plan.crosses) return true;
-    return !plan.is_small && !plan.params_apart && backward_plan.multiple <= plan.map_walk.bins();
+  // Whether the gradient of a post-op's result can be written in parts: as its normalization goes.
+  static bool takes_parts(const Plan& plan, const BackwardPlan& backward_plan) {
+    return (!tracks && backward_plan.crosses) || (!plan.is_small && !plan.params_apart);
   }
   // dx gets its memory when no rank refuses the call any more.
   template <class Pass>
@@ -153,9 +151,9 @@ void PassEngine<Scalar, tracks, settings>::backward_of_result(
   pass.lo = state.lo.data();
   pass.rstd = state.rstd.data();
   const BackwardPlan& backward_plan = kept.backward_plan(uses, Steps::complete);
-  if (undone != nullptr && call.batch && ranks == nullptr && Steps::goes_by_block(plan, backward_plan)) {
-    pass.write_block = undone->write_block;
-    if (pass.write_block != nullptr) pass.dy = pass.dx;
+  if (undone != nullptr && call.batch && ranks == nullptr && Steps::takes_parts(plan, backward_plan)) {
+    pass.write_part = undone->write_part;
+    if (pass.write_part != nullptr) pass.dy = pass.dx;
   }
   if constexpr (!tracks) {
     if (backward_plan.crosses) {

@@ -29,10 +29,10 @@ void multiply_in_parts(const UndoArguments<Scalar>& a, const Scalar* dy, const S
   });
 }
 
-// Whether the gradient of the result may be written to dx, block by block: all tensors lie as it would, and dx is
-// memory that nobody reads afterwards.
+// Whether the gradient of the result may be written to dx, part by part: all tensors lie as it would, and dx is memory
+// that nobody reads afterwards.
 template <class Scalar>
-bool can_go_by_block(const UndoArguments<Scalar>& a) {
+bool can_go_in_parts(const UndoArguments<Scalar>& a) {
   const PostOpGradient<Scalar>& gradient = *a.dy.post_op;
   const Shape& shape = a.call.shape;
   if (a.dx == nullptr || a.dx->add_gradient() != nullptr || a.dx->data_before() == a.x) return false;
@@ -46,20 +46,21 @@ bool can_go_by_block(const UndoArguments<Scalar>& a) {
 
 // As BackwardArguments has it.
 template <class Scalar>
-void put_block(const ForwardArguments<Scalar>& pass, const UndoneBlock<Scalar>& block) {
+void put_part(const ForwardArguments<Scalar>& pass, const UndonePart<Scalar>& part) {
   using Arrays = typename Normalizer<Scalar>::CoefficientArrays;
   using T = ParamOf<Scalar>;
-  const Normalizer<Scalar> normalizer(pass, block.plan, /*may_stream=*/false);
-  const BinRange& bins = block.bins;
-  if (block.hi != nullptr) {
-    const Index params = (std::min)(block.plan.walk.line(), Partition::kBlockBins);
-    return normalizer.put_params_apart(bins, {block.hi, block.scale, block.shift}, 0, 1, 0, params, block.memory);
+  const Normalizer<Scalar> normalizer(pass, part.plan, /*may_stream=*/false);
+  const BinRange& bins = part.bins;
+  if (part.hi != nullptr) {
+    const Index params = (std::min)(part.plan.walk.line(), Partition::kBlockBins);
+    return normalizer.put_params_apart(bins, {part.hi, part.scale, part.shift}, part.begin, part.end, 0, params,
+                                       part.memory);
   }
-  Arena memory = block.memory;
+  Arena memory = part.memory;
   const Arrays c{memory.take<T>(bins.size()), memory.take<T>(bins.size()), memory.take<T>(bins.size())};
-  for_each_bin_run(block.map_bins, block.first, bins.size(),
+  for_each_bin_run(part.map_bins, part.first, bins.size(),
                    [&](const BinRun& run) { normalizer.fold(pass.found.hi, pass.found.lo, pass.found.rstd, run, c); });
-  normalizer.put_map_bins(bins, bins.k0, bins.k1, 0, block.plan.map_walk.line(), c, 0);
+  normalizer.put_map_bins(bins, bins.k0, bins.k1, part.begin, part.end, c, 0);
 }
 
 template <class Scalar>
@@ -105,14 +106,14 @@ void undo_post_op(const UndoArguments<Scalar>& a, const UndoneBackward<Scalar>& 
     pass.y = to;
     Forward<Scalar>(pass, plan).run(a.runner, {a.workspace.data(), static_cast<Index>(a.workspace.size())});
   };
-  const auto write_block = [&](const UndoneBlock<Scalar>& block) { put_block(pass, block); };
-  const FunctionRef<void(const UndoneBlock<Scalar>& block)> by_block(write_block);
-  const bool goes_by_block = can_go_by_block(a);
+  const auto write_part = [&](const UndonePart<Scalar>& part) { put_part(pass, part); };
+  const FunctionRef<void(const UndonePart<Scalar>& part)> in_parts(write_part);
+  const bool goes_in_parts = can_go_in_parts(a);
   if (gradient.multiply == nullptr) {
     const auto write = [&] { put(a.gradient.data()); };
     const auto begin = [&](Scalar* dx) { pass.y = dx; };
     const FunctionRef<void(Scalar * dx)> begun(begin);
-    return backward({take_memory, write, goes_by_block ? &by_block : nullptr, &begun});
+    return backward({take_memory, write, goes_in_parts ? &in_parts : nullptr, &begun});
   }
 
   const Scalar* const z = staged_input(gradient.z, *gradient.z_shape, a.layout, copies);
@@ -136,7 +137,7 @@ void undo_post_op(const UndoArguments<Scalar>& a, const UndoneBackward<Scalar>& 
     pass.y = gradient.dz->prepare();
   };
   const FunctionRef<void(Scalar * dx)> begun(begin);
-  backward({take_memory, write, goes_by_block ? &by_block : nullptr, &begun});
+  backward({take_memory, write, goes_in_parts ? &in_parts : nullptr, &begun});
 }
 
 }  // namespace core
