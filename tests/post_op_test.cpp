@@ -147,8 +147,9 @@ TEST(PostOp, IsTheSeparateCalls) {
   }
 }
 
-// So large that blocks are shared in parts, and y goes past the cache.
+// So large that blocks are shared in parts, y goes past the cache, and long columns are undone a part at a time.
 TEST(PostOp, OfLargeTensors) {
+  expect_separate_calls<float, kRow>({6000, 12, 1, 2}, true);
   expect_separate_calls<float, kRow>({2, 4, 600, 500}, true);
   expect_separate_calls<float, kCol>({1100, 4, 30, 20}, true);
 }

@@ -188,28 +188,43 @@ class Backward {
   // Adds the sums of dy and dy * xhat over positions [p0, p1) of the lines of a block's bins [i, end).
   __attribute__((noinline)) void reduce(const Block& block, Index i, Index end, Index p0, Index p1, double* sum_g,
                                         double* sum_gx, Arena memory) const {
-    if (a_.write_part != nullptr) {
-      const BinRange bins{block.group, block.k0 + i, block.k0 + end};
-      (*a_.write_part)(
-          {plan_, bins, p0, p1, nullptr, nullptr, nullptr, backward_plan_.map_bins, block.bin + i, memory});
-    }
-    T *const hi = memory.take<T>(end - i), *const scale = memory.take<T>(end - i),
-             *const shift = memory.take<T>(end - i);
-    for_each_bin_run(backward_plan_.map_bins, block.bin + i, end - i,
-                     [&](const BinRun& run) { get_xhat(a_, run, hi, scale, shift); });
-    plan_.map_walk.visit(block.group, block.k0 + i, block.k0 + end, p0, p1, [&](const Tile& tile) {
-      const Rows<Scalar> x{a_.x + tile.offset, tile.stride}, dy{a_.dy + tile.y_offset, tile.y_stride};
-      if (plan_.map_walk.columns()) {
-        const Gradients<Scalar, Unshifted<Scalar, PerColumn<T>>, PerRowOrAll<T>> functor{
-            {x, {hi}, {scale}}, dy, every_row(kOne<T>)};
-        column_reduce(functor, tile, sum_g, sum_gx);
-      } else {
-        const Gradients<Scalar, Unshifted<Scalar, PerRow<T>>, PerColumnOrAll<T>> functor{
-            {x, {hi}, {scale}}, dy, every_column(kOne<T>)};
-        row_reduce(functor, tile, sum_g, sum_gx);
+    const Index n = end - i, step = a_.write_part == nullptr ? p1 - p0 : written_together(n, p1 - p0);
+    Arena rest = memory;
+    T *const hi = rest.take<T>(n), *const scale = rest.take<T>(n), *const shift = rest.take<T>(n);
+    Index p = p0;
+    do {
+      const Index stop = (std::min)(p + step, p1);
+      if (a_.write_part != nullptr) {  // in the memory of the arrays
+        const BinRange bins{block.group, block.k0 + i, block.k0 + end};
+        (*a_.write_part)(
+            {plan_, bins, p, stop, nullptr, nullptr, nullptr, backward_plan_.map_bins, block.bin + i, memory});
       }
-    });
-    add_shifts(shift, sum_g, end - i, sum_gx);
+      for_each_bin_run(backward_plan_.map_bins, block.bin + i, n,
+                       [&](const BinRun& run) { get_xhat(a_, run, hi, scale, shift); });
+      plan_.map_walk.visit(block.group, block.k0 + i, block.k0 + end, p, stop,
+                           [&](const Tile& tile) { reduce_tile(tile, hi, scale, sum_g, sum_gx); });
+      p = stop;
+    } while (p < p1);
+    add_shifts(shift, sum_g, n, sum_gx);
+  }
+  // How many positions are written before they are summed: of long columns those that stay in the cache, and that do
+  // not change the order of the sums.
+  Index written_together(Index bins, Index positions) const {
+    constexpr Index kElements = 32 << 10;
+    const bool is_long = plan_.map_walk.columns() && plan_.map_walk.run() == plan_.map_walk.line();
+    return is_long ? (std::max)(kElements / bins / kFloatAdds, Index{1}) * kFloatAdds : positions;
+  }
+  void reduce_tile(const Tile& tile, const T* hi, const T* scale, double* sum_g, double* sum_gx) const {
+    const Rows<Scalar> x{a_.x + tile.offset, tile.stride}, dy{a_.dy + tile.y_offset, tile.y_stride};
+    if (plan_.map_walk.columns()) {
+      const Gradients<Scalar, Unshifted<Scalar, PerColumn<T>>, PerRowOrAll<T>> functor{
+          {x, {hi}, {scale}}, dy, every_row(kOne<T>)};
+      column_reduce(functor, tile, sum_g, sum_gx);
+    } else {
+      const Gradients<Scalar, Unshifted<Scalar, PerRow<T>>, PerColumnOrAll<T>> functor{
+          {x, {hi}, {scale}}, dy, every_column(kOne<T>)};
+      row_reduce(functor, tile, sum_g, sum_gx);
+    }
   }
 
   // ---- dx
