@@ -289,6 +289,31 @@ TEST(PostOp, NaNStays) {
   EXPECT_TRUE((y.row(0).array().abs() <= 0.5F).all());
 }
 
+/// A result that is NaN, of either sign, lies between no bounds, and an infinite one has no gradient either.
+template <class Scalar>
+void expect_no_gradient_of_what_is_not_finite() {
+  using Matrix = Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic>;
+  for (const double value : {std::nan(""), -std::nan(""), double(INFINITY), -double(INFINITY)}) {
+    LayerNorm<Scalar> norm(40);
+    norm.beta()[3] = static_cast<std::decay_t<decltype(norm.beta()[3])>>(value);
+    norm.beta()[4] = 5;
+    const Matrix x = Eigen::MatrixXf::Random(3, 40).cast<Scalar>(), dy = Matrix::Ones(3, 40);
+    Matrix y, dx;
+    norm.forward(x, y);
+    for (const bool is_relu : {true, false}) {
+      is_relu ? norm.backward(x, then_relu(dy), dx) : norm.backward(x, then_clip(dy, -10, 10), dx);
+      EXPECT_EQ(norm.dbeta()[3], 0) << value;
+      EXPECT_GT(norm.dbeta()[4], 0) << value;
+    }
+  }
+}
+TEST(PostOp, NoGradientOfWhatIsNotFinite) {
+  expect_no_gradient_of_what_is_not_finite<float>();
+  expect_no_gradient_of_what_is_not_finite<double>();
+  expect_no_gradient_of_what_is_not_finite<Eigen::half>();
+  expect_no_gradient_of_what_is_not_finite<Eigen::bfloat16>();
+}
+
 // Central differences of a weighted sum of y.
 template <class Layer>
 void expect_gradient_of_differences(Layer layer) {
@@ -391,6 +416,16 @@ TEST(PostOp, RefusesWhatItCannotDo) {
   EXPECT_NE(refusal_of([&] { norm.infer(add(x, z, wider), then_times(y, in_old)); }).find("h and z overlap"),
             std::string::npos);
   EXPECT_EQ(wider.cols(), 60);
+  // Nor may dx share a part of z, or memory that it gives away.
+  for (const bool with_dz : {true, false}) {
+    Eigen::ArrayXXf dz(6, 5);
+    const auto backward = [&](auto& factor, auto& to) {
+      with_dz ? norm.backward(x, then_times(y, factor, dz), to) : norm.backward(x, then_times(y, factor, kNone), to);
+    };
+    EXPECT_NE(refusal_of([&] { backward(first, second); }).find("dx and z overlap"), std::string::npos);
+    EXPECT_NE(refusal_of([&] { backward(in_old, wider); }).find("dx and z overlap"), std::string::npos);
+    EXPECT_EQ(wider.cols(), 60);
+  }
   EXPECT_NE(
       refusal_of([&] { norm.backward(x, then_times(y, z, dx), add_to(dx)); }).find("dx and dz are the same memory"),
       std::string::npos);

@@ -123,7 +123,8 @@ Then<Y, core::Times<Z>> then_times(const Y& y, const Z& z) {
   return {const_cast<Y&>(y), {z}};  // what is const of it is not the memory
 }
 /// The gradient dy of a gated result, in the place of dy in backward as then_clip(), and dz = dy * norm(x), that of z.
-/// kNone in the place of dz spares its work. dz may be dy or z, and not x.
+/// kNone in the place of dz spares its work. dz may be dy or z, and not x. dx may be z too. Where a call fails for want
+/// of memory, dx may have its new extents already.
 template <class DY, class Z, class DZ>
 Then<const DY, core::TimesGradient<Z, DZ>> then_times(const DY& dy, const Z& z, DZ& dz) {
   return {dy, {z, dz}};

@@ -1,6 +1,8 @@
 // Functors of what is done to another functor's value before it is stored.
 #pragma once
 
+#include <limits>
+
 #include "tensornorm/core/kernel/operand.hpp"
 
 namespace tensornorm {
@@ -146,10 +148,13 @@ struct ClipGradient {
   }
   template <class V, class At>
   TENSORNORM_INLINE void value(const Row<V>& row, const At& at, V& y) const {
-    // By the signs of the distances: GCC lowers a choice between vectors before it knows the instruction set.
+    // By the signs of the distances: GCC lowers a choice between vectors before it knows the instruction set. A NaN, of
+    // either sign, is no distance: to a negative one the mantissa's bits are added, and it loses the sign.
     using T = ParamOf<Scalar>;
     constexpr int lanes = sizeof(V) / sizeof(T), sign = 8 * sizeof(T) - 1;
-    using Bits = Vec<std::make_unsigned_t<typename LaneMasks<T, lanes>::Int>, lanes>;
+    using Unsigned = std::make_unsigned_t<typename LaneMasks<T, lanes>::Int>;
+    using Bits = Vec<Unsigned, lanes>;
+    constexpr Unsigned mantissa = (Unsigned{1} << (std::numeric_limits<T>::digits - 1)) - 1;
     V v;
     of.value(row.of, at, v);
     row.dy.get(at, y);
@@ -157,7 +162,7 @@ struct ClipGradient {
     copy_bits(V(row.low.value - v), above);
     copy_bits(V(v - row.high.value), below);
     copy_bits(y, bits);
-    bits &= 0 - ((above & below) >> sign);
+    bits &= 0 - ((above & (above + mantissa) & below & (below + mantissa)) >> sign);
     copy_bits(bits, y);
   }
 };

@@ -45,6 +45,7 @@ void check_gradients(const Scalar* x, const Shape& shape, const OutputGradient<S
     target->check_overlap(x, shape, "x");
     target->check_overlap(dy.data, dy.shape, "dy");
   }
+  if (z != nullptr && dx != nullptr) dx->check_overlap(op->z, *z, "z");
   if (dz == nullptr) return;
   dz->check_overlap(op->z, *z, "z");
   check_that(shape.count() == 0 || dz->data_before() != x,
