@@ -104,7 +104,7 @@ void expect_separate_calls(const Extents& extents, bool is_large = false) {
       layer.backward(pool, x, then_times(drawn_dy, z, dz), dx2, pass);
       EXPECT_TRUE(same(dx2, dx));
       EXPECT_TRUE(is_product_of_both(dz, drawn_dy, y));
-      // In the place of z, of dy and of x.
+      // dx in the place of z and of dy.
       for (const T* const place : {&z, &drawn_dy}) {
         dx2 = *place;
         dz.setZero();
@@ -113,6 +113,7 @@ void expect_separate_calls(const Extents& extents, bool is_large = false) {
         EXPECT_TRUE(is_product_of_both(dz, drawn_dy, y));
       }
       if (is_large) continue;
+      // y in the place of x and of z, dz in that of dy and of z.
       y2 = x;
       layer.forward(y2, then_times(y2, z), pass);
       EXPECT_TRUE(same(y2, once));

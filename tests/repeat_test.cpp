@@ -205,14 +205,20 @@ TEST(Repeat, TakesTheShortWay) {
   EXPECT_FALSE(norm.repeat_backward(x.data(), dy.data(), dx.data(), nullptr)) << "no backward made memory yet";
   norm.backward(x, dy, dx);
   EXPECT_TRUE(norm.repeat_backward(x.data(), dy.data(), dx.data(), nullptr));
+  EXPECT_TRUE(norm.repeat_backward(x.data(), dy.data(), dx.data(), &core::add_gradient<float>));
   EXPECT_FALSE(norm.repeat_backward(dy.data(), dy.data(), dx.data(), nullptr)) << "another x";
   EXPECT_FALSE(norm.repeat_forward({x.data(), x.data() + 1})) << "overlap";
   norm.eval();
   EXPECT_EQ(norm.repeated_shape(), nullptr);
   norm.infer(x, y);
+  core::PostOp<float> clip;
+  clip.high = 1;
+  clip.put = &core::put_clipped<float>;
   EXPECT_TRUE(norm.repeat_infer({x.data(), y.data()}, shape));
+  EXPECT_TRUE(norm.repeat_infer({x.data(), y.data(), &clip}, shape));
   norm.gamma()[3] = 7;
   EXPECT_FALSE(norm.repeat_infer({x.data(), y.data()}, shape));
+  EXPECT_FALSE(norm.repeat_infer({x.data(), y.data(), &clip}, shape));
   norm.prepare();
   EXPECT_TRUE(norm.repeat_infer({x.data(), y.data()}, shape));
   norm.gamma().resize(3);
@@ -222,7 +228,19 @@ TEST(Repeat, TakesTheShortWay) {
   Open<LayerNorm<float>> layer(16);
   layer.forward(x, y);
   EXPECT_TRUE(layer.repeat_forward({x.data(), y.data()}));
-  // A sum that is kept and a product.
+  const Matrix few = x.topRows(4);
+  layer.infer(few, y);
+  EXPECT_TRUE(layer.repeat_infer({few.data(), y.data()}, core::shape_of(few)));
+  Matrix large = Matrix::Random(8000, 16), of_large(8000, 16);
+  layer.forward(large, of_large);
+  EXPECT_EQ(layer.repeated_shape(), nullptr) << "no small call";
+}
+
+TEST(Repeat, TakesTheShortWayWithASumAndAProduct) {
+  using Matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+  Matrix x = Matrix::Random(48, 16), dy = Matrix::Random(48, 16), y(48, 16);
+  Open<LayerNorm<float>> layer(16);
+  layer.forward(x, y);
   Matrix h(48, 16), z = dy;
   const core::Residual<float> sum{x.data(), dy.data(), h.data(), &core::add_tile<float>};
   core::PostOp<float> product;
@@ -246,12 +264,6 @@ TEST(Repeat, TakesTheShortWay) {
     }
   }
   EXPECT_FALSE(layer.repeat_forward({h.data(), h.data(), nullptr, &sum})) << "y is the sum";
-  const Matrix few = x.topRows(4);
-  layer.infer(few, y);
-  EXPECT_TRUE(layer.repeat_infer({few.data(), y.data()}, core::shape_of(few)));
-  Matrix large = Matrix::Random(8000, 16), of_large(8000, 16);
-  layer.forward(large, of_large);
-  EXPECT_EQ(layer.repeated_shape(), nullptr) << "no small call";
 }
 
 // The value of a held reference changes between two calls.

@@ -84,8 +84,9 @@ struct TimesGradient {
 ///
 /// In the place of dy in backward it is the gradient of such a y: `norm.forward(x, then_clip(y, 0, 6))`,
 /// `norm.backward(x, then_clip(dy, 0, 6), dx)`. Backward computes the result again, and takes dy where it lies between
-/// low and high, else 0. Where the mode was eval, it is the result of the running statistics that the last forward
-/// used. Backward keeps memory of the size of x, unless dx can hold what it computes meanwhile.
+/// low and high, else 0. A result that is NaN or infinite has no gradient, whatever the bounds. Where the mode was
+/// eval, it is the result of the running statistics that the last forward used. Backward keeps memory of the size of x
+/// for the gradient of the result, unless dx can hold it: in train mode, where x, dy and dx lie alike and without gaps.
 ///
 /// gamma and beta must be those of the forward. Backward of a function is not told beta: the forward with a Pass and
 /// behind a post-op, any of the three, keeps a copy of it. It refers to the tensor. Throws std::invalid_argument when

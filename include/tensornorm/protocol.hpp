@@ -214,8 +214,8 @@ class Protocol : public Engine {
   /// statistics that the last forward used are constants.
   ///
   /// The last forward must have been in the same mode and with the same x. If it was in place, x is a copy made before
-  /// it. x and dy are as x of forward, dx is as y of forward. dx may be x or dy. No other overlap is allowed. kNone in
-  /// the place of dx spares its work; add_to(dx) is added to.
+  /// it. x and dy are as x of forward, dx is as y of forward. dx may be x or dy. No other overlap is allowed, but with
+  /// z of then_times. kNone in the place of dx spares its work; add_to(dx) is added to.
   ///
   /// Errors: as forward; and std::invalid_argument when there was no such forward, or when x or dy has another shape
   /// than its x. Another x of the same shape is found only if one of sixteen elements spread over it differs.
@@ -288,7 +288,7 @@ class Protocol : public Engine {
     }
   }
 
-  // Make the call if it is small and repeats one before; else do nothing and return false.
+  // Make the call if it is small and repeats one before; else do nothing and return false. Throw what then_clip throws.
   template <class X, class Y>
   bool try_repeat_forward(const X& x, Y& y) {
     using In = core::RepeatedInput<Scalar, X>;
@@ -298,8 +298,8 @@ class Protocol : public Engine {
       if (shape == nullptr) return false;
       const In in(x);
       const Out out(y);
-      return in.lies_so(*shape) && out.lies_so(*shape) &&
-             this->repeat_forward({in.data(), out.data(), out.post_op(), in.sum()});
+      return in.has_shape(*shape) && out.has_shape(*shape) &&
+             this->repeat_forward({in.data(), out.data(), out.post_op(), in.residual()});
     }
     return false;
   }
@@ -311,18 +311,18 @@ class Protocol : public Engine {
       const In in(x);
       const Out out(y);
       const Shape shape = in.shape();
-      return in.rest_lies_so(shape) && out.lies_so(shape) &&
-             this->repeat_infer({in.data(), out.data(), out.post_op(), in.sum()}, shape);
+      return in.others_have_shape(shape) && out.has_shape(shape) &&
+             this->repeat_infer({in.data(), out.data(), out.post_op(), in.residual()}, shape);
     }
     return false;
   }
   template <class X, class DY, class DX>
   bool try_repeat_backward(const X& x, const DY& dy, DX& dx) {
     using Type = typename core::Added<DX>::Type;
-    if constexpr (Engine::kRepeats && core::kLieInMemory<Scalar, X, DY, Type> && core::is_writable<Type>()) {
+    if constexpr (Engine::kRepeats && core::kHaveMemory<Scalar, X, DY, Type> && core::is_writable<Type>()) {
       const Shape* const shape = this->repeated_shape();
       Type& to = core::Added<DX>::of(dx);
-      if (shape == nullptr || !core::lie_so(*shape, x, dy, to)) return false;
+      if (shape == nullptr || !core::have_shape(*shape, x, dy, to)) return false;
       typename core::Target<Scalar>::AddGradient add = nullptr;
       if constexpr (core::Added<DX>::adds) add = &core::add_gradient<Scalar>;
       return this->repeat_backward(core::as_eigen(x).data(), core::as_eigen(dy).data(), core::as_eigen(to).data(), add);

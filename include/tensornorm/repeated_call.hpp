@@ -1,4 +1,5 @@
-// The tensors of a small call that may repeat an earlier one: where they lie, if all lie as the earlier one's did.
+// The tensors of a call that may be repeated, as pointers. Each class says whether its tensors have one shape and its
+// strides.
 #pragma once
 
 #include "tensornorm/arguments.hpp"
@@ -12,11 +13,11 @@ namespace core {
 
 // Whether tensors are read and written where they lie.
 template <class Scalar, class... Tensors>
-constexpr bool kLieInMemory = ((kHasMemory<Tensors> && std::is_same<typename Traits<Tensors>::Scalar, Scalar>::value) &&
-                               ...);
+constexpr bool kHaveMemory = ((kHasMemory<Tensors> && std::is_same<typename Traits<Tensors>::Scalar, Scalar>::value) &&
+                              ...);
 
 template <class... Tensors>
-bool lie_so(const Shape& shape, const Tensors&... tensors) {
+bool have_shape(const Shape& shape, const Tensors&... tensors) {
   return (core::has_shape(core::as_eigen(tensors), shape) && ...);
 }
 
@@ -24,14 +25,14 @@ bool lie_so(const Shape& shape, const Tensors&... tensors) {
 template <class Scalar, class X>
 class RepeatedInput {
  public:
-  static constexpr bool kMayRepeat = kLieInMemory<Scalar, X>;
+  static constexpr bool kMayRepeat = kHaveMemory<Scalar, X>;
 
   explicit RepeatedInput(const X& x) : x_(x) {}
   Shape shape() const { return core::unchecked_shape(core::as_eigen(x_)); }
-  bool lies_so(const Shape& shape) const { return core::lie_so(shape, x_); }
-  static bool rest_lies_so(const Shape&) { return true; }  // all but what shape() is of
+  bool has_shape(const Shape& shape) const { return core::have_shape(shape, x_); }
+  static bool others_have_shape(const Shape&) { return true; }  // all but what shape() is of
   const Scalar* data() const { return core::as_eigen(x_).data(); }
-  static const Residual<Scalar>* sum() { return nullptr; }
+  static const Residual<Scalar>* residual() { return nullptr; }
 
  private:
   const X& x_;
@@ -40,30 +41,30 @@ class RepeatedInput {
 template <class Scalar, class X, class R, class H>
 class RepeatedInput<Scalar, KeptSum<X, R, H>> {
  public:
-  static constexpr bool kMayRepeat = kLieInMemory<Scalar, X, R, H> && core::is_writable<H>();
+  static constexpr bool kMayRepeat = kHaveMemory<Scalar, X, R, H> && core::is_writable<H>();
 
   explicit RepeatedInput(const KeptSum<X, R, H>& x)
-      : x_(x), sum_{core::as_eigen(x.x).data(), core::as_eigen(x.r).data(), core::as_eigen(x.h).data(),
-                    &core::add_tile<Scalar>} {}
+      : x_(x), residual_{core::as_eigen(x.x).data(), core::as_eigen(x.r).data(), core::as_eigen(x.h).data(),
+                         &core::add_tile<Scalar>} {}
   Shape shape() const { return core::unchecked_shape(core::as_eigen(x_.x)); }
-  bool lies_so(const Shape& shape) const { return core::lie_so(shape, x_.x, x_.r, x_.h); }
-  bool rest_lies_so(const Shape& shape) const { return core::lie_so(shape, x_.r, x_.h); }
-  const Scalar* data() const { return sum_.h; }
-  const Residual<Scalar>* sum() const { return &sum_; }
+  bool has_shape(const Shape& shape) const { return core::have_shape(shape, x_.x, x_.r, x_.h); }
+  bool others_have_shape(const Shape& shape) const { return core::have_shape(shape, x_.r, x_.h); }
+  const Scalar* data() const { return residual_.h; }
+  const Residual<Scalar>* residual() const { return &residual_; }
 
  private:
   const KeptSum<X, R, H>& x_;
-  Residual<Scalar> sum_;
+  Residual<Scalar> residual_;
 };
 
 // y: a tensor,
 template <class Scalar, class Y>
 class RepeatedOutput {
  public:
-  static constexpr bool kMayRepeat = kLieInMemory<Scalar, Y> && core::is_writable<Y>();
+  static constexpr bool kMayRepeat = kHaveMemory<Scalar, Y> && core::is_writable<Y>();
 
   explicit RepeatedOutput(Y& y) : y_(y) {}
-  bool lies_so(const Shape& shape) const { return core::lie_so(shape, y_); }
+  bool has_shape(const Shape& shape) const { return core::have_shape(shape, y_); }
   Scalar* data() const { return core::as_eigen(y_).data(); }
   static const PostOp<Scalar>* post_op() { return nullptr; }
 
@@ -85,14 +86,14 @@ class RepeatedOutput<Scalar, Then<Y, Clip>> : public RepeatedOutput<Scalar, Y> {
 template <class Scalar, class Y, class Z>
 class RepeatedOutput<Scalar, Then<Y, Times<Z>>> : public RepeatedOutput<Scalar, Y> {
  public:
-  static constexpr bool kMayRepeat = RepeatedOutput<Scalar, Y>::kMayRepeat && kLieInMemory<Scalar, Z>;
+  static constexpr bool kMayRepeat = RepeatedOutput<Scalar, Y>::kMayRepeat && kHaveMemory<Scalar, Z>;
 
   explicit RepeatedOutput(const Then<Y, Times<Z>>& y) : RepeatedOutput<Scalar, Y>(y.tensor), z_(y.op.z) {
     op_.z = core::as_eigen(z_).data();
     op_.put = &put_product<Scalar>;
   }
-  bool lies_so(const Shape& shape) const {
-    return RepeatedOutput<Scalar, Y>::lies_so(shape) && core::lie_so(shape, z_);
+  bool has_shape(const Shape& shape) const {
+    return RepeatedOutput<Scalar, Y>::has_shape(shape) && core::have_shape(shape, z_);
   }
   const PostOp<Scalar>* post_op() const { return &op_; }
 

@@ -15,21 +15,22 @@ struct NormalizedTile;
 template <class Scalar>
 struct UndoArguments;
 template <class Scalar>
-struct UndonePart;
+struct ResultGradientRange;
 
-// What undo_post_op gives the backward that follows: the gradient of the result, all at once or in parts.
+// The gradient of a layer's result, as undo_post_op gives it to the backward that follows.
 template <class Scalar>
-struct Undone {
-  // Memory for all of it; throws std::bad_alloc.
-  FunctionRef<Scalar*()> take_memory;
-  // Writes all of it, when all memory of the backward is there, before that reads or writes anything.
-  FunctionRef<void()> write;
-  // Writes a part to dx, before that is read. Null: it must be all. @pre begin(dx) was called
-  const FunctionRef<void(const UndonePart<Scalar>& part)>* write_part = nullptr;
-  const FunctionRef<void(Scalar* dx)>* begin = nullptr;
+struct ResultGradient {
+  // Its way to dx.
+  struct IntoDx {
+    FunctionRef<void(Scalar* dx)> begin;                                // once, when dx has its memory
+    FunctionRef<void(const ResultGradientRange<Scalar>& range)> write;  // each element once, before it is read
+  };
+  FunctionRef<Scalar*()> take_memory;  // for all of it; throws std::bad_alloc
+  FunctionRef<void()> write;           // all of it, and dz. @pre take_memory was called, and dx has its memory
+  const IntoDx* into_dx = nullptr;     // null: dx cannot hold it
 };
 template <class Scalar>
-using UndoneBackward = FunctionRef<void(const Undone<Scalar>& undone)>;
+using BackwardOfResult = FunctionRef<void(const ResultGradient<Scalar>& gradient)>;
 
 // A clip of the result, or its product with z. `put` writes a tile: a pass calls it by its address, so that a program
 // without post-ops does not compile their kernels.
@@ -48,7 +49,7 @@ struct PostOp {
 template <class Scalar>
 struct PostOpGradient {
   PostOp<Scalar> op;
-  void (*undo)(const UndoArguments<Scalar>& arguments, const UndoneBackward<Scalar>& backward) = nullptr;
+  void (*undo)(const UndoArguments<Scalar>& arguments, const BackwardOfResult<Scalar>& backward) = nullptr;
   void (*multiply)(const Scalar* a, const Scalar* b, Index n, Scalar* c) = nullptr;  // null: of a clip
   const Scalar* z = nullptr;
   const Shape* z_shape = nullptr;

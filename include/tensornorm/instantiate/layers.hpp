@@ -45,12 +45,12 @@
                                                     Runner&, const Scalar*, const OutputGradient<Scalar>&,             \
                                                     Target<Scalar>*, PassState<Scalar>&, bool, const RankSums*)
 
-#define TENSORNORM_INSTANTIATE_POST_OPS(Scalar)                                             \
-  template void put_clipped(const PostOp<Scalar>&, const NormalizedTile<Scalar>&);          \
-  template void put_product(const PostOp<Scalar>&, const NormalizedTile<Scalar>&);          \
-  template void put_product_gradient(const PostOp<Scalar>&, const NormalizedTile<Scalar>&); \
-  template void put_clip_gradient(const PostOp<Scalar>&, const NormalizedTile<Scalar>&);    \
-  template void undo_post_op(const UndoArguments<Scalar>&, const UndoneBackward<Scalar>&);  \
+#define TENSORNORM_INSTANTIATE_POST_OPS(Scalar)                                              \
+  template void put_clipped(const PostOp<Scalar>&, const NormalizedTile<Scalar>&);           \
+  template void put_product(const PostOp<Scalar>&, const NormalizedTile<Scalar>&);           \
+  template void put_product_gradient(const PostOp<Scalar>&, const NormalizedTile<Scalar>&);  \
+  template void put_clip_gradient(const PostOp<Scalar>&, const NormalizedTile<Scalar>&);     \
+  template void undo_post_op(const UndoArguments<Scalar>&, const BackwardOfResult<Scalar>&); \
   template void multiply(const Scalar*, const Scalar*, Index, Scalar*)
 
 #define TENSORNORM_INSTANTIATE_RANKS(Scalar)                                                                    \

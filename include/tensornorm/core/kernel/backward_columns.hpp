@@ -19,7 +19,7 @@ struct BackwardColumns {
   float *dgamma, *dbeta;  // null: not wanted
   Scalar* dx;
   Index stride;  // of dx's rows
-  bool adds;     // to dx. @pre the columns are whole pairs of vectors, or one vector
+  bool adds;     // to what dx holds. @pre the lanes divide cols: no two vectors overlap, but one may come twice
 
   template <class Isa>
   bool fills() const {

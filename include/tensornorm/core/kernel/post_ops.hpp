@@ -148,8 +148,9 @@ struct ClipGradient {
   }
   template <class V, class At>
   TENSORNORM_INLINE void value(const Row<V>& row, const At& at, V& y) const {
-    // By the signs of the distances: GCC lowers a choice between vectors before it knows the instruction set. A NaN, of
-    // either sign, is no distance: to a negative one the mantissa's bits are added, and it loses the sign.
+    // By the signs of the distances: GCC lowers a choice between vectors before it knows the instruction set. A NaN of
+    // either sign is no distance. Adding the bits of a mantissa carries out of the sign of a negative NaN, and changes
+    // the sign of no other negative number.
     using T = ParamOf<Scalar>;
     constexpr int lanes = sizeof(V) / sizeof(T), sign = 8 * sizeof(T) - 1;
     using Unsigned = std::make_unsigned_t<typename LaneMasks<T, lanes>::Int>;

@@ -146,9 +146,9 @@ class BackwardApart {
   void reduce(const Block& block, Index first, Index n, Index part, Index parts, double* sum_g, double* sum_gx,
               Arena memory) const {
     const BinRange bins{block.group, block.k0 + first, block.k0 + first + n};
-    if (a_.write_part != nullptr) {
-      (*a_.write_part)({plan_, bins, part, parts, block.hi + first, block.minus_rstd + first,
-                        block.minus_lo_rstd + first, plan_.map_bins, 0, memory});
+    if (a_.write_range != nullptr) {
+      (*a_.write_range)(
+          {plan_, bins, memory, part, parts, block.hi + first, block.minus_rstd + first, block.minus_lo_rstd + first});
     }
     T* const buffer = memory.take<T>(copied(plan_));
     visit(bins, part, parts, [&](const Tile& tile, Index i, const LineParams& params) {

@@ -10,18 +10,19 @@
 namespace tensornorm {
 namespace core {
 
-// Elements of which dx is to hold the gradient of the result. Where parameters are apart: of some bins, and what xhat
-// of them is, part `begin` of `end`. Elsewhere: of map bins, the first of that number, the positions from `begin` to
-// `end`.
+// Elements of which dx is to hold the gradient of the result. If plan.params_apart: part `part` of `parts` of the lines
+// of the bins, whose xhat has the coefficients hi, scale and shift. Else: positions [p0, p1) of the lines of the map
+// bins, of which the first has the number `first` in `map_bins`.
 template <class Scalar>
-struct UndonePart {
+struct ResultGradientRange {
   const Plan& plan;
   BinRange bins;
-  Index begin, end;
-  const ParamOf<Scalar>*hi, *scale, *shift;  // null: of map bins
-  const Axes& map_bins;                      // of these
-  Index first;
   Arena memory;  // for three arrays by bin, or as normalizing with parameters apart needs
+  Index part = 0, parts = 1;
+  const ParamOf<Scalar>*hi = nullptr, *scale = nullptr, *shift = nullptr;
+  Index p0 = 0, p1 = 0;
+  const Axes* map_bins = nullptr;
+  Index first = 0;
 };
 
 template <class Scalar>
@@ -32,8 +33,8 @@ struct BackwardArguments : Parameters<ParamOf<Scalar>>, ParameterGradients<Param
   bool wants_dx = false;                                               // known before dx has memory
   const RankSums* ranks = nullptr;                                     // null: x has all values of its statistics
   void (*add)(const GradientTile<Scalar>& tile) = nullptr;             // add_gradient; null: dx is stored
-  // Of a post-op: writes dy, which is dx, of what is read next for the first time; null: dy is there.
-  const FunctionRef<void(const UndonePart<Scalar>& part)>* write_part = nullptr;
+  // Writes the gradient of the result to dx, which is dy, before the pass first reads it. Null: dy holds it already.
+  const FunctionRef<void(const ResultGradientRange<Scalar>& range)>* write_range = nullptr;
 
   Index values(const Plan& plan) const { return ranks == nullptr ? plan.stat_size : ranks->values; }
   bool (*run_columns)(const BackwardArguments& arguments, const Plan& plan) = nullptr;  // as ForwardArguments has it

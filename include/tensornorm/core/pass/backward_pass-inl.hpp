@@ -26,28 +26,32 @@ struct BackwardSteps {
   // By either kind of pass, which refers to its arguments.
   template <class Pass>
   static void run(Pass&& backward, BackwardArguments<Scalar>& arguments, const Runner& runner, Target<Scalar>* dx,
-                  State& state, const Undone<Scalar>* undone) {
+                  State& state, const ResultGradient<Scalar>* gradient) {
     state.grow_workspace(backward.workspace_size(runner.threads()));
-    if (arguments.ranks != nullptr) return run_of_ranks(backward, arguments, runner, dx, state, undone);
-    if (undone != nullptr && arguments.write_part == nullptr) arguments.dy = undone->take_memory();
-    if (dx != nullptr) arguments.dx = dx->prepare();
-    if (arguments.write_part != nullptr) {
-      arguments.dy = arguments.dx;
-      (*undone->begin)(arguments.dx);
-    } else if (undone != nullptr) {
-      undone->write();
+    if (arguments.ranks != nullptr) return run_of_ranks(backward, arguments, runner, dx, state, gradient);
+    if (arguments.write_range != nullptr) {
+      arguments.dy = arguments.dx = dx->prepare();
+      gradient->into_dx->begin(arguments.dx);
+    } else {
+      if (gradient != nullptr) arguments.dy = gradient->take_memory();
+      if (dx != nullptr) arguments.dx = dx->prepare();
+      if (gradient != nullptr) gradient->write();
     }
     backward.run(runner, state.workspace.data());
   }
-  // Whether the gradient of a post-op's result can be written in parts: as its normalization goes.
-  static bool takes_parts(const Plan& plan, const BackwardPlan& backward_plan) {
+  // Whether a backward may write the gradient of the result to dx range by range. Frozen statistics have no sums to
+  // write it for, and ranks give dx its memory late. A small plan goes to one kernel. Where parameters are apart, only
+  // BackwardApart normalizes as Forward did, to the same bits.
+  static bool writes_ranges(const BackwardArguments<Scalar>& arguments, const Plan& plan,
+                            const BackwardPlan& backward_plan) {
+    if (arguments.is_frozen() || arguments.ranks != nullptr) return false;
     return (!tracks && backward_plan.crosses) || (!plan.is_small && !plan.params_apart);
   }
   // dx gets its memory when no rank refuses the call any more.
   template <class Pass>
   __attribute__((cold, noinline)) static void run_of_ranks(Pass& backward, BackwardArguments<Scalar>& arguments,
                                                            const Runner& runner, Target<Scalar>* dx, State& state,
-                                                           const Undone<Scalar>* undone) {
+                                                           const ResultGradient<Scalar>* gradient) {
     const RankSums& ranks = *arguments.ranks;
     const auto add = [&](double* sum_g, double* sum_gx) {
       ranks.add(sum_g, sum_gx);
@@ -55,9 +59,9 @@ struct BackwardSteps {
     };
     const RankSums then_prepared{ranks.values, add};
     arguments.ranks = &then_prepared;
-    if (undone != nullptr) {
-      arguments.dy = undone->take_memory();
-      undone->write();
+    if (gradient != nullptr) {
+      arguments.dy = gradient->take_memory();
+      gradient->write();
     }
     backward.run(runner, state.workspace.data());
   }
@@ -75,8 +79,8 @@ void PassEngine<Scalar, tracks, settings>::backward(const Statement& call, const
                               nullptr, ranks);
   }
   Shape layout;
-  const auto backward = [&](const Undone<Scalar>& undone) {
-    backward_of_result(call, parameters, gradients, params, runner, x, nullptr, layout, dx, state, training, &undone,
+  const auto backward = [&](const ResultGradient<Scalar>& gradient) {
+    backward_of_result(call, parameters, gradients, params, runner, x, nullptr, layout, dx, state, training, &gradient,
                        ranks);
   };
   const bool is_known = call.batch && call.is_own && state.plan.is_of({call.shape, call.batch});
@@ -89,7 +93,6 @@ void PassEngine<Scalar, tracks, settings>::backward(const Statement& call, const
                     state.record,
                     training,
                     {state.mean.data(), state.lo.data(), state.rstd.data()},
-                    state.mean.size(),
                     is_known ? &state.plan.plan() : nullptr,
                     state.workspace,
                     state.undo_copies,
@@ -102,10 +105,10 @@ template <class Scalar, bool tracks, unsigned settings>
 void PassEngine<Scalar, tracks, settings>::backward_of_result(
     const Statement& call, const Parameters<Param>& parameters, const GradientsOf& gradients, Index params,
     Runner& runner, const Scalar* x, const Scalar* dy, const Shape& dy_shape, Target<Scalar>* dx, State& state,
-    bool training, const Undone<Scalar>* undone, const RankSums* ranks) {
+    bool training, const ResultGradient<Scalar>* gradient, const RankSums* ranks) {
   using Steps = BackwardSteps<Scalar, tracks, State>;
   const Shape& shape = call.shape;
-  if (undone == nullptr) {  // what was undone is checked
+  if (gradient == nullptr) {  // else undo_post_op checked the call
     state.record.check_backward(shape, dy_shape, training);
     state.record.check_same(shape, core::fingerprint(x, shape));
   }
@@ -115,14 +118,14 @@ void PassEngine<Scalar, tracks, settings>::backward_of_result(
   // The plan of the forward pass serves where its y, dy and dx lie as x does.
   KeptPlan& kept = key.y == nullptr && key.z == nullptr ? state.plan : state.backward_plan;
   const bool is_known = call.is_own && kept.is_of(key);
-  if (dx != nullptr && undone == nullptr) {
+  if (dx != nullptr && gradient == nullptr) {
     dx->check_overlap(x, shape, "x");
     dx->check_overlap(dy, dy_shape, "dy");
   }
   if (!is_known && (!walks_beside(shape, dy_shape) || (dx != nullptr && !walks_beside(shape, dx->shape())))) {
-    const auto run = [&](const Shape& layout, const Scalar* input, const Scalar* gradient, Target<Scalar>* output) {
-      backward_of_result(call.in(layout), parameters, gradients, params, runner, input, gradient, layout, output, state,
-                         training, undone, ranks);
+    const auto run = [&](const Shape& layout, const Scalar* input, const Scalar* of_y, Target<Scalar>* output) {
+      backward_of_result(call.in(layout), parameters, gradients, params, runner, input, of_y, layout, output, state,
+                         training, gradient, ranks);
     };
     state.copies.restart();
     return run_staged_backward(x, shape, dy, dy_shape, dx, state.record, walks_beside, state.copies, run);
@@ -132,7 +135,7 @@ void PassEngine<Scalar, tracks, settings>::backward_of_result(
   if (!has_data) {
     if (ranks != nullptr) ranks->add(nullptr, nullptr);
     if (dx != nullptr) dx->prepare();
-    if (undone != nullptr) undone->write();
+    if (gradient != nullptr) gradient->write();
     const ParameterGradients<Param> none = gradients();
     for (Param* const array : {none.dgamma, none.dbeta}) {
       if (array != nullptr) std::fill_n(array, params, Param(0));
@@ -151,16 +154,17 @@ void PassEngine<Scalar, tracks, settings>::backward_of_result(
   pass.lo = state.lo.data();
   pass.rstd = state.rstd.data();
   const BackwardPlan& backward_plan = kept.backward_plan(uses, Steps::complete);
-  if (undone != nullptr && call.batch && ranks == nullptr && Steps::takes_parts(plan, backward_plan)) {
-    pass.write_part = undone->write_part;
-    if (pass.write_part != nullptr) pass.dy = pass.dx;
+  const bool fits_dx = gradient != nullptr && gradient->into_dx != nullptr;
+  if (fits_dx && Steps::writes_ranges(pass, plan, backward_plan)) {
+    pass.write_range = &gradient->into_dx->write;
+    pass.dy = pass.dx;  // the pass decides when it is made whether dx goes past the cache: not where dx holds dy
   }
   if constexpr (!tracks) {
     if (backward_plan.crosses) {
-      return Steps::run(BackwardApart<Scalar>(pass, plan, backward_plan), pass, runner, dx, state, undone);
+      return Steps::run(BackwardApart<Scalar>(pass, plan, backward_plan), pass, runner, dx, state, gradient);
     }
   }
-  Steps::run(Backward<Scalar>(pass, plan, backward_plan), pass, runner, dx, state, undone);
+  Steps::run(Backward<Scalar>(pass, plan, backward_plan), pass, runner, dx, state, gradient);
 }
 
 template <class Scalar, bool tracks, unsigned settings>

@@ -205,17 +205,15 @@ bool Engine<Scalar, tracks, settings>::repeat_infer(const RepeatedForward<Scalar
   if constexpr (tracks) {
     if (is_tracked()) {
       if (!prepared_.is_made || beta_size_ == 0) return false;
-      if (call.does_more()) {
-        ForwardArguments<Scalar> pass{parameters(false), call.x, call.y, {}};
-        pass.frozen_scale = prepared_scale();
-        return pass.frozen_scale != nullptr && Passes::repeat_infer(pass, call, shape, infer_plans_);
-      }
-      return Passes::repeat_frozen({running_.mean.data(), prepared_.scale.data(), beta_.data(), gamma_.data(),
-                                    running_.var.data(), prepared_.gamma.data(), prepared_.var.data()},
-                                   call.x, shape, call.y, infer_plans_);
+      const FrozenArrays<Param> arrays{running_.mean.data(), prepared_.scale.data(), beta_.data(),        gamma_.data(),
+                                       running_.var.data(),  prepared_.gamma.data(), prepared_.var.data()};
+      if (!call.is_fused()) return Passes::repeat_frozen(arrays, call.x, shape, call.y, infer_plans_);
+      ForwardArguments<Scalar> pass{parameters(false), call.x, call.y, {}, call.residual, call.post_op};
+      pass.frozen_scale = prepared_scale();
+      return pass.frozen_scale != nullptr && Passes::repeat_infer(pass, call, shape, infer_plans_);
     }
   }
-  ForwardArguments<Scalar> pass{parameters(true), call.x, call.y, {}};
+  const ForwardArguments<Scalar> pass{parameters(true), call.x, call.y, {}, call.residual, call.post_op};
   return Passes::repeat_infer(pass, call, shape, infer_plans_);
 }
 

@@ -81,7 +81,7 @@ class Engine : public LayerState<Scalar, settings> {
                     const RankSums* ranks = nullptr);
 
   // The same calls where they are small, and all tensors lie as x did in a call before. False, and nothing is done,
-  // where a call must go the way above, which alone throws.
+  // where a call must go the way above, which throws where they would be wrong.
   using AddGradient = typename Target<Scalar>::AddGradient;
   static constexpr bool kRepeats = true;
   bool repeat_forward(const RepeatedForward<Scalar>& call);

@@ -112,13 +112,11 @@ void PassEngine<Scalar, tracks, settings>::find_moments(const Statement& call, R
 }
 
 template <class Scalar, bool tracks, unsigned settings>
-bool PassEngine<Scalar, tracks, settings>::repeat_infer(ForwardArguments<Scalar>& pass,
+bool PassEngine<Scalar, tracks, settings>::repeat_infer(const ForwardArguments<Scalar>& pass,
                                                         const RepeatedForward<Scalar>& call, const Shape& shape,
                                                         const InferPlans& plans) {
   const Plan* const plan = plans.find({shape, !pass.is_frozen()});
   if (plan == nullptr || !plan->is_small || plan->worker_size > 0 || !call.may_share(plan->span)) return false;
-  pass.residual = call.sum;
-  pass.post_op = call.post_op;
   if constexpr (tracks) {
     if (pass.is_frozen()) return Frozen<Scalar>(pass, *plan).run_prepared();
   }

@@ -77,7 +77,9 @@ bool PassEngine<Scalar, tracks, settings>::repeat_forward(const Parameters<Param
   const Workspace workspace{state.workspace.data(), static_cast<Index>(state.workspace.size())};
   if (state.mean.size() != stats || workspace.doubles < plan.worker_size) return false;
   if (keeps_m2 && static_cast<Index>(state.m2.size()) != stats) return false;
-  if (call.sum != nullptr) call.sum->add(*call.sum, plan.only_tile, 0);
+  // Here and not by the pass: run_columns makes no sum, and the fingerprint is that of h. y may be x, so it is found
+  // before y is written.
+  if (call.residual != nullptr) call.residual->add(*call.residual, plan.only_tile, 0);
   ForwardArguments<Scalar> pass{parameters, call.x, call.y, {}};
   pass.post_op = call.post_op;
   state.record.fingerprint = core::fingerprint(call.x, state.record.shape, plan);

@@ -61,8 +61,8 @@ class PassEngine {
   static bool repeat_backward(BackwardArguments<Scalar>& pass, State& state);
   // infer of a small x whose plan is kept, by statistics of x or by running ones, with a prepared scale. @pre as above,
   // and y lies as x
-  static bool repeat_infer(ForwardArguments<Scalar>& pass, const RepeatedForward<Scalar>& call, const Shape& shape,
-                           const InferPlans& plans);
+  static bool repeat_infer(const ForwardArguments<Scalar>& pass, const RepeatedForward<Scalar>& call,
+                           const Shape& shape, const InferPlans& plans);
   static bool repeat_frozen(const FrozenArrays<Param>& arrays, const Scalar* x, const Shape& shape, Scalar* y,
                             const InferPlans& plans);
 
@@ -78,12 +78,12 @@ class PassEngine {
                        Target<Scalar>* dx, State& state, bool training, const RankSums* ranks = nullptr);
 
  private:
-  // From the gradient of the result, before any post-op; or from what `undone` writes, which is null where there is no
-  // post-op.
+  // From dy, the gradient of the result; after a post-op dy is null, and `gradient` gives it: undo_post_op has checked
+  // the call then.
   static void backward_of_result(const Statement& call, const Parameters<Param>& parameters,
                                  const GradientsOf& gradients, Index params, Runner& runner, const Scalar* x,
                                  const Scalar* dy, const Shape& dy_shape, Target<Scalar>* dx, State& state,
-                                 bool training, const Undone<Scalar>* undone, const RankSums* ranks);
+                                 bool training, const ResultGradient<Scalar>* gradient, const RankSums* ranks);
 };
 
 }  // namespace core

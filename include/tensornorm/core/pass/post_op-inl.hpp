@@ -24,7 +24,7 @@ void put_product(const PostOp<Scalar>& op, const NormalizedTile<Scalar>& tile) {
 template <class Scalar>
 void put_product_gradient(const PostOp<Scalar>& op, const NormalizedTile<Scalar>& tile) {
   StoreMode to = tile.to;
-  to.in_place = op.product == op.factor || op.product == op.z;
+  to.in_place = op.product == op.factor;  // never dy, which put_product reads next
   map(Gated<Element<Scalar>>{{tile.beside(op.factor)}, tile.beside(op.z)}, tile.tile, op.product + tile.tile.y_offset,
       tile.tile.y_stride, to);
   put_product(op, tile);

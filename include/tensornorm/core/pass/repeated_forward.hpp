@@ -11,22 +11,22 @@ template <class Scalar>
 struct RepeatedForward {
   const Scalar* x;  // of a sum, its h
   Scalar* y;
-  const PostOp<Scalar>* post_op = nullptr;  // null: none
-  const Residual<Scalar>* sum = nullptr;    // null: none
+  const PostOp<Scalar>* post_op = nullptr;     // null: none
+  const Residual<Scalar>* residual = nullptr;  // null: none
 
-  bool does_more() const { return post_op != nullptr || sum != nullptr; }
+  bool is_fused() const { return post_op != nullptr || residual != nullptr; }
 
   // Whether the tensors, with so many elements from the first to the last, share only the memory that they may.
-  bool may_share(Index span) const { return does_more() ? may_share_all(span) : are_same_or_apart(x, y, span); }
+  bool may_share(Index span) const { return is_fused() ? may_share_all(span) : are_same_or_apart(x, y, span); }
 
  private:
   __attribute__((noinline)) bool may_share_all(Index span) const {
     const auto fit = [&](const Scalar* a, const Scalar* b) { return are_same_or_apart(a, b, span); };
     const Scalar* const z = post_op == nullptr ? nullptr : post_op->z;
     if (z != nullptr && !fit(z, y)) return false;
-    if (sum == nullptr) return fit(x, y);
+    if (residual == nullptr) return fit(x, y);
     const bool is_kept = x != y && x != z && fit(x, y) && (z == nullptr || fit(x, z));
-    return is_kept && fit(sum->a, x) && fit(sum->b, x) && fit(sum->a, y) && fit(sum->b, y);
+    return is_kept && fit(residual->a, x) && fit(residual->b, x) && fit(residual->a, y) && fit(residual->b, y);
   }
 };
 

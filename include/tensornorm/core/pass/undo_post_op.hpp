@@ -21,12 +21,16 @@ struct UndoArguments {
   const PassRecord& record;
   bool training;
   FoundStatistics<ParamOf<Scalar>> found;  // of the forward pass
-  Index stats;                             // how many
   const Plan* plan;                        // of that pass, if it is known, and it had batch statistics
   std::vector<double>& workspace;
   CopyMemory<Scalar>& copies;
   std::vector<Scalar>& gradient;  // what is found
   Shape& layout;                  // how it lies
+
+  Scalar* take_gradient() const {
+    gradient.resize(static_cast<std::size_t>(call.shape.count()));
+    return gradient.data();
+  }
 };
 
 // What backward writes beside the parameters' gradients: dx, if it is wanted, and dz of a post-op that has one. Both
@@ -55,7 +59,7 @@ void check_gradients(const Scalar* x, const Shape& shape, const OutputGradient<S
 
 // Computes the result again where that is needed, and writes dz too. Whatever is refused is refused before.
 template <class Scalar>
-void undo_post_op(const UndoArguments<Scalar>& arguments, const UndoneBackward<Scalar>& backward);
+void undo_post_op(const UndoArguments<Scalar>& arguments, const BackwardOfResult<Scalar>& backward);
 
 }  // namespace core
 }  // namespace tensornorm
