@@ -1,9 +1,9 @@
-// What a layer's sweep checks: forward and backward against the oracle, in any rank, layout and scalar.
+// What a layer's sweep checks: forward and backward against the oracle, in any rank, layout and scalar. Loops over
+// elements are in sweep.cpp, which is optimized also where the tests are not.
 #pragma once
 
 #include <algorithm>
 #include <cmath>
-#include <sstream>
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -31,11 +31,7 @@ void in_both_layouts(const Extents& extents, F f) {
 // ---- precision ------------------------------------------------------------------------------------------------------
 
 /// The spacing of a format with `digits` significant bits at v; `exponent` is that of its smallest number.
-inline Real spacing(Real v, int digits, int exponent) {
-  int e = 0;
-  std::frexp(v, &e);
-  return std::ldexp(Real(1), v == 0 ? exponent : std::max(e - digits, exponent));
-}
+Real spacing(Real v, int digits, int exponent);
 
 /// What a result may be off: the arithmetic's share and, for 16-bit tensors, half a spacing for the one rounding.
 template <class Scalar>
@@ -57,79 +53,21 @@ struct Precision {
   static Real stored(Real v, Real arithmetic) { return arithmetic + rounding(std::abs(v) + arithmetic); }
 };
 
-inline std::string number(Real v) {
-  std::ostringstream s;
-  s.precision(17);
-  s << v;
-  return s.str();
-}
-
 /// Compares element by element and reports the worst.
-inline void expect_close(const std::string& what, const Values& got, const Reals& want, const Reals& tolerance) {
-  ASSERT_EQ(got.size(), want.size()) << what;
-  std::size_t worst = 0, wrong = 0;
-  Real worst_ratio = 0;
-  for (std::size_t i = 0; i < got.size(); ++i) {
-    const Real error = std::abs(Real(got[i]) - want[i]);
-    if (error <= tolerance[i]) continue;
-    const Real ratio = error / tolerance[i];
-    if (++wrong == 1 || !(ratio <= worst_ratio)) worst = i, worst_ratio = ratio;
-  }
-  if (wrong != 0) {
-    ADD_FAILURE() << what << ": " << wrong << " of " << got.size() << " values wrong, worst at " << worst << ": got "
-                  << number(got[worst]) << ", want " << number(want[worst]) << " within " << number(tolerance[worst]);
-  }
-}
+void expect_close(const std::string& what, const Values& got, const Reals& want, const Reals& tolerance);
 
 /// y = gamma * xhat + beta: the error of xhat times gamma, then the rounding of the largest term.
 template <class Scalar>
-Reals y_tolerance(const Normalized& want, const Sets& sets, const Values& gamma, const Values& beta) {
-  using P = Precision<Scalar>;
-  Reals tolerance;
-  for (std::size_t i = 0; i < want.y.size(); ++i) {
-    const auto p = std::size_t(sets.param[i]);
-    const Real g = gamma.empty() ? 1 : std::abs(Real(gamma[p])), b = beta.empty() ? 0 : std::abs(Real(beta[p]));
-    const Real largest = std::max({std::abs(want.y[i]), g * std::abs(want.xhat[i]), b});
-    const Real arithmetic = std::max(P::kY * std::max(g, Real(1)), P::kUlps * P::ulp(largest));
-    tolerance.push_back(P::stored(want.y[i], gamma.empty() ? arithmetic : 1.5L * arithmetic));
-  }
-  return tolerance;
-}
+Reals y_tolerance(const Normalized& want, const Sets& sets, const Values& gamma, const Values& beta);
 
 /// dx = (dxhat - means) * rstd: relative to the largest term of its statistic, for the terms may cancel.
 template <class Scalar>
-Reals dx_tolerance(const Gradients& want, const Sets& sets, const Statistics& s, const Values& dy,
-                   const Values& gamma) {
-  using P = Precision<Scalar>;
-  Reals scale(s.rstd.size(), 0), tolerance;
-  for (std::size_t i = 0; i < dy.size(); ++i) {
-    const auto k = std::size_t(sets.stat[i]);
-    const Real dxhat = Real(dy[i]) * (gamma.empty() ? 1 : Real(gamma[std::size_t(sets.param[i])]));
-    scale[k] = std::max({scale[k], std::abs(dxhat) * s.rstd[k], std::abs(want.dx[i])});
-  }
-  for (std::size_t i = 0; i < dy.size(); ++i) {
-    tolerance.push_back(P::stored(want.dx[i], P::kGradient * scale[std::size_t(sets.stat[i])]));
-  }
-  return tolerance;
-}
+Reals dx_tolerance(const Gradients& want, const Sets& sets, const Statistics& s, const Values& dy, const Values& gamma);
 
 /// dgamma = sum(dy * xhat) and, without `xhat`, dbeta = sum(dy): relative to the sum and to the root of the sum of the
 /// squares, for the terms may cancel; and xhat itself is off by kY.
 template <class Scalar>
-Reals sum_tolerance(const Reals& sum, const Sets& sets, const Values& dy, const Reals& xhat) {
-  using P = Precision<Scalar>;
-  Reals squares(sum.size(), 0), errors(sum.size(), 0);
-  for (std::size_t i = 0; i < dy.size(); ++i) {
-    const auto p = std::size_t(sets.param[i]);
-    squares[p] += std::pow(Real(dy[i]) * (xhat.empty() ? 1 : xhat[i]), 2);
-    errors[p] += std::pow(Real(dy[i]), 2);
-  }
-  for (std::size_t p = 0; p < sum.size(); ++p) {
-    squares[p] =
-        std::max(P::kGradient * std::max(std::abs(sum[p]), std::sqrt(squares[p])), P::kY * std::sqrt(errors[p]));
-  }
-  return squares;
-}
+Reals sum_tolerance(const Reals& sum, const Sets& sets, const Values& dy, const Reals& xhat);
 
 // ---- layers ---------------------------------------------------------------------------------------------------------
 

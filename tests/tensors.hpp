@@ -1,10 +1,10 @@
 // Tensors for the tests: any rank and layout over one logical order, guards round every buffer, bits compared as bits.
+// Loops over elements are in tensors.cpp, which is optimized also where the tests are not.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <random>
 #include <string>
 #include <type_traits>
 #include <vector>
@@ -18,11 +18,7 @@ using Eigen::Index;
 using Extents = std::vector<Index>;
 using Values = std::vector<double>;  // of a tensor: always row-major over the logical axes, whatever the storage
 
-inline Index count(const Extents& extents) {
-  Index n = 1;
-  for (const Index e : extents) n *= e;
-  return n;
-}
+Index count(const Extents& extents);
 
 template <class Scalar>
 std::string name_of() {
@@ -42,11 +38,7 @@ struct ScalarNames {
 
 inline std::string layout_name(int layout) { return layout == Eigen::RowMajor ? "RowMajor" : "ColMajor"; }
 
-inline std::string text(const Extents& extents) {
-  std::string s = "(";
-  for (const Index e : extents) s += (s.size() > 1 ? "," : "") + std::to_string(e);
-  return s + ")";
-}
+std::string text(const Extents& extents);
 
 template <class Scalar>
 double to_double(Scalar v) {
@@ -67,46 +59,20 @@ Scalar from_double(double v) {
 }
 
 /// The storage position of every element, elements in row-major order of the logical axes.
-inline std::vector<Index> storage_positions(const Extents& extents, int layout) {
-  const std::size_t rank = extents.size();
-  Extents stride(rank, 1), at(rank, 0);
-  if (layout == Eigen::RowMajor) {
-    for (std::size_t a = rank; a-- > 1;) stride[a - 1] = stride[a] * extents[a];
-  } else {
-    for (std::size_t a = 1; a < rank; ++a) stride[a] = stride[a - 1] * extents[a - 1];
-  }
-  std::vector<Index> positions(std::size_t(count(extents)));
-  for (Index& position : positions) {
-    position = 0;
-    for (std::size_t a = 0; a < rank; ++a) position += at[a] * stride[a];
-    for (std::size_t a = rank; a-- > 0 && ++at[a] == extents[a];) at[a] = 0;
-  }
-  return positions;
-}
+std::vector<Index> storage_positions(const Extents& extents, int layout);
 
 /// The values of a tensor whose axes are those of `values`, permuted: axis a of the result is axis order[a].
-inline Values permuted(const Values& values, const Extents& extents, const std::vector<int>& order) {
-  Extents to(extents.size());
-  for (std::size_t a = 0; a < order.size(); ++a) to[a] = extents[std::size_t(order[a])];
-  Extents stride(extents.size(), 1), at(extents.size(), 0);
-  for (std::size_t a = extents.size(); a-- > 1;) stride[a - 1] = stride[a] * extents[a];
-  Values result(values.size());
-  for (double& v : result) {
-    Index position = 0;
-    for (std::size_t a = 0; a < order.size(); ++a) position += at[a] * stride[std::size_t(order[a])];
-    v = values[std::size_t(position)];
-    for (std::size_t a = order.size(); a-- > 0 && ++at[a] == to[a];) at[a] = 0;
-  }
-  return result;
-}
+Values permuted(const Values& values, const Extents& extents, const std::vector<int>& order);
 
-inline Values normal(Index n, unsigned seed, double mean = 0, double sigma = 1) {
-  std::mt19937 engine(seed);
-  std::normal_distribution<double> draw(mean, sigma);
-  Values values(static_cast<std::size_t>(n));
-  for (double& v : values) v = draw(engine);
-  return values;
-}
+Values normal(Index n, unsigned seed, double mean = 0, double sigma = 1);
+
+/// The values of a dense tensor, to and from its memory.
+template <class Scalar>
+void put_values(const Values& values, const Extents& extents, int layout, Scalar* data);
+template <class Scalar>
+Values get_values(const Scalar* data, const Extents& extents, int layout);
+
+bool all_bits_set(const unsigned char* bytes, std::size_t size);
 
 /// A dense tensor in memory of our own, 64-byte aligned plus `misalign` elements. Guards before and after hold all bits
 /// set, NaN in every format, and so does an output before it is written: reading or writing a guard, and leaving an
@@ -131,17 +97,8 @@ class Guarded {
   Guarded(const Guarded&) = delete;
   Guarded& operator=(const Guarded&) = delete;
 
-  void assign(const Values& values) {
-    const auto positions = storage_positions(extents_, Layout);
-    for (std::size_t i = 0; i < values.size(); ++i) data()[positions[i]] = from_double<Scalar>(values[i]);
-  }
-
-  Values values() const {
-    const auto positions = storage_positions(extents_, Layout);
-    Values result(positions.size());
-    for (std::size_t i = 0; i < result.size(); ++i) result[i] = to_double(data()[positions[i]]);
-    return result;
-  }
+  void assign(const Values& values) { put_values(values, extents_, Layout, data()); }
+  Values values() const { return get_values(data(), extents_, Layout); }
 
   Scalar* data() { return reinterpret_cast<Scalar*>(bytes_.data() + begin_); }
   const Scalar* data() const { return reinterpret_cast<const Scalar*>(bytes_.data() + begin_); }
@@ -154,10 +111,7 @@ class Guarded {
 
   bool guards_intact() const {
     const std::size_t end = begin_ + std::size_t(size_) * sizeof(Scalar);
-    for (std::size_t i = 0; i < bytes_.size(); ++i) {
-      if ((i < begin_ || i >= end) && bytes_[i] != 0xff) return false;
-    }
-    return true;
+    return all_bits_set(bytes_.data(), begin_) && all_bits_set(bytes_.data() + end, bytes_.size() - end);
   }
 
   bool same_bits(const Guarded& other) const {
