@@ -6,9 +6,11 @@
 
 #include "tensornorm/arguments.hpp"
 #include "tensornorm/checked_call.hpp"
+#include "tensornorm/checked_infer.hpp"
 #include "tensornorm/core/pass/add_gradient.hpp"
 #include "tensornorm/core/staging.hpp"
 #include "tensornorm/core/thread/device.hpp"
+#include "tensornorm/named_parameters.hpp"
 #include "tensornorm/pass.hpp"
 #include "tensornorm/post_op_arguments.hpp"
 #include "tensornorm/repeated_call.hpp"
@@ -27,52 +29,6 @@ template <class Device, class X, class Y>
 constexpr bool kIsPlainCall = !kIsPass<Y> && !kIsKeptSum<Device> && !kIsKeptSum<X>;
 
 }  // namespace core
-
-/// infer of a layer, for a shape that check() found right: no call throws. It refers to the layer.
-template <class Norm>
-class CheckedInfer {
- public:
-  explicit CheckedInfer(const Norm& norm) : norm_(norm) {}
-
-  /// infer of the layer on the calling thread.
-  ///
-  /// x and y are tensors, matrices, maps or views, not expressions, and have the extents that were checked. What would
-  /// be an error of infer all the same ends the program (std::terminate): other extents that the layer does not take,
-  /// x and y that overlap, no memory for a copy.
-  template <class X, class Y>
-  void infer(const X& x, Y&& y) const noexcept {
-    static_assert(core::kHasMemory<X> || !core::kIsEigen<X>,
-                  "tensornorm: an expression is evaluated, which may throw: give what it makes");
-    norm_.infer(x, y);
-  }
-
- private:
-  const Norm& norm_;
-};
-
-/// A parameter of a layer and its gradient, by reference.
-template <class Array>
-struct NamedParameter {
-  const char* name;
-  Array &value, &gradient;
-};
-
-/// The parameters of a layer: a range of up to two.
-template <class Array>
-class NamedParameters {
- public:
-  NamedParameters(const NamedParameter<Array>& gamma, const NamedParameter<Array>& beta, int count)
-      : all_{gamma, beta}, count_(count) {}
-  NamedParameter<Array>* begin() { return all_; }
-  NamedParameter<Array>* end() { return all_ + count_; }
-  const NamedParameter<Array>* begin() const { return all_; }
-  const NamedParameter<Array>* end() const { return all_ + count_; }
-  int size() const { return count_; }
-
- private:
-  NamedParameter<Array> all_[2];
-  int count_;
-};
 
 // From tensors of any type to an engine, which knows pointers and shapes. Derived or Engine provides
 //   Index work(shape) const          what a call costs, in elements of a layer that scales
