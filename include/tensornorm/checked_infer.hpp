@@ -9,6 +9,7 @@ namespace tensornorm {
 template <class Norm>
 class CheckedInfer {
  public:
+  /// Made by check(), which has checked the shape. `norm` must outlive it.
   explicit CheckedInfer(const Norm& norm) : norm_(norm) {}
 
   /// infer of the layer on the calling thread.
