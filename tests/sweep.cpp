@@ -85,11 +85,8 @@ Reals sum_tolerance(const Reals& sum, const Sets& sets, const Values& dy, const 
 #define TENSORNORM_TEST_INSTANTIATE(Scalar)                                                                            \
   template Reals y_tolerance<Scalar>(const Normalized&, const Sets&, const Values&, const Values&);                    \
   template Reals dx_tolerance<Scalar>(const Gradients&, const Sets&, const Statistics&, const Values&, const Values&); \
-  template Reals sum_tolerance<Scalar>(const Reals&, const Sets&, const Values&, const Reals&)
-TENSORNORM_TEST_INSTANTIATE(float);
-TENSORNORM_TEST_INSTANTIATE(double);
-TENSORNORM_TEST_INSTANTIATE(Eigen::half);
-TENSORNORM_TEST_INSTANTIATE(Eigen::bfloat16);
+  template Reals sum_tolerance<Scalar>(const Reals&, const Sets&, const Values&, const Reals&);
+TENSORNORM_TEST_FOR_EACH_SCALAR(TENSORNORM_TEST_INSTANTIATE)
 #undef TENSORNORM_TEST_INSTANTIATE
 
 }  // namespace tensornorm_test

@@ -77,11 +77,8 @@ bool all_bits_set(const unsigned char* bytes, std::size_t size) {
 
 #define TENSORNORM_TEST_INSTANTIATE(Scalar)                                      \
   template void put_values<Scalar>(const Values&, const Extents&, int, Scalar*); \
-  template Values get_values<Scalar>(const Scalar*, const Extents&, int)
-TENSORNORM_TEST_INSTANTIATE(float);
-TENSORNORM_TEST_INSTANTIATE(double);
-TENSORNORM_TEST_INSTANTIATE(Eigen::half);
-TENSORNORM_TEST_INSTANTIATE(Eigen::bfloat16);
+  template Values get_values<Scalar>(const Scalar*, const Extents&, int);
+TENSORNORM_TEST_FOR_EACH_SCALAR(TENSORNORM_TEST_INSTANTIATE)
 #undef TENSORNORM_TEST_INSTANTIATE
 
 }  // namespace tensornorm_test

@@ -12,6 +12,9 @@
 #include <Eigen/Core>
 #include <unsupported/Eigen/CXX11/Tensor>
 
+// macro(Scalar) for each scalar of a tensor.
+#define TENSORNORM_TEST_FOR_EACH_SCALAR(macro) macro(float) macro(double) macro(Eigen::half) macro(Eigen::bfloat16)
+
 namespace tensornorm_test {
 
 using Eigen::Index;

@@ -46,10 +46,10 @@ struct Partition {
       : reads_once(once), element_bytes(bytes), group_bins(walk.bins()) {
     const Index line = (std::max)(walk.line(), Index{1}), line_bytes = line * bytes;
     const Index dense = (std::max)(kDenseBytes / line_bytes, (std::min)(rows, kManyRowsBytes / line_bytes));
-    // Columns are taken as wide as they come: a strip of them that stayed in a cache would have short rows, which
-    // memory delivers slowly. (Measured on Zen 5, LayerNorm of 16384 columns of 768: strips of 256 columns, copied to a
-    // buffer that stays in the second-level cache and asked for eight rows ahead, take 1.5 times as long, strips of 64
-    // columns 2.5 times; in backward 1.2 and 1.8 times.)
+    // Columns are taken as wide as they come, not in strips that stay in a cache. (Measured on Zen 5 with a sketch,
+    // LayerNorm of 16384 columns of 768: strips of 256 columns, copied to a buffer that fits the second-level cache
+    // with prefetches eight rows ahead, take 1.5 times as long, strips of 64 columns 2.5 times; in backward 1.2
+    // and 1.8.)
     Index bins = walk.columns() ? kBlockBins : walk.is_dense() ? dense : kGappedBytes / line_bytes;
     // No cache matters. But bins in one run of memory are not cut across: two threads that write pieces of each would
     // ask for each other's cache lines ahead of themselves (measured on two cores: 512 rows of 256 take twice as long).
