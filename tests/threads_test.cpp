@@ -151,9 +151,13 @@ void bits_of_a_large_tensor(Layer layer, const Extents& extents) {
   const Trace expected = problem.run(layer, Eigen::DefaultDevice());
   expect_same(expected, problem.run(layer, two.device), "2 threads");
   expect_same(expected, problem.run(layer, two.device, 3), "2 threads, misaligned by 3");
+  // As malloc aligns: coefficients begin so in a line too.
+  expect_same(expected, problem.run(layer, Eigen::DefaultDevice(), 4), "misaligned by 4");
+  expect_same(expected, problem.run(layer, two.device, 4), "2 threads, misaligned by 4");
 }
 TEST(Threads, LargeRows) { bits_of_a_large_tensor<2>(tensornorm::LayerNorm<float>({777}), {2800, 777}); }
 TEST(Threads, LargeRowsOfWholeLines) { bits_of_a_large_tensor<2>(tensornorm::LayerNorm<float>({64}), {33000, 64}); }
+TEST(Threads, LargeColumns) { bits_of_a_large_tensor<2>(tensornorm::BatchNorm<float>(1100), {2000, 1100}); }
 TEST(Threads, LargeImages) { bits_of_a_large_tensor<4>(tensornorm::BatchNorm<float>(40), {6, 40, 95, 95}); }
 TEST(Threads, LargeImagesChannelsLast) {
   tensornorm::GroupNormOptions options;

@@ -17,8 +17,18 @@ constexpr Index kCacheLine = 64;  // bytes of a cache line
 class Arena {
  public:
   Arena() = default;
-  explicit Arena(void* memory) : next_(static_cast<unsigned char*>(memory)) {
-    next_ += (kCacheLine - static_cast<Index>(reinterpret_cast<std::uintptr_t>(next_) % kCacheLine)) % kCacheLine;
+  // Arrays begin so many bytes behind the start of a line.
+  explicit Arena(void* memory, Index in_line = 0) : next_(static_cast<unsigned char*>(memory)) {
+    const Index found = static_cast<Index>(reinterpret_cast<std::uintptr_t>(next_) % kCacheLine);
+    next_ += (in_line - found + kCacheLine) % kCacheLine;
+  }
+
+  // Where in a line arrays are to begin that a map reads by column beside an output that goes past the cache: where the
+  // output does, so that no vector of theirs lies in two lines. (Measured on Zen 5, tensors as malloc aligns them:
+  // BatchNorm channels last takes 0.55 to 0.75 of the time so, its infer 0.4 to 0.8.) 0 where doubles could not be so.
+  static Index beside(const void* output) {
+    const Index in_line = static_cast<Index>(reinterpret_cast<std::uintptr_t>(output) % kCacheLine);
+    return in_line % static_cast<Index>(sizeof(double)) == 0 ? in_line : 0;
   }
 
   // Bytes of an array, which begins with a line and has room for whole vectors. A long one has some lines more, so that

@@ -131,7 +131,7 @@ class Backward {
   Index part_sums() const {
     return has_sums() && partition_.shares_parts() ? PartSums::doubles(partition_.parts, partition_.block_bins) : 0;
   }
-  Arena memory_of(Index worker) const { return Arena(workers_ + worker * backward_plan_.worker_size); }
+  Arena memory_of(Index worker) const { return Arena(workers_ + worker * backward_plan_.worker_size, map_.in_line()); }
 
   // ---- sums
 

@@ -15,10 +15,13 @@ class BackwardApart {
   // All outlive this.
   BackwardApart(const BackwardArguments<Scalar>& arguments, const Plan& plan, const BackwardPlan& backward_plan)
       : a_(arguments), plan_(plan), backward_plan_(backward_plan), partition_(backward_plan_.partition),
-        params_(plan_.params), units_(choose_units()), streams_(goes_past_cache(a_, plan_)) {}
+        params_(plan_.params), units_(choose_units()), streams_(goes_past_cache(a_, plan_)), gamma_(a_.gamma) {}
 
-  // Doubles it needs: every unit's sums for every parameter, a block's sums in parts, and a worker's arrays.
-  Index workspace_size(Index threads) const { return sums_size() + part_sums() + threads * backward_plan_.worker_size; }
+  // Doubles it needs: every unit's sums for every parameter, a block's sums in parts, a copy of gamma, and a worker's
+  // arrays.
+  Index workspace_size(Index threads) const {
+    return sums_size() + part_sums() + copy_size() + threads * backward_plan_.worker_size;
+  }
 
   // Bytes for a block's arrays, copies of parameters and their sums.
   static Index worker_bytes(const Plan& plan, const Partition& partition) {
@@ -29,7 +32,8 @@ class BackwardApart {
 
   void run(const Runner& runner, double* sums) {
     parts_ = sums + sums_size();
-    workers_ = parts_ + part_sums();
+    workers_ = parts_ + part_sums() + copy_size();
+    if (copies_gamma()) copy_gamma(Arena(parts_ + part_sums(), in_line()).template take<T>(params_));
     if (partition_.shares_parts()) {
       partition_.share_among(plan_.walk, plan_.multiple, runner.threads());
       std::fill_n(sums, sums_size(), 0.0);
@@ -80,7 +84,17 @@ class BackwardApart {
   static Index copied(const Plan& plan) {
     return LineParams::contiguous_run(plan.line_params) > 0 ? 0 : (std::min)(plan.walk.line(), Partition::kBlockBins);
   }
-  Arena memory_of(Index worker) const { return Arena(workers_ + worker * backward_plan_.worker_size); }
+  // Where arrays begin in a line that the map reads beside dx.
+  Index in_line() const { return streams_ ? Arena::beside(a_.dx) : 0; }
+  Arena memory_of(Index worker) const { return Arena(workers_ + worker * backward_plan_.worker_size, in_line()); }
+
+  // As forward does it.
+  bool copies_gamma() const { return plan_.copies_size > 0 && a_.gamma != nullptr; }
+  Index copy_size() const { return copies_gamma() ? Arena::doubles(Arena::bytes<T>(params_)) : 0; }
+  void copy_gamma(T* copy) {
+    copy_run(a_.gamma, params_, copy);
+    gamma_ = copy;
+  }
 
   Index choose_units() const {
     const Index pairs = plan_.elements / (2 * kUnitElements);
@@ -152,7 +166,7 @@ class BackwardApart {
     }
     T* const buffer = memory.take<T>(copied(plan_));
     visit(bins, part, parts, [&](const Tile& tile, Index i, const LineParams& params) {
-      const T* const gamma = params.of(a_.gamma, buffer);
+      const T* const gamma = params.of(gamma_, buffer);
       if (plan_.walk.columns()) {
         const Gradients<Scalar, Unshifted<Scalar, PerColumn<T>>, PerRowOrAll<T>> functor{
             unshifted<PerColumn<T>>(block, tile, first + i), dy(tile), {gamma}};
@@ -206,7 +220,7 @@ class BackwardApart {
            Arena memory) const {
     if (a_.wants_parameters()) add_parameters(block, tile, i, params, sums, memory);
     if (a_.dx == nullptr) return;
-    const T* const gamma = params.of(a_.gamma, memory.take<T>(copied(plan_)));
+    const T* const gamma = params.of(gamma_, memory.take<T>(copied(plan_)));
     a_.put({plan_.walk.columns(),
             a_.x,
             a_.dy,
@@ -282,6 +296,7 @@ class BackwardApart {
   Partition partition_;
   Index params_, units_;
   bool streams_;
+  const T* gamma_;
   double *parts_ = nullptr, *workers_ = nullptr;
 };
 

@@ -15,7 +15,8 @@ template <class Scalar>
 class Forward {
  public:
   Forward(const ForwardArguments<Scalar>& arguments, const Plan& plan)
-      : a_(arguments), plan_(plan), partition_(plan_.partition), normalizer_(a_, plan_), memory_(plan_) {}
+      : a_(arguments), plan_(plan), partition_(plan_.partition), normalizer_(a_, plan_),
+        memory_(plan_, normalizer_.in_line()) {}
 
   Forward(const Forward&) = delete;
   Forward& operator=(const Forward&) = delete;
@@ -260,7 +261,7 @@ template <class Scalar>
 void Forward<Scalar>::run(const Runner& runner, const Workspace& workspace) {
   if (plan_.is_small && workspace.doubles >= plan_.worker_size) return run_small(a_, plan_, workspace);
   if (!memory_.take(workspace, runner.threads())) return run_in_large_frame(runner);
-  if (memory_.copies() != nullptr) copy_parameters(Arena(memory_.copies()));
+  if (memory_.copies()) copy_parameters(memory_.of_copies());
   run_all(runner);
 }
 

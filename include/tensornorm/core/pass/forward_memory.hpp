@@ -19,8 +19,9 @@ class ForwardMemory {
   // no multiple of sixteen, 31; of bins that stay together, up to 64 statistics.
   static constexpr Index kMostLocalDoubles = Arena::doubles(std::is_same<T, double>::value ? 6528 : 4608);
 
-  // The plan outlives this.
-  explicit ForwardMemory(const Plan& plan) : plan_(plan), partition_(plan.partition) {}
+  // The plan outlives this. Arrays begin so many bytes behind the start of a line (Arena::beside).
+  explicit ForwardMemory(const Plan& plan, Index in_line = 0)
+      : plan_(plan), partition_(plan.partition), in_line_(in_line) {}
 
   // Completes a new Plan.
   static void complete(Plan& plan) {
@@ -66,11 +67,13 @@ class ForwardMemory {
   }
 
   const Extents& extents() const { return extents_; }
-  double* part_sums() const { return sums_; }  // null where threads share no parts
-  double* copies() const { return copies_; }   // of parameters; null where none are made
+  double* part_sums() const { return sums_; }         // null where threads share no parts
+  bool copies() const { return copies_ != nullptr; }  // parameters
 
   // @pre workers have more than a frame
-  Arena of(Index worker) const { return Arena(workers_ + worker * worker_size_); }
+  Arena of(Index worker) const { return Arena(workers_ + worker * worker_size_, in_line_); }
+  // @pre copies()
+  Arena of_copies() const { return Arena(copies_, in_line_); }
 
   // Calls use(memory) with a worker's memory, or with that of a frame which is there for it alone.
   template <class Use>
@@ -119,18 +122,19 @@ class ForwardMemory {
     return Block::lasting_bytes(e.stats) + (std::max)(sums, coefficients);
   }
 
-  // Where many rows read parameters, they read copies that begin with a line: a vector that lies in two lines is two
-  // reads (measured with AVX-512, of 512 rows: 64 to 512 floats take 1.04 to 1.14 times as long). As many rows pay for
-  // the copies several times over; longer ones are few in a cache.
+  // Where many rows read parameters, they read copies that begin as of_copies says: a vector that lies in two lines is
+  // two reads (measured with AVX-512, of 512 rows: 64 to 512 floats take 1.04 to 1.14 times as long). As many rows pay
+  // for the copies several times over; longer ones are few in a cache.
   Index copies_size() const {
     constexpr Index kManyRows = 16;
     const bool pays = plan_.params_apart && !plan_.walk.columns() && plan_.params <= Partition::kBlockBins &&
                       plan_.elements >= kManyRows * plan_.params;
-    return pays ? (2 * Arena::bytes<T>(plan_.params) + kCacheLine) / static_cast<Index>(sizeof(double)) : 0;
+    return pays ? Arena::doubles(2 * Arena::bytes<T>(plan_.params)) : 0;
   }
 
   const Plan& plan_;
   const Partition& partition_;
+  Index in_line_;
   Extents extents_{};
   Index worker_size_ = 0;  // doubles
   double *workers_ = nullptr, *sums_ = nullptr, *copies_ = nullptr;

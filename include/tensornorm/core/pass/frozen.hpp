@@ -23,7 +23,7 @@ class Frozen {
   // Doubles with which so many threads take as many bins as there are. With fewer they take fewer at a time.
   Index workspace_size(Index threads) const {
     const Index bins = (std::min)(partition_.block_bins, kMostBins);
-    return a_.frozen_scale != nullptr && is_plain() ? 0 : threads * Arena::doubles(coefficient_bytes(bins));
+    return reads_in_place() && !moves() ? 0 : threads * Arena::doubles(coefficient_bytes(bins));
   }
 
   // One thread makes the coefficients of a block once, several each for its parts of the lines.
@@ -88,7 +88,8 @@ class Frozen {
                                            Index worker) const {
     LocalMemory local;
     const bool is_local = workspace_.memory == nullptr;
-    Arena memory = is_local ? Arena(local.bytes) : Arena(workspace_.memory + worker * workspace_.doubles);
+    Arena memory =
+        is_local ? Arena(local.bytes) : Arena(workspace_.memory + worker * workspace_.doubles, normalizer_.in_line());
     const Index most = fitting(is_local ? kLocalBytes : Arena::held_bytes(workspace_.doubles), bins.size());
     const auto put_parts = [&](Index c0, Index c1, const Coefficients& c) {
       const Index positions = plan_.map_walk.line(), parts = partition_.map_parts;
@@ -99,10 +100,14 @@ class Frozen {
       }
     };
     if (is_plain()) {
-      const Index all = a_.frozen_scale != nullptr ? bins.size() : most;
+      const bool is_moved = moves() && !is_local;
+      const Index all = reads_in_place() && !is_moved ? bins.size() : most;
       T* const scale = memory.take<T>(most);
       for_each_chunk(bins.k0, bins.k1, all, [&](Index c0, Index c1) {
-        put_parts(c0, c1, plain_coefficients(plan_.map_bin_number(bins.group, c0), c1 - c0, scale, part == 0));
+        Coefficients c = plain_coefficients(plan_.map_bin_number(bins.group, c0), c1 - c0, scale, part == 0);
+        Arena beside = memory;
+        if (is_moved) move(c1 - c0, c, scale, beside.take<T>(most), beside.take<T>(most));
+        put_parts(c0, c1, c);
       });
       return;
     }
@@ -123,6 +128,16 @@ class Frozen {
   bool is_plain() const {
     const Axes& bins = plan_.map_bins;
     return bins.size() == 1 && bins.back().stat == 1 && bins.back().param == 1 && a_.beta != nullptr;
+  }
+  bool reads_in_place() const { return a_.frozen_scale != nullptr && is_plain(); }
+
+  // Whether copies of what is read in place pay: where vectors of it lie in two lines beside y.
+  bool moves() const { return normalizer_.streams() && plan_.map_walk.columns() && sizeof(Scalar) == sizeof(T); }
+  static void move(Index n, Coefficients& c, T* scale, T* hi, T* shift) {
+    if (c.scale != scale) copy_run(c.scale, n, scale);
+    copy_run(c.hi, n, hi);
+    copy_run(c.shift, n, shift);
+    c = {hi, scale, shift};
   }
   Coefficients plain_coefficients(Index first, Index n, T* scale, bool saves) const {
     if (a_.frozen_scale != nullptr) return {a_.frozen_mean + first, a_.frozen_scale + first, a_.beta + first};

@@ -80,6 +80,8 @@ class Normalizer {
 
   // Whether y goes past the cache where it can.
   bool streams() const { return streams_; }
+  // Where arrays begin in a line that the map reads beside y.
+  Index in_line() const { return streams_ ? Arena::beside(a_.y) : 0; }
 
   // How far ahead of themselves the sums and the map of block b read.
   Index ahead(const Partition& partition, Index b) const {
