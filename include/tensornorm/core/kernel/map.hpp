@@ -30,6 +30,15 @@ struct StoreMode {
 // A pass that reads and writes so many bytes leaves nothing of its output in the cache anyway.
 inline bool outgrows_cache(Index bytes) { return bytes >= kLastLevelCache; }
 
+// Where in a line arrays begin that the map of a walk reads by column beside `output`: where the output does if vectors
+// begin with its lines, past the cache and in long rows.
+template <class Scalar>
+Index in_line_beside(const Scalar* output, const Walk& walk, bool past_cache) {
+  const Index cols = walk.columns() ? walk.bins() : walk.run();
+  const bool has_lines = past_cache || cols * static_cast<Index>(sizeof(Scalar)) > kLongRun;
+  return has_lines ? Arena::beside(output) : 0;
+}
+
 // What went past the cache becomes visible to other threads. Comes before a thread says that it is done.
 inline void finish_streaming() {
 #if defined(__x86_64__)
@@ -186,7 +195,9 @@ struct Map {
   }
 
   // A row's last vector overlaps the one before. In place it is computed before that one is stored; else not, as
-  // reading a row's end before its start throws prefetchers off.
+  // reading a row's end before its start throws prefetchers off. Out of place the first vector of a long row overlaps
+  // the next one, so that the others lie in whole lines (measured on Zen 5 in a cache, tensors as malloc aligns large
+  // ones: LayerNorm and BatchNorm of features take 0.87 to 0.97 of the time).
   template <class Isa, class Row>
   TENSORNORM_INLINE void put_row(Index r, const Row& row, Scalar* out, Seam& seam) const {
     constexpr int lanes = kLanes<Isa, T>;
@@ -198,6 +209,10 @@ struct Map {
     if (to.past_cache) prefetch_output(out);
     if (to.in_place && cols % lanes != 0) functor.value(row, end, last);
     Index j = 0;
+    if (!to.in_place && cols > kFewVectors * lanes) {  // else what the first vector stores would be read again
+      j = head_of(out) % lanes;
+      if (j != 0) put<false>(row, FullVector<Isa>{0}, out);
+    }
     put_vectors<Isa, false>(r, row, cols, out, j);
     if (j == cols) return;
     if (!to.in_place) functor.value(row, end, last);

@@ -86,20 +86,49 @@ struct SampleColumns {
     if constexpr (Isa::is_baseline) {
       if (cols < lanes) return sample<Vec<T, lanes>>(PartialVector<Isa>{0, static_cast<int>(cols)});
     }
-    for (Index j = 0; j < cols; j += lanes) {
-      sample<Vec<T, lanes>>(FullVector<Isa>{(std::min)(j, cols - lanes)});
+    Index j = 0;
+    if constexpr (Isa::unrolls) {
+      for (; j + 4 * lanes <= cols; j += 4 * lanes) sample_four<Isa>(j);
     }
+    for (; j < cols; j += lanes) sample<Vec<T, lanes>>(FullVector<Isa>{(std::min)(j, cols - lanes)});
   }
 
  private:
+  // Neighbours of a row together: rows a power of two apart share few sets of the first-level cache.
+  template <class Isa>
+  TENSORNORM_INLINE void sample_four(Index j) const {
+    const T share = T(1) / static_cast<T>(points.count);
+    using V = Vec<T, kLanes<Isa, T>>;
+    V s0{}, s1{}, s2{}, s3{};
+    for (int i = 0; i < points.count; ++i) {
+      const Scalar* const row = x + points.offsets[i];
+      add(row, FullVector<Isa>{j}, s0);
+      add(row, FullVector<Isa>{j, 1}, s1);
+      add(row, FullVector<Isa>{j, 2}, s2);
+      add(row, FullVector<Isa>{j, 3}, s3);
+    }
+    put(FullVector<Isa>{j}, s0, share);
+    put(FullVector<Isa>{j, 1}, s1, share);
+    put(FullVector<Isa>{j, 2}, s2, share);
+    put(FullVector<Isa>{j, 3}, s3, share);
+  }
+
   template <class V, class At>
   TENSORNORM_INLINE void sample(const At& at) const {
     const T share = T(1) / static_cast<T>(points.count);
-    V sum{}, v;
-    for (int i = 0; i < points.count; ++i) {
-      at.load(x + points.offsets[i], v);
-      sum += v;
-    }
+    V sum{};
+    for (int i = 0; i < points.count; ++i) add(x + points.offsets[i], at, sum);
+    put(at, sum, share);
+  }
+
+  template <class At, class V>
+  static TENSORNORM_INLINE void add(const Scalar* row, const At& at, V& sum) {
+    V v;
+    at.load(row, v);
+    sum += v;
+  }
+  template <class At, class V>
+  TENSORNORM_INLINE void put(const At& at, V& sum, T share) const {
     sum *= share;
     at.store(estimate, sum);
   }

@@ -84,8 +84,8 @@ class BackwardApart {
   static Index copied(const Plan& plan) {
     return LineParams::contiguous_run(plan.line_params) > 0 ? 0 : (std::min)(plan.walk.line(), Partition::kBlockBins);
   }
-  // Where arrays begin in a line that the map reads beside dx.
-  Index in_line() const { return streams_ ? Arena::beside(a_.dx) : 0; }
+  // Where in a line arrays begin that the map reads beside dx.
+  Index in_line() const { return in_line_beside(a_.dx, plan_.walk, streams_); }
   Arena memory_of(Index worker) const { return Arena(workers_ + worker * backward_plan_.worker_size, in_line()); }
 
   // As forward does it.

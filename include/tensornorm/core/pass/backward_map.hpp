@@ -24,8 +24,8 @@ class BackwardMap {
 
   // Whether dx goes past the cache where it can.
   bool streams() const { return streams_; }
-  // Where arrays begin in a line that the map reads beside dx.
-  Index in_line() const { return streams_ ? Arena::beside(a_.dx) : 0; }
+  // Where in a line arrays begin that the map reads beside dx.
+  Index in_line() const { return in_line_beside(a_.dx, plan_.map_walk, streams_); }
 
   // dx of positions [p0, p1) of the lines of some bins, of which the first has this number; the reads that come `ahead`
   // elements later are prepared.

@@ -80,8 +80,8 @@ class Normalizer {
 
   // Whether y goes past the cache where it can.
   bool streams() const { return streams_; }
-  // Where arrays begin in a line that the map reads beside y.
-  Index in_line() const { return streams_ ? Arena::beside(a_.y) : 0; }
+  // Where in a line arrays begin that the map reads beside y.
+  Index in_line() const { return in_line_beside(a_.y, plan_.map_walk, streams_); }
 
   // How far ahead of themselves the sums and the map of block b read.
   Index ahead(const Partition& partition, Index b) const {
