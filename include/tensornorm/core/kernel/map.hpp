@@ -30,13 +30,28 @@ struct StoreMode {
 // A pass that reads and writes so many bytes leaves nothing of its output in the cache anyway.
 inline bool outgrows_cache(Index bytes) { return bytes >= kLastLevelCache; }
 
-// Where in a line arrays begin that the map of a walk reads by column beside `output`: where the output does if vectors
-// begin with its lines, past the cache and in long rows.
+// Elements of an output before its first whole line.
+template <class Scalar>
+TENSORNORM_INLINE Index head_of(const Scalar* output) {
+  const auto address = reinterpret_cast<std::uintptr_t>(output);
+  return static_cast<Index>(-address % kCacheLine / sizeof(Scalar));
+}
+
+// Whether vectors of an output begin with its lines: where it goes past the cache, and in long rows.
+template <class Scalar>
+bool begins_with_lines(const Walk& walk, bool past_cache) {
+  const Index cols = walk.columns() ? walk.bins() : walk.run();
+  return past_cache || cols * static_cast<Index>(sizeof(Scalar)) > kLongRun;
+}
+
+// Where in a line, in bytes, arrays are to begin that a map reads by column beside such an output: so that no vector of
+// theirs lies in two lines. (Measured on Zen 5 where y and dx go past the cache and begin 16 bytes behind a line, as
+// malloc aligns them: BatchNorm channels last takes 0.56 to 0.86 of the time.)
 template <class Scalar>
 Index in_line_beside(const Scalar* output, const Walk& walk, bool past_cache) {
-  const Index cols = walk.columns() ? walk.bins() : walk.run();
-  const bool has_lines = past_cache || cols * static_cast<Index>(sizeof(Scalar)) > kLongRun;
-  return has_lines ? Arena::beside(output) : 0;
+  if (!begins_with_lines<Scalar>(walk, past_cache)) return 0;
+  const Index before = head_of(output) * static_cast<Index>(sizeof(ParamOf<Scalar>)) % kCacheLine;
+  return before % static_cast<Index>(sizeof(double)) == 0 ? (kCacheLine - before) % kCacheLine : 0;
 }
 
 // What went past the cache becomes visible to other threads. Comes before a thread says that it is done.
@@ -314,12 +329,6 @@ struct Map {
     typename At::template Vector<T> v;
     functor.value(row, at, v);
     store<past>(at, out, v);
-  }
-
-  // Elements before the first whole line.
-  static TENSORNORM_INLINE Index head_of(const Scalar* out) {
-    const auto address = reinterpret_cast<std::uintptr_t>(out);
-    return static_cast<Index>(-address % kCacheLine / sizeof(Scalar));
   }
 };
 
