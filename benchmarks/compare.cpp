@@ -1,8 +1,8 @@
 // Every cell side by side: tensornorm, the copies of the same bytes, the cell's floor, and the peers that are
 // installed.
-//   compare [--filter REGEX] [--out DIR] [--seconds S] [--smoke]
-// --seconds is what each cell gets. --smoke only checks what every contender computes, for every cell there is, over
-// fewer samples.
+//   compare [--filter REGEX] [--out DIR] [--seconds S] [--shift BYTES] [--smoke]
+// --seconds is what each cell gets. Tensors begin --shift bytes behind a cache line's start. --smoke only checks what
+// every contender computes, for every cell there is, over fewer samples.
 
 #include <cmath>
 #include <cstdio>
@@ -50,6 +50,7 @@ using bench::Timed;
 struct Options {
   std::string filter = ".*", out = "benchmark-out";
   double seconds = 1;
+  std::size_t shift = 0;
   bool smoke = false;
 };
 
@@ -249,9 +250,15 @@ Options parse(int argc, char** argv) {
       options.out = argv[++i];
     } else if (argument == "--seconds" && has_value) {
       options.seconds = std::atof(argv[++i]);
+    } else if (argument == "--shift" && has_value) {
+      options.shift = std::strtoul(argv[++i], nullptr, 10);
+      if (options.shift % sizeof(double) != 0 || options.shift >= 64) {
+        std::cerr << "compare: --shift is a multiple of 8 below 64, not " << argv[i] << "\n";
+        std::exit(2);
+      }
     } else {
       std::cerr << "compare: unknown argument " << argument
-                << "; it takes --filter REGEX, --out DIR, --seconds S and --smoke\n";
+                << "; it takes --filter REGEX, --out DIR, --seconds S, --shift BYTES and --smoke\n";
       std::exit(2);
     }
   }
@@ -280,7 +287,7 @@ int main(int argc, char** argv) {
   std::vector<Row> rows;
   for (const Cell& cell : compared_cells(all_threads)) {
     if (!std::regex_search(cell.name(), filter)) continue;
-    const Data data(cell);
+    const Data data(cell, {}, options.shift);
     auto contenders = contenders_of(cell, data.operands());
     time_in_turns(contenders, cell.threads, options.seconds);
     Row row{cell, {}};

@@ -37,16 +37,16 @@ void fill(void* array, Scalar scalar, Index count, unsigned seed, double mean, d
 
 }  // namespace
 
-Memory::Memory(std::size_t bytes) : data_(nullptr, &std::free) {
+Memory::Memory(std::size_t bytes, std::size_t shift) : data_(nullptr, &std::free), shift_(shift) {
   constexpr std::size_t kLine = 64;
-  const std::size_t whole = (bytes + kLine - 1) / kLine * kLine;
+  const std::size_t whole = (bytes + shift + kLine - 1) / kLine * kLine;
   data_.reset(std::aligned_alloc(kLine, whole));
   if (data_ == nullptr) throw std::bad_alloc();
   std::memset(data_.get(), 0, whole);
 }
 
-Data::Data(const Cell& cell, const Distribution& distribution)
-    : x_(cell.bytes()), dy_(cell.pass == Pass::kBackward ? cell.bytes() : 0), y_(cell.bytes()),
+Data::Data(const Cell& cell, const Distribution& distribution, std::size_t shift)
+    : x_(cell.bytes(), shift), dy_(cell.pass == Pass::kBackward ? cell.bytes() : 0, shift), y_(cell.bytes(), shift),
       gamma_(param_bytes(cell)), beta_(param_bytes(cell)), running_mean_(param_bytes(cell)),
       running_var_(param_bytes(cell)) {
   const Scalar param = param_of(cell.scalar);

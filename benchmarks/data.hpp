@@ -8,14 +8,15 @@
 
 namespace bench {
 
-/// Memory on a cache line's boundary, touched, so that nobody pays for page faults later.
+/// Memory that begins `shift` bytes behind a cache line's start, touched, so that nobody pays for page faults later.
 class Memory {
  public:
-  explicit Memory(std::size_t bytes);
-  void* data() const { return data_.get(); }
+  explicit Memory(std::size_t bytes, std::size_t shift = 0);
+  void* data() const { return static_cast<char*>(data_.get()) + shift_; }
 
  private:
   std::unique_ptr<void, decltype(&std::free)> data_;
+  std::size_t shift_;
 };
 
 /// x is normal about a mean, with standard deviation 1; gamma is around 1 and beta around 0, or exactly so.
@@ -24,10 +25,11 @@ struct Distribution {
   bool affine = true;
 };
 
-/// Operands of a cell: dy is normal, the running statistics are near those of x.
+/// Operands of a cell: dy is normal, the running statistics are near those of x. The tensors begin `shift` bytes behind
+/// a cache line's start.
 class Data {
  public:
-  explicit Data(const Cell& cell, const Distribution& distribution = {});
+  explicit Data(const Cell& cell, const Distribution& distribution = {}, std::size_t shift = 0);
   Operands operands() const;
 
  private:

@@ -263,4 +263,6 @@ int main() {
   print<float, kRow>({4, 32, 130, 128}, 1);
   print<float, kRow>({4, 130, 128, 32}, -1, "offset", offset);
   print<float, kCol>({4, 32, 61, 50}, 1);
+  // Rows in many blocks: their size decides the order in which parameters' gradients are summed.
+  print<double, kRow>({5000, 64}, 1);
 }

@@ -151,7 +151,7 @@ void bits_of_a_large_tensor(Layer layer, const Extents& extents) {
   const Trace expected = problem.run(layer, Eigen::DefaultDevice());
   expect_same(expected, problem.run(layer, two.device), "2 threads");
   expect_same(expected, problem.run(layer, two.device, 3), "2 threads, misaligned by 3");
-  // As malloc aligns: coefficients begin so in a line too.
+  // 16 bytes behind a line, as malloc aligns: coefficients begin there too.
   expect_same(expected, problem.run(layer, Eigen::DefaultDevice(), 4), "misaligned by 4");
   expect_same(expected, problem.run(layer, two.device, 4), "2 threads, misaligned by 4");
 }
@@ -173,6 +173,64 @@ TEST(Threads, SmallTensors) {
         bits_do_not_depend_on_threads<3, kCol>({n, s, c + 1}, 2);
       }
     }
+  }
+}
+
+// Rows that a map writes in whole lines, from wherever they begin; in place it cannot. Columns are read by copies of
+// their coefficients.
+template <class Scalar>
+void bits_of_long_rows(Index cols) {
+  using T = Guarded<Scalar, 2, kRow>;
+  const Extents extents{20, cols};
+  const Values x_values = normal(20 * cols, 7), z_values = normal(20 * cols, 8), dy_values = normal(20 * cols, 9);
+  tensornorm::BatchNorm<Scalar> frozen(cols);
+  tensornorm::LayerNorm<Scalar> norm({cols});
+  frozen.forward(T(extents, x_values).map(), T(extents).map());
+  frozen.eval();
+  std::vector<std::string> expected;
+  for (const Index misalign : {0, 1, 4, 5, 8}) {
+    T x(extents, x_values, misalign), z(extents, z_values, misalign), dy(extents, dy_values, misalign);
+    T y(extents, misalign), dx(extents, misalign);
+    std::vector<std::string> results;
+    const auto keep = [&](T& tensor) {
+      results.push_back(bytes(tensor.map()));
+      EXPECT_TRUE(tensor.guards_intact()) << cols << " columns, misaligned by " << misalign;
+    };
+    frozen.infer(x.map(), y.map());
+    keep(y);
+    norm.forward(x.map(), tensornorm::then_relu(y.map()));
+    keep(y);
+    norm.backward(x.map(), tensornorm::then_relu(dy.map()), dx.map());
+    keep(dx);
+    norm.forward(x.map(), tensornorm::then_times(y.map(), z.map()));
+    keep(y);
+    norm.backward(x.map(), tensornorm::then_times(dy.map(), z.map(), y.map()), dx.map());
+    keep(y);
+    keep(dx);
+    norm.forward(x.map(), tensornorm::then_times(z.map(), z.map()));  // z becomes y
+    keep(z);
+    norm.backward(x.map(), dy.map(), dy.map());
+    keep(dy);
+    T inferred(extents, x_values, misalign);
+    frozen.infer(inferred.map(), inferred.map());
+    keep(inferred);
+    norm.forward(x.map(), x.map());
+    keep(x);
+    if (expected.empty()) expected = results;
+    for (std::size_t i = 0; i < results.size(); ++i) {
+      EXPECT_TRUE(results[i] == expected[i])
+          << "result " << i << ", " << cols << " columns, misaligned by " << misalign;
+    }
+    EXPECT_EQ(results[0], results[8]) << "infer in place";
+  }
+}
+TEST(Threads, LongRows) {
+  for (const Index cols : {257, 1025, 2051}) {
+    bits_of_long_rows<float>(cols);
+#ifndef TENSORNORM_TEST_FLOAT_ALONE
+    bits_of_long_rows<Eigen::half>(cols);
+    bits_of_long_rows<double>(cols);
+#endif
   }
 }
 

@@ -17,7 +17,7 @@ constexpr Index kCacheLine = 64;  // bytes of a cache line
 class Arena {
  public:
   Arena() = default;
-  // Arrays begin so many bytes behind the start of a line.
+  // Arrays begin `in_line` bytes behind the start of a line: a multiple of 8, as arrays of double must be aligned.
   explicit Arena(void* memory, Index in_line = 0) : next_(static_cast<unsigned char*>(memory)) {
     const Index found = static_cast<Index>(reinterpret_cast<std::uintptr_t>(next_) % kCacheLine);
     next_ += (in_line - found + kCacheLine) % kCacheLine;

@@ -12,6 +12,10 @@ namespace core {
 
 constexpr Index kLongRun = 16 * kCacheLine;
 
+// Rows end to end whose lines go past the cache are so long at least (measured: runs of 196 floats take 0.66 to 0.92 of
+// the time so, runs of 64 floats 1.05 to 1.2).
+constexpr Index kJoinedRun = 8 * kCacheLine;
+
 // What a core may hope to keep in its last-level cache. What the processor says of itself counts the caches of all
 // cores, under a hypervisor those of the whole host.
 constexpr Index kLastLevelCache = Index{16} << 20;
@@ -37,20 +41,23 @@ TENSORNORM_INLINE Index head_of(const Scalar* output) {
   return static_cast<Index>(-address % kCacheLine / sizeof(Scalar));
 }
 
-// Whether vectors of an output begin with its lines: where it goes past the cache, and in long rows.
+// Whether a map writes a row of so many columns in whole lines, but for its ends, wherever it begins.
 template <class Scalar>
-bool begins_with_lines(const Walk& walk, bool past_cache) {
-  const Index cols = walk.columns() ? walk.bins() : walk.run();
-  return past_cache || cols * static_cast<Index>(sizeof(Scalar)) > kLongRun;
+constexpr bool is_long_row(Index cols) {
+  return cols * static_cast<Index>(sizeof(Scalar)) > kLongRun;
 }
 
-// Where in a line, in bytes, arrays are to begin that a map reads by column beside such an output: so that no vector of
-// theirs lies in two lines. (Measured on Zen 5 where y and dx go past the cache and begin 16 bytes behind a line, as
-// malloc aligns them: BatchNorm channels last takes 0.56 to 0.86 of the time.)
+// Where arrays by column begin that a map reads beside `output`: so many bytes behind the start of a line that each
+// vector of theirs lies in one line where the output's does. (Measured on Zen 5 where y and dx go past the cache and
+// begin 16 bytes behind a line, as malloc aligns them: BatchNorm channels last takes 0.56 to 0.86 of the time.) 0 where
+// arrays of double could not begin so.
 template <class Scalar>
-Index in_line_beside(const Scalar* output, const Walk& walk, bool past_cache) {
-  if (!begins_with_lines<Scalar>(walk, past_cache)) return 0;
-  const Index before = head_of(output) * static_cast<Index>(sizeof(ParamOf<Scalar>)) % kCacheLine;
+Index in_line_beside(const Scalar* output, const Walk& walk, const StoreMode& to) {
+  constexpr Index size = sizeof(Scalar), param_size = sizeof(ParamOf<Scalar>);
+  const Index cols = walk.columns() ? walk.bins() : walk.run();
+  const bool streams = to.past_cache && size > 2 && cols * size >= kJoinedRun;
+  if (to.in_place || !(is_long_row<Scalar>(cols) || streams)) return 0;
+  const Index before = head_of(output) * param_size % kCacheLine;
   return before % static_cast<Index>(sizeof(double)) == 0 ? (kCacheLine - before) % kCacheLine : 0;
 }
 
@@ -100,10 +107,6 @@ struct Map {
   }
 
   static constexpr Index kLineSize = kCacheLine / static_cast<Index>(sizeof(Scalar));
-
-  // Rows end to end whose lines go past the cache are so long at least (measured: runs of 196 floats take 0.66 to 0.92
-  // of the time so; where shorter ones stop paying was not).
-  static constexpr Index kJoinedRun = 8 * kCacheLine;
 
   template <class Isa>
   TENSORNORM_INLINE void put_rows() const {
@@ -211,8 +214,9 @@ struct Map {
 
   // A row's last vector overlaps the one before. In place it is computed before that one is stored; else not, as
   // reading a row's end before its start throws prefetchers off. Out of place the first vector of a long row overlaps
-  // the next one, so that the others lie in whole lines (measured on Zen 5 in a cache, tensors as malloc aligns large
-  // ones: LayerNorm and BatchNorm of features take 0.87 to 0.97 of the time).
+  // the second one, and the others begin with vectors of memory. (Measured on Zen 5 in a cache, tensors as malloc
+  // aligns large ones: LayerNorm and BatchNorm of features take 0.8 to 1.0 of the time.) In place the second vector
+  // would read what the first one stored.
   template <class Isa, class Row>
   TENSORNORM_INLINE void put_row(Index r, const Row& row, Scalar* out, Seam& seam) const {
     constexpr int lanes = kLanes<Isa, T>;
@@ -224,7 +228,7 @@ struct Map {
     if (to.past_cache) prefetch_output(out);
     if (to.in_place && cols % lanes != 0) functor.value(row, end, last);
     Index j = 0;
-    if (!to.in_place && cols > kFewVectors * lanes) {  // else what the first vector stores would be read again
+    if (!to.in_place && is_long_row<Scalar>(cols)) {
       j = head_of(out) % lanes;
       if (j != 0) put<false>(row, FullVector<Isa>{0}, out);
     }

@@ -94,7 +94,8 @@ struct SampleColumns {
   }
 
  private:
-  // Neighbours of a row together: rows a power of two apart share few sets of the first-level cache.
+  // Four vectors of a row are read together. Rows a power of two apart share few sets of the first-level cache, so a
+  // line may be gone before its next vector is read.
   template <class Isa>
   TENSORNORM_INLINE void sample_four(Index j) const {
     const T share = T(1) / static_cast<T>(points.count);

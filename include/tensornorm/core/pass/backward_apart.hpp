@@ -32,8 +32,13 @@ class BackwardApart {
 
   void run(const Runner& runner, double* sums) {
     parts_ = sums + sums_size();
-    workers_ = parts_ + part_sums() + copy_size();
-    if (copies_gamma()) copy_gamma(Arena(parts_ + part_sums(), in_line()).template take<T>(params_));
+    double* const copy = parts_ + part_sums();
+    workers_ = copy + copy_size();
+    if (copies_gamma()) {
+      T* const gamma = Arena(copy, in_line()).template take<T>(params_);
+      copy_run(a_.gamma, params_, gamma);
+      gamma_ = gamma;
+    }
     if (partition_.shares_parts()) {
       partition_.share_among(plan_.walk, plan_.multiple, runner.threads());
       std::fill_n(sums, sums_size(), 0.0);
@@ -84,17 +89,15 @@ class BackwardApart {
   static Index copied(const Plan& plan) {
     return LineParams::contiguous_run(plan.line_params) > 0 ? 0 : (std::min)(plan.walk.line(), Partition::kBlockBins);
   }
-  // Where in a line arrays begin that the map reads beside dx.
-  Index in_line() const { return in_line_beside(a_.dx, plan_.walk, streams_); }
+  StoreMode store_mode(Index ahead) const { return {streams_, is_in_place(a_), ahead}; }
+  // Where arrays begin that the map reads beside dx.
+  Index in_line() const { return in_line_beside(a_.dx, plan_.walk, store_mode(0)); }
   Arena memory_of(Index worker) const { return Arena(workers_ + worker * backward_plan_.worker_size, in_line()); }
 
   // As forward does it.
+  // Where forward copies parameters (ForwardMemory::copies_size), rows read a copy of gamma.
   bool copies_gamma() const { return plan_.copies_size > 0 && a_.gamma != nullptr; }
   Index copy_size() const { return copies_gamma() ? Arena::doubles(Arena::bytes<T>(params_)) : 0; }
-  void copy_gamma(T* copy) {
-    copy_run(a_.gamma, params_, copy);
-    gamma_ = copy;
-  }
 
   Index choose_units() const {
     const Index pairs = plan_.elements / (2 * kUnitElements);
@@ -221,18 +224,8 @@ class BackwardApart {
     if (a_.wants_parameters()) add_parameters(block, tile, i, params, sums, memory);
     if (a_.dx == nullptr) return;
     const T* const gamma = params.of(gamma_, memory.take<T>(copied(plan_)));
-    a_.put({plan_.walk.columns(),
-            a_.x,
-            a_.dy,
-            a_.dx,
-            block.hi + i,
-            block.minus_rstd + i,
-            block.rstd + i,
-            block.slope + i,
-            block.shift + i,
-            gamma,
-            tile,
-            {streams_, is_in_place(a_), ahead}});
+    a_.put({plan_.walk.columns(), a_.x, a_.dy, a_.dx, block.hi + i, block.minus_rstd + i, block.rstd + i,
+            block.slope + i, block.shift + i, gamma, tile, store_mode(ahead)});
   }
 
   // The dual reduction: sums along the bins, kept for each parameter.

@@ -158,9 +158,13 @@ class FindStatistics {
     const Index n = run.stat_stride == 0 ? (std::min)(of_run, kEnough) : of_run;
     const T weight = static_cast<T>(share * static_cast<double>(of_run) / static_cast<double>(n));
     T* const to = block.estimate + (run.stat - block.stat);
-    for (Index k = (in * n + of_run - 1) / of_run; k < n; ++k) {
-      const Index at = k * of_run / n - in;
-      if (at >= run.n) return;
+    // Sample k of a run is its bin k * of_run / n. `part` is what the division left, in n-ths of a bin.
+    const Index step = of_run / n, rest = of_run % n, k = (in * n + of_run - 1) / of_run;
+    for (Index at = k * of_run / n - in, part = k * of_run % n; at < run.n; at += step, part += rest) {
+      if (part >= n) {
+        part -= n;
+        if (++at >= run.n) return;
+      }
       to[at * run.stat_stride] += product(by_bin[run.first + at], weight);
     }
   }

@@ -261,7 +261,7 @@ template <class Scalar>
 void Forward<Scalar>::run(const Runner& runner, const Workspace& workspace) {
   if (plan_.is_small && workspace.doubles >= plan_.worker_size) return run_small(a_, plan_, workspace);
   if (!memory_.take(workspace, runner.threads())) return run_in_large_frame(runner);
-  if (memory_.copies()) copy_parameters(memory_.of_copies());
+  if (memory_.has_copies()) copy_parameters(memory_.of_copies());
   run_all(runner);
 }
 

@@ -19,7 +19,7 @@ class ForwardMemory {
   // no multiple of sixteen, 31; of bins that stay together, up to 64 statistics.
   static constexpr Index kMostLocalDoubles = Arena::doubles(std::is_same<T, double>::value ? 6528 : 4608);
 
-  // The plan outlives this. Arrays begin so many bytes behind the start of a line (Arena::beside).
+  // The plan outlives this. Arrays begin `in_line` bytes behind the start of a line, as in_line_beside says.
   explicit ForwardMemory(const Plan& plan, Index in_line = 0)
       : plan_(plan), partition_(plan.partition), in_line_(in_line) {}
 
@@ -67,12 +67,12 @@ class ForwardMemory {
   }
 
   const Extents& extents() const { return extents_; }
-  double* part_sums() const { return sums_; }         // null where threads share no parts
-  bool copies() const { return copies_ != nullptr; }  // parameters
+  double* part_sums() const { return sums_; }             // null where threads share no parts
+  bool has_copies() const { return copies_ != nullptr; }  // of parameters
 
   // @pre workers have more than a frame
   Arena of(Index worker) const { return Arena(workers_ + worker * worker_size_, in_line_); }
-  // @pre copies()
+  // @pre has_copies()
   Arena of_copies() const { return Arena(copies_, in_line_); }
 
   // Calls use(memory) with a worker's memory, or with that of a frame which is there for it alone.
@@ -122,13 +122,13 @@ class ForwardMemory {
     return Block::lasting_bytes(e.stats) + (std::max)(sums, coefficients);
   }
 
-  // Where many rows read parameters, they read copies that begin as of_copies says: a vector that lies in two lines is
-  // two reads (measured with AVX-512, of 512 rows: 64 to 512 floats take 1.04 to 1.14 times as long). As many rows pay
-  // for the copies several times over; longer ones are few in a cache.
+  // Many rows that read the same parameters read copies of them. A copy begins in a line where y does: a vector that
+  // lies in two lines is two reads (measured with AVX-512, of 512 rows: 64 to 512 floats take 1.04 to 1.14 times as
+  // long). Rows of more parameters are few in a cache (64 rows of 2048 and 4096 take 1.05 to 1.1 times as long by
+  // copies).
   Index copies_size() const {
-    constexpr Index kManyRows = 16;
     const bool pays = plan_.params_apart && !plan_.walk.columns() && plan_.params <= Partition::kBlockBins &&
-                      plan_.elements >= kManyRows * plan_.params;
+                      plan_.elements >= Partition::kManyRows * plan_.params;
     return pays ? Arena::doubles(2 * Arena::bytes<T>(plan_.params)) : 0;
   }
 

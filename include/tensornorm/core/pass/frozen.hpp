@@ -23,7 +23,7 @@ class Frozen {
   // Doubles with which so many threads take as many bins as there are. With fewer they take fewer at a time.
   Index workspace_size(Index threads) const {
     const Index bins = (std::min)(partition_.block_bins, kMostBins);
-    return reads_in_place() && !moves() ? 0 : threads * Arena::doubles(coefficient_bytes(bins));
+    return reads_in_place() && !copies_coefficients() ? 0 : threads * Arena::doubles(coefficient_bytes(bins));
   }
 
   // One thread makes the coefficients of a block once, several each for its parts of the lines.
@@ -100,14 +100,17 @@ class Frozen {
       }
     };
     if (is_plain()) {
-      const bool is_moved = moves() && !is_local;
-      const Index all = reads_in_place() && !is_moved ? bins.size() : most;
-      T* const scale = memory.take<T>(most);
-      for_each_chunk(bins.k0, bins.k1, all, [&](Index c0, Index c1) {
-        Coefficients c = plain_coefficients(plan_.map_bin_number(bins.group, c0), c1 - c0, scale, part == 0);
-        Arena beside = memory;
-        if (is_moved) move(c1 - c0, c, scale, beside.take<T>(most), beside.take<T>(most));
-        put_parts(c0, c1, c);
+      const bool copies = copies_coefficients() && !is_local;
+      T *const scale = memory.take<T>(most), *const hi = copies ? memory.take<T>(most) : nullptr,
+               *const shift = copies ? memory.take<T>(most) : nullptr;
+      for_each_chunk(bins.k0, bins.k1, reads_in_place() && !copies ? bins.size() : most, [&](Index c0, Index c1) {
+        const Index n = c1 - c0;
+        const Coefficients c = plain_coefficients(plan_.map_bin_number(bins.group, c0), n, scale, part == 0);
+        if (!copies) return put_parts(c0, c1, c);
+        if (c.scale != scale) copy_run(c.scale, n, scale);
+        copy_run(c.hi, n, hi);
+        copy_run(c.shift, n, shift);
+        put_parts(c0, c1, {hi, scale, shift});
       });
       return;
     }
@@ -123,26 +126,20 @@ class Frozen {
     });
   }
 
-  // Whether each bin has a statistic, a gamma and a beta of its own, side by side: mean and beta are read where they
-  // are.
+  // Whether each bin has a statistic, a gamma and a beta of its own, side by side: mean and beta need no
+  // gathering.
   bool is_plain() const {
     const Axes& bins = plan_.map_bins;
     return bins.size() == 1 && bins.back().stat == 1 && bins.back().param == 1 && a_.beta != nullptr;
   }
   bool reads_in_place() const { return a_.frozen_scale != nullptr && is_plain(); }
 
-  // Whether many rows read copies of what else is read in place. (Measured on Zen 5, 43 to 512 rows of 512 to 4096
-  // floats in a cache: they take 0.65 to 1.0 of the time so.)
-  bool moves() const {
-    constexpr Index kManyRows = 16;
+  // Whether it copies mean, scale and beta first: where many long rows read them. (Measured on Zen 5, 43 to 512 rows of
+  // 512 to 4096 floats in a cache: they take 0.65 to 1.0 of the time so.)
+  bool copies_coefficients() const {
     const Walk& walk = plan_.map_walk;
-    return walk.columns() && walk.line() >= kManyRows && begins_with_lines<Scalar>(walk, normalizer_.streams());
-  }
-  static void move(Index n, Coefficients& c, T* scale, T* hi, T* shift) {
-    if (c.scale != scale) copy_run(c.scale, n, scale);
-    copy_run(c.hi, n, hi);
-    copy_run(c.shift, n, shift);
-    c = {hi, scale, shift};
+    const bool is_long = is_long_row<Scalar>(walk.bins()) || normalizer_.streams();
+    return walk.columns() && walk.line() >= Partition::kManyRows && is_long;
   }
   Coefficients plain_coefficients(Index first, Index n, T* scale, bool saves) const {
     if (a_.frozen_scale != nullptr) return {a_.frozen_mean + first, a_.frozen_scale + first, a_.beta + first};

@@ -14,12 +14,15 @@ struct Partition {
   static constexpr Index kFloatAdds = 16;      // rows that a float sum takes; see kernel/sums.hpp
   static constexpr Index kStatsTogether = 64;  // statistics that bins which stay together make, at most, for the stack
   // A block of dense rows takes a part of the second-level cache, a larger one where it is to have many. (Measured on
-  // Zen 5, LayerNorm and RMSNorm: a third as much takes 1.05 to 1.14 times as long in a cache and 0.98 to 1.09 past it;
-  // InstanceNorm and GroupNorm 0.95 to 1.11.) Rows that lie in pieces have so many bytes (measured on Zen 5, which has
-  // 1 MiB of second-level cache: four times as many take 1.3 times as long, a quarter as many 1.1 times; in backward,
-  // twice as many up to 1.14 times, half as many up to 1.07).
+  // Zen 5. A third as much takes LayerNorm and RMSNorm 1.05 to 1.14 times as long in a cache, and 0.98 to 1.09 past it.
+  // It takes InstanceNorm and GroupNorm 0.95 to 1.11 times as long.) In backward the size decides the order of the
+  // parameters' sums too. Rows that lie in pieces have so many bytes (measured on Zen 5, which has 1 MiB of
+  // second-level cache: four times as many take 1.3 times as long, a quarter as many 1.1 times; in backward, twice as
+  // many up to 1.14 times, half as many up to 1.07).
   static constexpr Index kDenseBytes = 96 << 10;
+  static constexpr Index kBackwardDenseBytes = 32 << 10;
   static constexpr Index kManyRowsBytes = 256 << 10;
+  static constexpr Index kManyRows = 16;  // pay for copies of what they all read several times over
   static constexpr Index kGappedBytes = 512 << 10;
   static constexpr Index kCacheLineBins = 16;
   static constexpr Index kFewBlocks = 16;       // where there are fewer, threads share their parts
@@ -43,10 +46,11 @@ struct Partition {
   // `multiple` neighbouring bins stay together; `bytes` an element has in all the tensors that are read, once or again
   // for the map. A block of dense rows has `rows` at least, where the second-level cache has room. Up to twice as
   // many rows in all are one block, however long.
-  __attribute__((cold)) Partition(const Walk& walk, Index multiple, Index bytes, bool once, Index rows = 1)
+  __attribute__((cold))
+  Partition(const Walk& walk, Index multiple, Index bytes, bool once, Index dense_bytes = kDenseBytes, Index rows = 1)
       : reads_once(once), element_bytes(bytes), group_bins(walk.bins()) {
     const Index line = (std::max)(walk.line(), Index{1}), line_bytes = line * bytes;
-    const Index dense = (std::max)(kDenseBytes / line_bytes, (std::min)(rows, kManyRowsBytes / line_bytes));
+    const Index dense = (std::max)(dense_bytes / line_bytes, (std::min)(rows, kManyRowsBytes / line_bytes));
     // Columns are taken as wide as they come, not in strips that stay in a cache. (Measured on Zen 5 with a sketch,
     // LayerNorm of 16384 columns of 768: strips of 256 columns, copied to a buffer that fits the second-level cache
     // with prefetches eight rows ahead, take 1.5 times as long, strips of 64 columns 2.5 times; in backward 1.2
