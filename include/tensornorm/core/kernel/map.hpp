@@ -13,7 +13,7 @@ namespace core {
 constexpr Index kLongRun = 16 * kCacheLine;
 
 // Rows end to end whose lines go past the cache are so long at least (measured: runs of 196 floats take 0.66 to 0.92 of
-// the time so, runs of 64 floats 1.05 to 1.2).
+// the time so, runs of 64 floats 1.1 to 1.2).
 constexpr Index kJoinedRun = 8 * kCacheLine;
 
 // What a core may hope to keep in its last-level cache. What the processor says of itself counts the caches of all

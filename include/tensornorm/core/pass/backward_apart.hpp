@@ -94,7 +94,6 @@ class BackwardApart {
   Index in_line() const { return in_line_beside(a_.dx, plan_.walk, store_mode(0)); }
   Arena memory_of(Index worker) const { return Arena(workers_ + worker * backward_plan_.worker_size, in_line()); }
 
-  // As forward does it.
   // Where forward copies parameters (ForwardMemory::copies_size), rows read a copy of gamma.
   bool copies_gamma() const { return plan_.copies_size > 0 && a_.gamma != nullptr; }
   Index copy_size() const { return copies_gamma() ? Arena::doubles(Arena::bytes<T>(params_)) : 0; }
