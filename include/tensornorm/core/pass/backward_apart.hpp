@@ -89,9 +89,8 @@ class BackwardApart {
   static Index copied(const Plan& plan) {
     return LineParams::contiguous_run(plan.line_params) > 0 ? 0 : (std::min)(plan.walk.line(), Partition::kBlockBins);
   }
-  StoreMode store_mode(Index ahead) const { return {streams_, is_in_place(a_), ahead}; }
   // Where arrays begin that the map reads beside dx.
-  Index in_line() const { return in_line_beside(a_.dx, plan_.walk, store_mode(0)); }
+  Index in_line() const { return in_line_beside(a_.dx, plan_.walk, streams_, is_in_place(a_)); }
   Arena memory_of(Index worker) const { return Arena(workers_ + worker * backward_plan_.worker_size, in_line()); }
 
   // Where forward copies parameters (ForwardMemory::copies_size), rows read a copy of gamma.
@@ -223,8 +222,18 @@ class BackwardApart {
     if (a_.wants_parameters()) add_parameters(block, tile, i, params, sums, memory);
     if (a_.dx == nullptr) return;
     const T* const gamma = params.of(gamma_, memory.take<T>(copied(plan_)));
-    a_.put({plan_.walk.columns(), a_.x, a_.dy, a_.dx, block.hi + i, block.minus_rstd + i, block.rstd + i,
-            block.slope + i, block.shift + i, gamma, tile, store_mode(ahead)});
+    a_.put({plan_.walk.columns(),
+            a_.x,
+            a_.dy,
+            a_.dx,
+            block.hi + i,
+            block.minus_rstd + i,
+            block.rstd + i,
+            block.slope + i,
+            block.shift + i,
+            gamma,
+            tile,
+            {streams_, is_in_place(a_), ahead}});
   }
 
   // The dual reduction: sums along the bins, kept for each parameter.

@@ -25,7 +25,7 @@ class BackwardMap {
   // Whether dx goes past the cache where it can.
   bool streams() const { return streams_; }
   // Where arrays begin that the map reads beside dx.
-  Index in_line() const { return in_line_beside(a_.dx, plan_.map_walk, store_mode(0)); }
+  Index in_line() const { return in_line_beside(a_.dx, plan_.map_walk, streams_, is_in_place(a_)); }
 
   // dx of positions [p0, p1) of the lines of some bins, of which the first has this number; the reads that come `ahead`
   // elements later are prepared.
@@ -37,14 +37,22 @@ class BackwardMap {
     // Frozen statistics are constants: dx = dy * scale whatever x holds, which is y of dy.
     const T* const slope = a_.is_frozen() ? nullptr : c.slope;
     plan_.map_walk.visit(bins.group, bins.k0, bins.k1, p0, p1, [&](const Tile& tile) {
-      a_.put({plan_.map_walk.columns(), a_.x, a_.dy, a_.dx, c.hi, c.minus_rstd, c.scale, slope, c.shift, nullptr, tile,
-              store_mode(ahead)});
+      a_.put({plan_.map_walk.columns(),
+              a_.x,
+              a_.dy,
+              a_.dx,
+              c.hi,
+              c.minus_rstd,
+              c.scale,
+              slope,
+              c.shift,
+              nullptr,
+              tile,
+              {streams_, is_in_place(a_), ahead}});
     });
   }
 
  private:
-  StoreMode store_mode(Index ahead) const { return {streams_, is_in_place(a_), ahead}; }
-
   // Coefficients of dx by bin.
   struct Coefficients {
     T *hi, *minus_rstd, *scale, *slope, *shift;

@@ -20,8 +20,7 @@ class ForwardMemory {
   static constexpr Index kMostLocalDoubles = Arena::doubles(std::is_same<T, double>::value ? 6528 : 4608);
 
   // The plan outlives this. Arrays begin `in_line` bytes behind the start of a line, as in_line_beside says.
-  explicit ForwardMemory(const Plan& plan, Index in_line = 0)
-      : plan_(plan), partition_(plan.partition), in_line_(in_line) {}
+  explicit ForwardMemory(const Plan& plan, Index in_line = 0) : plan_(plan), in_line_(in_line) {}
 
   // Completes a new Plan.
   static void complete(Plan& plan) {
@@ -43,12 +42,13 @@ class ForwardMemory {
   // Takes the memory of a call. Returns false where the stack needs a larger frame: then call take_large_frame.
   // @pre it has `workspace_size`, or there is one thread
   bool take(const Workspace& workspace, Index threads) {
-    const bool shares_parts = threads > 1 && partition_.shares_parts();
+    const bool shares_parts = threads > 1 && plan_.partition.shares_parts();
     if (workspace.doubles >= workspace_size(plan_, threads)) {
       extents_ = whole();
       worker_size_ = shares_parts ? plan_.shared_worker_size : plan_.worker_size;
       if (shares_parts) sums_ = workspace.memory;
-      workers_ = workspace.memory + (shares_parts ? PartSums::doubles(partition_.parts, partition_.block_bins) : 0);
+      workers_ =
+          workspace.memory + (shares_parts ? PartSums::doubles(plan_.partition.parts, plan_.partition.block_bins) : 0);
       if (plan_.copies_size > 0) copies_ = workers_ + threads * worker_size_;
     } else if (workspace.memory == nullptr) {
       extents_ = plan_.worker_size == 0 ? whole() : fitting(kLocalBytes);
@@ -95,7 +95,7 @@ class ForwardMemory {
     return {{bins, stats, chunk}, map_bins, params};
   }
   Extents whole() const {
-    const Index bins = partition_.block_bins;
+    const Index bins = plan_.partition.block_bins;
     return extents(bins, bins, (std::min)(bins * plan_.map_bins_per_bin, Partition::kBlockBins),
                    (std::min)(plan_.walk.line(), Partition::kBlockBins));
   }
@@ -105,7 +105,8 @@ class ForwardMemory {
     constexpr Index kLeastPerBin = 48;                               // bytes of the arrays by bin, or less
     const Index most = most_bytes / kLeastPerBin / kStep * kStep;
     for (Index chunk = most;; chunk -= kStep) {
-      const Index bins = (std::min)(partition_.block_bins, (std::max)(chunk, Partition::least_portion(plan_.multiple)));
+      const Index bins =
+          (std::min)(plan_.partition.block_bins, (std::max)(chunk, Partition::least_portion(plan_.multiple)));
       // Where every bin is a statistic, the sums of a portion are taken together.
       const Extents e = extents(bins, plan_.multiple == 1 ? bins : (std::min)(bins, chunk), chunk, chunk);
       if (chunk == kLeast || bytes(e) <= most_bytes) return e;
@@ -114,7 +115,7 @@ class ForwardMemory {
 
   __attribute__((cold, noinline)) Index bytes(const Extents& e) const {
     Index sums = Block::sum_bytes(e, plan_.multiple), coefficients = 0;
-    if (partition_.parts > 1) sums += 2 * Arena::bytes<double>(e.chunk);
+    if (plan_.partition.parts > 1) sums += 2 * Arena::bytes<double>(e.chunk);
     if (!plan_.params_apart) coefficients += 3 * Arena::bytes<T>(e.map_bins);
     if (plan_.params_apart && plan_.multiple > 1) coefficients += 3 * Arena::bytes<T>(e.chunk);
     if (plan_.params_apart && LineParams::contiguous_run(plan_.line_params) == 0)
@@ -133,7 +134,6 @@ class ForwardMemory {
   }
 
   const Plan& plan_;
-  const Partition& partition_;
   Index in_line_;
   Extents extents_{};
   Index worker_size_ = 0;  // doubles

@@ -81,7 +81,7 @@ class Normalizer {
   // Whether y goes past the cache where it can.
   bool streams() const { return streams_; }
   // Where arrays begin that the map reads beside y.
-  Index in_line() const { return in_line_beside(a_.y, plan_.map_walk, store_mode(0)); }
+  Index in_line() const { return in_line_beside(a_.y, plan_.map_walk, streams_, a_.is_in_place()); }
 
   // How far ahead of themselves the sums and the map of block b read.
   Index ahead(const Partition& partition, Index b) const {
@@ -169,9 +169,9 @@ class Normalizer {
     }
   }
 
-  StoreMode store_mode(Index ahead) const { return {streams_, a_.is_in_place(), ahead}; }
   void put(bool columns, const Coefficients& c, const T* gamma, const T* beta, const Tile& tile, Index ahead) const {
-    const NormalizedTile<Scalar> t{columns, a_.x, a_.y, c.hi, c.scale, c.shift, gamma, beta, tile, store_mode(ahead)};
+    const NormalizedTile<Scalar> t{columns, a_.x,  a_.y, c.hi, c.scale,
+                                   c.shift, gamma, beta, tile, {streams_, a_.is_in_place(), ahead}};
     if (a_.post_op != nullptr) return a_.post_op->put(*a_.post_op, t);
     t.put();
   }
