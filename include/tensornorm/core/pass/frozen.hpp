@@ -23,7 +23,8 @@ class Frozen {
   // Doubles with which so many threads take as many bins as there are. With fewer they take fewer at a time.
   Index workspace_size(Index threads) const {
     const Index bins = (std::min)(partition_.block_bins, kMostBins);
-    return reads_in_place() && !copies_coefficients() ? 0 : threads * Arena::doubles(coefficient_bytes(bins));
+    const bool reads_in_place = a_.frozen_scale != nullptr && is_plain() && !copies_coefficients();
+    return reads_in_place ? 0 : threads * Arena::doubles(coefficient_bytes(bins));
   }
 
   // One thread makes the coefficients of a block once, several each for its parts of the lines.
@@ -99,18 +100,11 @@ class Frozen {
         normalizer_.put_map_bins(bins, c0, c1, p0, p1, c, ahead);
       }
     };
-    if (is_plain()) {
-      const bool copies = copies_coefficients() && !is_local;
-      T *const scale = memory.take<T>(most), *const hi = copies ? memory.take<T>(most) : nullptr,
-               *const shift = copies ? memory.take<T>(most) : nullptr;
-      for_each_chunk(bins.k0, bins.k1, reads_in_place() && !copies ? bins.size() : most, [&](Index c0, Index c1) {
-        const Index n = c1 - c0;
-        const Coefficients c = plain_coefficients(plan_.map_bin_number(bins.group, c0), n, scale, part == 0);
-        if (!copies) return put_parts(c0, c1, c);
-        if (c.scale != scale) copy_run(c.scale, n, scale);
-        copy_run(c.hi, n, hi);
-        copy_run(c.shift, n, shift);
-        put_parts(c0, c1, {hi, scale, shift});
+    if (is_plain() && (is_local || !copies_coefficients())) {
+      const Index all = a_.frozen_scale != nullptr ? bins.size() : most;
+      T* const scale = memory.take<T>(most);
+      for_each_chunk(bins.k0, bins.k1, all, [&](Index c0, Index c1) {
+        put_parts(c0, c1, plain_coefficients(plan_.map_bin_number(bins.group, c0), c1 - c0, scale, part == 0));
       });
       return;
     }
@@ -126,13 +120,12 @@ class Frozen {
     });
   }
 
-  // Whether each bin has a statistic, a gamma and a beta of its own, side by side: mean and beta need no
-  // gathering.
+  // Whether each bin has a statistic, a gamma and a beta of its own, side by side: mean and beta can be read where they
+  // are.
   bool is_plain() const {
     const Axes& bins = plan_.map_bins;
     return bins.size() == 1 && bins.back().stat == 1 && bins.back().param == 1 && a_.beta != nullptr;
   }
-  bool reads_in_place() const { return a_.frozen_scale != nullptr && is_plain(); }
 
   // Whether it copies mean, scale and beta first: where many long rows read them. (Measured on Zen 5, 43 to 512 rows of
   // 512 to 4096 floats in a cache: they take 0.65 to 1.0 of the time so.)

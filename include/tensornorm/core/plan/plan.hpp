@@ -246,10 +246,10 @@ struct BackwardPlan {
       : bins(bins_of(b.axes, b.bins)), map_bins(bins_of(b.axes, b.map_bins)), shares(bins_of(b.axes, share_set(b))),
         share_of(bins_of(numbered(b.axes, share_set(b)), b.map_bins)), multiple(core::multiple(b.axes, b.map_bins)),
         crosses(plan.params_apart && plan.multiple == 1 && share_set(b) == axes_below(b.axes.size())),
-        partition(crosses ? Partition(plan.walk, 1, 2 * uses.element_bytes, /*once=*/false, Partition::kLeastDenseBytes,
-                                      Partition::kFloatAdds)
+        partition(crosses ? Partition(plan.walk, 1, 2 * uses.element_bytes, /*once=*/false,
+                                      Partition::kBackwardDenseBytes, Partition::kFloatAdds)
                           : Partition(plan.map_walk, (std::min)(multiple, plan.map_walk.bins()), 2 * uses.element_bytes,
-                                      /*once=*/uses.frozen && !uses.affine, Partition::kLeastDenseBytes)) {}
+                                      /*once=*/uses.frozen && !uses.affine, Partition::kBackwardDenseBytes)) {}
 
  private:
   static AxisSet share_set(const Binning& b) {
