@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <limits>
 #include <random>
 #include <vector>
 
@@ -10,6 +11,8 @@ namespace {
 
 using namespace tensornorm;
 using namespace tensornorm::core;
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 struct Truth {
   long double mean, m2;

@@ -4,8 +4,10 @@
 #include <limits>
 #include <type_traits>
 
+#include "tensornorm/core/ieee_math.hpp"
 #include "tensornorm/tensor_type.hpp"
 
+TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 
 /// The type of kNone.
@@ -199,3 +201,4 @@ struct Added<const AddTo<Y>&> : AddedTo<Y> {};
 
 }  // namespace core
 }  // namespace tensornorm
+TENSORNORM_IEEE_MATH_END

@@ -3,14 +3,15 @@
 
 #include "tensornorm/requirements.hpp"
 
-#include <cmath>
 #include <stdexcept>
 #include <string>
 
 #include "tensornorm/core/exceptions.hpp"
+#include "tensornorm/core/ieee_math.hpp"
 #include "tensornorm/core/thread/device.hpp"
 #include "tensornorm/gradient_ref.hpp"
 
+TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 
 /// Options of clip_grad_norm.
@@ -42,7 +43,7 @@ void for_each_batch(const Device& device, FunctionRef<void(const GradientBatch&,
 // Data and not misuse is at fault: no std::invalid_argument.
 [[noreturn]] inline void fail_nonfinite(double norm) {
   raise<std::range_error>(std::string("tensornorm: the norm of the gradients is ") +
-                          (std::isnan(norm) ? "NaN" : "infinite") + ": they are not scaled");
+                          (is_nan(norm) ? "NaN" : "infinite") + ": they are not scaled");
 }
 
 }  // namespace core
@@ -72,7 +73,7 @@ void for_each_batch(const Device& device, FunctionRef<void(const GradientBatch&,
 /// Source: Pascanu, Mikolov and Bengio 2013, On the difficulty of training recurrent neural networks, algorithm 1.
 template <class Device, class... G>
 double clip_grad_norm(const Device& device, double max_norm, ClipGradNormOptions options, G&&... gradients) {
-  core::check_that(max_norm >= 0, "max_norm is ", max_norm, " but must be 0 or more");
+  core::check_that(!core::is_nan(max_norm) && max_norm >= 0, "max_norm is ", max_norm, " but must be 0 or more");
   double norm = 0;
   if constexpr (core::accepted<core::fault_of_gradients<Device, G...>(), Device, G...>()) {
     core::NormPart total(options.norm_type);
@@ -81,8 +82,8 @@ double clip_grad_norm(const Device& device, double max_norm, ClipGradNormOptions
     };
     core::for_each_batch(device, measure, gradients...);
     norm = total.norm();
-    if (!std::isfinite(norm) && options.error_if_nonfinite) core::fail_nonfinite(norm);
-    if (!std::isfinite(norm) || norm <= max_norm) return norm;
+    if (!core::is_finite(norm) && options.error_if_nonfinite) core::fail_nonfinite(norm);
+    if (!core::is_finite(norm) || norm <= max_norm) return norm;
     const core::Wide factor = core::Wide(max_norm).over(core::Wide(norm));
     const auto scale = [&](const core::GradientBatch& batch, const core::Runner& runner) {
       batch.scale(runner, factor);
@@ -120,9 +121,9 @@ double clip_grad_norm(double max_norm, G&&... gradients) {
 /// clip_grad_value_.
 template <class Device, class... G, class = std::enable_if_t<!std::is_arithmetic<Device>::value>>
 void clip_grad_value(const Device& device, double value, G&&... gradients) {
-  core::check_that(value >= 0, "value is ", value, " but must be 0 or more");
+  core::check_that(!core::is_nan(value) && value >= 0, "value is ", value, " but must be 0 or more");
   if constexpr (core::accepted<core::fault_of_gradients<Device, G...>(), Device, G...>()) {
-    if (std::isinf(value)) return;
+    if (!core::is_finite(value)) return;
     const auto clamp = [&](const core::GradientBatch& batch, const core::Runner& runner) {
       batch.clamp(runner, value);
     };
@@ -136,3 +137,4 @@ void clip_grad_value(double value, G&&... gradients) {
 }
 
 }  // namespace tensornorm
+TENSORNORM_IEEE_MATH_END

@@ -7,11 +7,13 @@
 #include <utility>
 
 #include "tensornorm/batch_norm.hpp"
+#include "tensornorm/core/ieee_math.hpp"
 #include "tensornorm/core/kernel/rounding.hpp"
 #include "tensornorm/group_norm.hpp"
 #include "tensornorm/layer_norm.hpp"
 #include "tensornorm/rms_norm.hpp"
 
+TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 
 /// Whose names and units: torch.nn, keras.layers, ONNX's operators, flax.linen.
@@ -138,3 +140,4 @@ ScaleAndShift<typename BatchNorm<Scalar>::Array> fold(const BatchNorm<Scalar>& n
 }
 
 }  // namespace tensornorm
+TENSORNORM_IEEE_MATH_END

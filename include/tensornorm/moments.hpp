@@ -6,11 +6,13 @@
 #include <vector>
 
 #include "tensornorm/axis_list.hpp"
+#include "tensornorm/core/ieee_math.hpp"
 #include "tensornorm/core/kernel/moments.hpp"
 #include "tensornorm/core/pass/pass_engine.hpp"
 #include "tensornorm/core/thread/device.hpp"
 #include "tensornorm/protocol.hpp"
 
+TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 
 /// The moments of several sets of values: of each, its mean and the sum of its squared deviations. A set is what a
@@ -130,3 +132,4 @@ inline Moments merge(const Moments& a, const Moments& b) {
 }
 
 }  // namespace tensornorm
+TENSORNORM_IEEE_MATH_END

@@ -5,11 +5,13 @@
 #include <limits>
 
 #include "tensornorm/arguments.hpp"
+#include "tensornorm/core/ieee_math.hpp"
 #include "tensornorm/core/pass/post_op.hpp"
 #include "tensornorm/core/pass/undo_post_op.hpp"
 #include "tensornorm/core/staging.hpp"
 #include "tensornorm/tensor_view.hpp"
 
+TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 namespace core {
 
@@ -25,7 +27,8 @@ PostOp<Scalar> post_op_of(const Clip& clip, void (*put)(const PostOp<Scalar>&, c
   PostOp<Scalar> op;
   op.low = bound(clip.low);
   op.high = bound(clip.high);
-  check_that(op.low < op.high, "a clip between ", clip.low, " and ", clip.high, ": the first must be less");
+  check_that(!is_nan(clip.low) && !is_nan(clip.high) && op.low < op.high, "a clip between ", clip.low, " and ",
+             clip.high, ": the first must be less");
   op.put = put;
   return op;
 }
@@ -141,3 +144,4 @@ class GradientInput<Then<DY, TimesGradient<Z, DZ>>> {
 
 }  // namespace core
 }  // namespace tensornorm
+TENSORNORM_IEEE_MATH_END

@@ -6,10 +6,7 @@
 /// @defgroup macros Macros
 /// Macros that a program may define before the first include, and the version of the library.
 
-/// @def TENSORNORM_ALLOW_FAST_MATH
-/// @ingroup macros
-/// Defined by a program that is compiled with -ffast-math, -Ofast, -ffinite-math-only or -fassociative-math: compiles
-/// anyway. Tests for NaN and infinity then vanish, and sums lose digits.
+#include "tensornorm/core/ieee_math.hpp"
 
 #if defined(_MSC_VER) && !defined(__clang__)
 #define TENSORNORM_REFUSED
@@ -20,12 +17,9 @@
 #elif defined(__GNUC__) && !defined(__clang__) && __GNUC__ < 12
 #define TENSORNORM_REFUSED
 #error "tensornorm needs GCC 12 or newer, or clang: older ones have no __builtin_shufflevector"
-#elif !defined(TENSORNORM_ALLOW_FAST_MATH) && \
-    (defined(__FAST_MATH__) || defined(__ASSOCIATIVE_MATH__) || (__FINITE_MATH_ONLY__ + 0) > 0)
+#elif defined(TENSORNORM_FAST_MATH) && defined(__clang__) && __clang_major__ < 19 && !defined(__x86_64__)
 #define TENSORNORM_REFUSED
-// Tests for NaN and infinity vanish, so that infinite gradients pass for finite ones, and so do corrections of what
-// rounding lost.
-#error "tensornorm is wrong under -ffast-math and -Ofast: add -fno-fast-math (or -DTENSORNORM_ALLOW_FAST_MATH: I know)"
+#error "tensornorm is wrong under -ffast-math on this processor by a clang before 19: add -fno-fast-math"
 #else
 #include <Eigen/Core>
 #if !EIGEN_VERSION_AT_LEAST(3, 4, 0)

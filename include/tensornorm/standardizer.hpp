@@ -7,8 +7,10 @@
 #include <utility>
 #include <vector>
 
+#include "tensornorm/core/ieee_math.hpp"
 #include "tensornorm/moments.hpp"
 
+TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 
 /// Standardization of a data set: y = (x - mean) / sqrt(var), by mean and biased variance over the axes in `over` of
@@ -102,7 +104,7 @@ class Standardizer {
     Array hi(n), lo(n), rstd(n), std(n), zero = Array::Zero(n), one = Array::Ones(n);
     for (Index i = 0; i < n && moments.n > 0; ++i) {
       const core::Moments m{moments.n, moments.mean[i], moments.lo[i], moments.m2[i]};
-      const double divided_by = m.var() <= 0 ? 1 : m.var();  // NaN stays
+      const double var = m.var(), divided_by = !core::is_nan(var) && var <= 0 ? 1 : var;
       const core::Statistic<Param> s = core::finish<Param>(m, divided_by, 0);
       hi[i] = s.hi;
       lo[i] = s.lo;
@@ -154,3 +156,4 @@ class Standardizer {
 };
 
 }  // namespace tensornorm
+TENSORNORM_IEEE_MATH_END

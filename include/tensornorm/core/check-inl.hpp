@@ -1,7 +1,6 @@
 // Bodies of check.hpp.
 #pragma once
 
-#include <cmath>
 #include <limits>
 #include <sstream>
 #include <stdexcept>
@@ -9,7 +8,9 @@
 #include "tensornorm/core/check.hpp"
 #include "tensornorm/core/compiled.hpp"
 #include "tensornorm/core/exceptions.hpp"
+#include "tensornorm/core/ieee_math.hpp"
 
+TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 namespace core {
 
@@ -46,7 +47,7 @@ TENSORNORM_BODY void check_span(const Shape& shape, std::size_t element_bytes) {
 }
 
 TENSORNORM_BODY void check_eps(double eps) {
-  check_that(std::isfinite(eps) && eps >= 0, "eps is ", eps, " but must be finite and not negative");
+  check_that(is_finite(eps) && eps >= 0, "eps is ", eps, " but must be finite and not negative");
 }
 
 TENSORNORM_BODY void check_made(Index extents) {
@@ -55,8 +56,8 @@ TENSORNORM_BODY void check_made(Index extents) {
 }
 
 TENSORNORM_BODY void check_momentum(const std::optional<double>& momentum) {
-  check_that(!momentum || (*momentum >= 0 && *momentum <= 1), "momentum is ", momentum.value_or(0),
-             " but must lie between 0 and 1");
+  check_that(!momentum || (!is_nan(*momentum) && *momentum >= 0 && *momentum <= 1), "momentum is ",
+             momentum.value_or(0), " but must lie between 0 and 1");
 }
 
 TENSORNORM_BODY void check_batch(const Shape& x, Index channels) {
@@ -103,3 +104,4 @@ TENSORNORM_BODY int batch_axis(const Shape& x, Index wanted, int channels) {
 
 }  // namespace core
 }  // namespace tensornorm
+TENSORNORM_IEEE_MATH_END

@@ -2,9 +2,11 @@
 #pragma once
 
 #include "tensornorm/core/function_ref.hpp"
+#include "tensornorm/core/ieee_math.hpp"
 #include "tensornorm/core/plan/shape.hpp"
 #include "tensornorm/core/scalar.hpp"
 
+TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 namespace core {
 
@@ -66,3 +68,4 @@ struct OutputGradient {
 
 }  // namespace core
 }  // namespace tensornorm
+TENSORNORM_IEEE_MATH_END

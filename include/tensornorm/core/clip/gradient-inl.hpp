@@ -5,7 +5,9 @@
 
 #include "tensornorm/core/clip/gradient.hpp"
 #include "tensornorm/core/compiled.hpp"
+#include "tensornorm/core/ieee_math.hpp"
 
+TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 namespace core {
 
@@ -63,3 +65,4 @@ TENSORNORM_BODY void GradientBatch::clamp(const Runner& runner, double limit) co
 
 }  // namespace core
 }  // namespace tensornorm
+TENSORNORM_IEEE_MATH_END

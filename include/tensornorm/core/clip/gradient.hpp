@@ -2,9 +2,11 @@
 #pragma once
 
 #include "tensornorm/core/clip/norm.hpp"
+#include "tensornorm/core/ieee_math.hpp"
 #include "tensornorm/core/plan/tile.hpp"
 #include "tensornorm/core/thread/runner.hpp"
 
+TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 namespace core {
 
@@ -70,6 +72,7 @@ class GradientBatch {
 
 }  // namespace core
 }  // namespace tensornorm
+TENSORNORM_IEEE_MATH_END
 
 #ifndef TENSORNORM_COMPILED
 #include "tensornorm/core/clip/gradient-inl.hpp"

@@ -3,9 +3,11 @@
 
 #include "tensornorm/core/clip/gradient.hpp"
 #include "tensornorm/core/clip/tile_norm.hpp"
+#include "tensornorm/core/ieee_math.hpp"
 #include "tensornorm/core/kernel/map.hpp"
 #include "tensornorm/core/kernel/map_arithmetic.hpp"
 
+TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 namespace core {
 
@@ -51,3 +53,4 @@ const GradientOperations& gradient_operations() {
 
 }  // namespace core
 }  // namespace tensornorm
+TENSORNORM_IEEE_MATH_END

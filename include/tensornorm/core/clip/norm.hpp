@@ -4,8 +4,10 @@
 #include <cmath>
 #include <utility>
 
+#include "tensornorm/core/ieee_math.hpp"
 #include "tensornorm/core/plan/axis.hpp"
 
+TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 
 /// The norms of clip_grad_norm, of all elements x.
@@ -27,10 +29,10 @@ struct Wide {
   Wide() = default;
   explicit Wide(double value, int power = 0) {
     high = std::frexp(value, &exponent);
-    exponent = std::isfinite(value) ? exponent + power : 0;
+    exponent = is_finite(value) ? exponent + power : 0;
   }
 
-  bool is_zero() const { return std::fpclassify(high) == FP_ZERO; }
+  bool is_zero() const { return core::is_zero(high); }
 
   // Rounded to a double, beyond the range of which it is 0 or infinite.
   double rounded() const { return std::ldexp(high + low, exponent); }
@@ -41,7 +43,7 @@ struct Wide {
     if (is_zero() || exponent < other.exponent) std::swap(*this, other);
     const double more = std::ldexp(other.high, other.exponent - exponent), sum = high + more, of_more = sum - high;
     low += ((high - (sum - of_more)) + (more - of_more)) + std::ldexp(other.low, other.exponent - exponent);
-    if (!std::isfinite(sum)) low = 0;
+    if (!is_finite(sum)) low = 0;
     high = sum;
   }
 
@@ -52,7 +54,7 @@ struct Wide {
   double root() const {
     const int odd = exponent % 2;
     const double value = std::ldexp(high, odd), result = std::sqrt(value);
-    if (!(value > 0) || !std::isfinite(value)) return result;
+    if (!(value > 0) || !is_finite(value)) return result;
     const double residual = std::fma(-result, result, value) + std::ldexp(low, odd);
     return std::ldexp(result + residual / (2 * result), (exponent - odd) / 2);
   }
@@ -69,7 +71,7 @@ class NormPart {
   void add(const Wide& sum) { sum_.add(sum); }
   // The same with its largest number. NaN replaces any number and stays.
   void add_largest(double value) {
-    if (!(value <= largest_) && !std::isnan(largest_)) largest_ = value;
+    if (!is_nan(largest_) && (is_nan(value) || value > largest_)) largest_ = value;
   }
   void add(const NormPart& other) {
     sum_.add(other.sum_);
@@ -90,3 +92,4 @@ class NormPart {
 
 }  // namespace core
 }  // namespace tensornorm
+TENSORNORM_IEEE_MATH_END

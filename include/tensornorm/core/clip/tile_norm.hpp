@@ -4,11 +4,13 @@
 #include <cmath>
 
 #include "tensornorm/core/clip/norm.hpp"
+#include "tensornorm/core/ieee_math.hpp"
 #include "tensornorm/core/kernel/largest.hpp"
 #include "tensornorm/core/kernel/moments.hpp"
 #include "tensornorm/core/kernel/row_reduce.hpp"
 #include "tensornorm/core/kernel/sum_arithmetic.hpp"
 
+TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 namespace core {
 
@@ -30,7 +32,7 @@ class TileNorm {
     }
     const T largest = largest_magnitude(x_, tile_);
     if (!is_sum) return part.add_largest(static_cast<double>(largest));
-    part.add(std::isfinite(largest) ? scaled_sum(largest) : Wide(static_cast<double>(largest)));
+    part.add(is_finite(largest) ? scaled_sum(largest) : Wide(static_cast<double>(largest)));
   }
 
  private:
@@ -56,8 +58,8 @@ class TileNorm {
 
   // Whether sums in T neither overflowed nor lost digits to underflow.
   bool can_trust(const Sum& sum) const {
-    if (type_ == NormType::kOne || !(sum.magnitudes > 0)) return sum.magnitudes < kInfinity;
-    return sum.squares < kInfinity &&
+    if (type_ == NormType::kOne || !(sum.magnitudes > 0)) return is_finite(sum.magnitudes);
+    return is_finite(sum.squares) &&
            sum.squares >= static_cast<double>(tile_.rows * tile_.cols) * least_trusted_var<T>(0);
   }
 
@@ -76,3 +78,4 @@ class TileNorm {
 
 }  // namespace core
 }  // namespace tensornorm
+TENSORNORM_IEEE_MATH_END

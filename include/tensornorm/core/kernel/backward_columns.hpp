@@ -2,9 +2,11 @@
 // as ForwardColumns.
 #pragma once
 
+#include "tensornorm/core/ieee_math.hpp"
 #include "tensornorm/core/kernel/map_arithmetic.hpp"
 #include "tensornorm/core/kernel/sums.hpp"
 
+TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 namespace core {
 
@@ -171,3 +173,4 @@ struct BackwardColumns {
 
 }  // namespace core
 }  // namespace tensornorm
+TENSORNORM_IEEE_MATH_END

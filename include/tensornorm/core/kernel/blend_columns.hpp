@@ -3,8 +3,10 @@
 
 #include <cstring>
 
+#include "tensornorm/core/ieee_math.hpp"
 #include "tensornorm/core/kernel/packet.hpp"
 
+TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 namespace core {
 
@@ -75,3 +77,4 @@ struct BlendColumns {
 
 }  // namespace core
 }  // namespace tensornorm
+TENSORNORM_IEEE_MATH_END

@@ -1,8 +1,10 @@
 // The column shape of a reduction: each lane owns a bin.
 #pragma once
 
+#include "tensornorm/core/ieee_math.hpp"
 #include "tensornorm/core/kernel/sums.hpp"
 
+TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 namespace core {
 
@@ -146,3 +148,4 @@ void column_reduce(const Functor& functor, const Tile& tile, double* sum_p, doub
 
 }  // namespace core
 }  // namespace tensornorm
+TENSORNORM_IEEE_MATH_END

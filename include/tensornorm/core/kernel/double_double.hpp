@@ -3,8 +3,10 @@
 
 #include <cmath>
 
+#include "tensornorm/core/ieee_math.hpp"
 #include "tensornorm/core/kernel/rounding.hpp"
 
+TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 namespace core {
 
@@ -18,16 +20,16 @@ struct DoubleDouble {
 
 inline DoubleDouble two_sum(double a, double b) {
   const double high = a + b, of_b = high - a;
-  return {high, std::isfinite(high) ? (a - (high - of_b)) + (b - of_b) : 0};
+  return {high, is_finite(high) ? (a - (high - of_b)) + (b - of_b) : 0};
 }
 inline DoubleDouble sum(const DoubleDouble& a, const DoubleDouble& b) {
   const DoubleDouble high = two_sum(a.high, b.high);
-  return std::isfinite(high.high) ? two_sum(high.high, high.low + (a.low + b.low)) : high;
+  return is_finite(high.high) ? two_sum(high.high, high.low + (a.low + b.low)) : high;
 }
 
 inline DoubleDouble product(const DoubleDouble& a, const DoubleDouble& b) {
   const double high = product(a.high, b.high);
-  if (!std::isfinite(high)) return {high, 0};
+  if (!is_finite(high)) return {high, 0};
   return two_sum(high, std::fma(a.high, b.high, -high) + (product(a.high, b.low) + product(a.low, b.high)));
 }
 inline DoubleDouble product(const DoubleDouble& a, double b) { return product(a, DoubleDouble{b, 0}); }
@@ -35,9 +37,10 @@ inline DoubleDouble product(const DoubleDouble& a, double b) { return product(a,
 // @pre b is finite and not 0
 inline DoubleDouble quotient(const DoubleDouble& a, double b) {
   const double high = a.high / b;
-  if (!std::isfinite(high)) return {high, 0};
+  if (!is_finite(high)) return {high, 0};
   return two_sum(high, (std::fma(-high, b, a.high) + a.low) / b);
 }
 
 }  // namespace core
 }  // namespace tensornorm
+TENSORNORM_IEEE_MATH_END

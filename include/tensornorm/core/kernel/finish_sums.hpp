@@ -2,9 +2,11 @@
 // rounding of one after the other would take longer than the rows.
 #pragma once
 
+#include "tensornorm/core/ieee_math.hpp"
 #include "tensornorm/core/kernel/moments.hpp"
 #include "tensornorm/core/kernel/packet.hpp"
 
+TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 namespace core {
 
@@ -197,7 +199,7 @@ struct ReciprocalRoots {
   float* rstd;
   bool* trusted;
 
-  static bool can_trust(double sum) { return sum >= kLeast && sum < kInfinity; }
+  static bool can_trust(double sum) { return is_finite(sum) && sum >= kLeast; }
 
   template <class Isa>
   bool fills() const {
@@ -280,3 +282,4 @@ void scale_roots(const T* gamma, Index n, T* scale) {
 
 }  // namespace core
 }  // namespace tensornorm
+TENSORNORM_IEEE_MATH_END

@@ -2,12 +2,14 @@
 // stay in registers, where one kernel after the other would store and load them.
 #pragma once
 
+#include "tensornorm/core/ieee_math.hpp"
 #include "tensornorm/core/kernel/finish_sums.hpp"
 #include "tensornorm/core/kernel/operand.hpp"
 #include "tensornorm/core/kernel/post_ops.hpp"
 #include "tensornorm/core/kernel/sums.hpp"
 #include "tensornorm/core/plan/sample_points.hpp"
 
+TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 namespace core {
 
@@ -160,3 +162,4 @@ struct ForwardColumns {
 
 }  // namespace core
 }  // namespace tensornorm
+TENSORNORM_IEEE_MATH_END

@@ -5,9 +5,11 @@
 #include <cstdint>
 #include <cstring>
 
+#include "tensornorm/core/ieee_math.hpp"
 #include "tensornorm/core/kernel/finish_sums.hpp"
 #include "tensornorm/core/kernel/operand.hpp"
 
+TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 namespace core {
 
@@ -96,3 +98,4 @@ struct FrozenColumns {
 
 }  // namespace core
 }  // namespace tensornorm
+TENSORNORM_IEEE_MATH_END

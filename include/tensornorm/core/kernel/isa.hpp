@@ -38,6 +38,9 @@
 #define TENSORNORM_HAS_AVX512 0
 #endif
 
+#include "tensornorm/core/ieee_math.hpp"
+
+TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 namespace core {
 
@@ -141,3 +144,4 @@ void dispatch(const Kernel& kernel) {
 
 }  // namespace core
 }  // namespace tensornorm
+TENSORNORM_IEEE_MATH_END

@@ -1,8 +1,10 @@
 // LaneSums: sums over positions for groups of fewer channels than a vector has lanes, the positions side by side.
 #pragma once
 
+#include "tensornorm/core/ieee_math.hpp"
 #include "tensornorm/core/kernel/packet.hpp"
 
+TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 namespace core {
 
@@ -56,3 +58,4 @@ struct LaneSums {
 
 }  // namespace core
 }  // namespace tensornorm
+TENSORNORM_IEEE_MATH_END

@@ -1,9 +1,11 @@
 // The largest magnitude of a tile's rows: what an infinity norm is made of.
 #pragma once
 
+#include "tensornorm/core/ieee_math.hpp"
 #include "tensornorm/core/kernel/operand.hpp"
 #include "tensornorm/core/plan/walk.hpp"
 
+TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 namespace core {
 
@@ -76,3 +78,4 @@ ParamOf<Scalar> largest_magnitude(const Scalar* x, const Tile& tile) {
 
 }  // namespace core
 }  // namespace tensornorm
+TENSORNORM_IEEE_MATH_END

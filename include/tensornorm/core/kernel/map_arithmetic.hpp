@@ -7,8 +7,10 @@
 // It is written hi - x, which takes x straight from memory; the sign goes into the factor that follows.
 #pragma once
 
+#include "tensornorm/core/ieee_math.hpp"
 #include "tensornorm/core/kernel/operand.hpp"
 
+TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 namespace core {
 
@@ -233,3 +235,4 @@ struct InputGradient {
 
 }  // namespace core
 }  // namespace tensornorm
+TENSORNORM_IEEE_MATH_END

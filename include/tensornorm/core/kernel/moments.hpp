@@ -5,13 +5,13 @@
 #include <limits>
 #include <type_traits>
 
+#include "tensornorm/core/ieee_math.hpp"
 #include "tensornorm/core/kernel/double_double.hpp"
 #include "tensornorm/core/plan/axis.hpp"
 
+TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 namespace core {
-
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 // The mean is estimate + correction, kept apart: near a large offset their sum would round what the correction holds.
 struct Moments {
@@ -43,7 +43,8 @@ inline Moments moments_about(double estimate, Index n, const DoubleDouble& sum_d
 // variances. The tolerance is for n times that difference.
 inline bool is_far(const Moments& m, double variances = 1, double tolerance = 0) {
   const double distance = product(static_cast<double>(m.n) * m.correction, m.correction);
-  return distance - product(variances, m.m2) > tolerance;
+  const double difference = distance - product(variances, m.m2);
+  return difference > tolerance && !is_nan(difference);
 }
 
 // The union of two disjoint sets (Chan, Golub and LeVeque 1979, formula 2.1), in double-double: associative but for
@@ -85,8 +86,9 @@ inline double precise_reciprocal_root(double high, double low) {
 template <class T>
 T reciprocal_std(const DoubleDouble& var, double eps) {
   const DoubleDouble all = sum(var, DoubleDouble{eps, 0});
-  if (!(all.high > 0)) return all.high >= 0 ? T(0) : std::numeric_limits<T>::quiet_NaN();
-  if (std::is_same<T, double>::value && all.high < kInfinity)
+  if (is_nan(all.high) || all.high < 0) return std::numeric_limits<T>::quiet_NaN();
+  if (is_zero(all.high)) return T(0);
+  if (std::is_same<T, double>::value && is_finite(all.high))
     return static_cast<T>(precise_reciprocal_root(all.high, all.low));
   const double result = 1 / std::sqrt(all.high);
   const T largest = (std::numeric_limits<T>::max)();
@@ -121,7 +123,7 @@ void round_ties_up(const Moments& m, Statistic<T>& s) {
   const T next = std::nextafter(s.hi, std::numeric_limits<T>::infinity());
   const double gap = static_cast<double>(next) - static_cast<double>(s.hi),
                lo = (m.estimate - static_cast<double>(s.hi)) + m.correction;
-  if (!(2 * lo >= product(gap, 1 - 0x1p-20))) return;
+  if (is_nan(lo) || 2 * lo < product(gap, 1 - 0x1p-20)) return;
   s.hi = next;
   s.lo = static_cast<T>(lo - gap);
 }
@@ -135,3 +137,4 @@ constexpr double least_trusted_var(double eps) {
 
 }  // namespace core
 }  // namespace tensornorm
+TENSORNORM_IEEE_MATH_END

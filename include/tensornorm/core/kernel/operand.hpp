@@ -1,9 +1,11 @@
 // Operands of a tile: what a functor reads at a place in a row. `begin` takes a row's own values into registers.
 #pragma once
 
+#include "tensornorm/core/ieee_math.hpp"
 #include "tensornorm/core/kernel/packet.hpp"
 #include "tensornorm/core/memory.hpp"
 
+TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 namespace core {
 
@@ -167,3 +169,4 @@ struct WithOperand {
 
 }  // namespace core
 }  // namespace tensornorm
+TENSORNORM_IEEE_MATH_END

@@ -9,10 +9,12 @@
 #include <limits>
 #include <type_traits>
 
+#include "tensornorm/core/ieee_math.hpp"
 #include "tensornorm/core/kernel/rounding.hpp"
 #include "tensornorm/core/kernel/vector_ops.hpp"
 #include "tensornorm/core/scalar.hpp"
 
+TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 
 namespace core {
@@ -293,3 +295,4 @@ struct WideSum<Isa, float> {
 
 }  // namespace core
 }  // namespace tensornorm
+TENSORNORM_IEEE_MATH_END

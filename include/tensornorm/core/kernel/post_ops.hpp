@@ -3,8 +3,10 @@
 
 #include <limits>
 
+#include "tensornorm/core/ieee_math.hpp"
 #include "tensornorm/core/kernel/operand.hpp"
 
+TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 namespace core {
 
@@ -170,3 +172,4 @@ struct ClipGradient {
 
 }  // namespace core
 }  // namespace tensornorm
+TENSORNORM_IEEE_MATH_END

@@ -5,9 +5,11 @@
 // r runs.
 #pragma once
 
+#include "tensornorm/core/ieee_math.hpp"
 #include "tensornorm/core/kernel/packet.hpp"
 #include "tensornorm/core/matrix.hpp"
 
+TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 namespace core {
 
@@ -184,3 +186,4 @@ inline Matrix product(const Matrix& a, const Matrix& b) {
 
 }  // namespace core
 }  // namespace tensornorm
+TENSORNORM_IEEE_MATH_END

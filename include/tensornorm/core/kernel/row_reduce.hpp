@@ -1,8 +1,10 @@
 // The row shape of a reduction: lanes run along one bin.
 #pragma once
 
+#include "tensornorm/core/ieee_math.hpp"
 #include "tensornorm/core/kernel/sums.hpp"
 
+TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 namespace core {
 
@@ -336,3 +338,4 @@ void row_reduce(const Functor& functor, const Tile& tile, double* sum_p, double*
 
 }  // namespace core
 }  // namespace tensornorm
+TENSORNORM_IEEE_MATH_END

@@ -1,9 +1,11 @@
 // Values by bin become values by statistic and by parameter, and back, a run of neighbouring bins at a time.
 #pragma once
 
+#include "tensornorm/core/ieee_math.hpp"
 #include "tensornorm/core/kernel/vector_ops.hpp"
 #include "tensornorm/core/plan/bin_runs.hpp"
 
+TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 namespace core {
 
@@ -132,3 +134,4 @@ void get_run(const T* values, const BinRun& run, T* to) {
 
 }  // namespace core
 }  // namespace tensornorm
+TENSORNORM_IEEE_MATH_END

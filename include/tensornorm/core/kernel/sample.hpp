@@ -2,9 +2,11 @@
 // estimate need only lie within a standard deviation of the mean.
 #pragma once
 
+#include "tensornorm/core/ieee_math.hpp"
 #include "tensornorm/core/kernel/packet.hpp"
 #include "tensornorm/core/plan/sample_points.hpp"
 
+TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 namespace core {
 
@@ -137,3 +139,4 @@ struct SampleColumns {
 
 }  // namespace core
 }  // namespace tensornorm
+TENSORNORM_IEEE_MATH_END

@@ -4,8 +4,10 @@
 
 #include <cmath>
 
+#include "tensornorm/core/ieee_math.hpp"
 #include "tensornorm/core/kernel/operand.hpp"
 
+TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 namespace core {
 
@@ -188,3 +190,4 @@ struct Magnitudes : WithOperand<S, Factor> {
 
 }  // namespace core
 }  // namespace tensornorm
+TENSORNORM_IEEE_MATH_END

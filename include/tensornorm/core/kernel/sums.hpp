@@ -1,9 +1,11 @@
 // What both shapes of a reduction sum.
 #pragma once
 
+#include "tensornorm/core/ieee_math.hpp"
 #include "tensornorm/core/kernel/operand.hpp"
 #include "tensornorm/core/plan/partition.hpp"
 
+TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 namespace core {
 
@@ -76,3 +78,4 @@ struct RoundSums {
 
 }  // namespace core
 }  // namespace tensornorm
+TENSORNORM_IEEE_MATH_END

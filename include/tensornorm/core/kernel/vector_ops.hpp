@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "tensornorm/core/ieee_math.hpp"
 #include "tensornorm/core/kernel/isa.hpp"
 #include "tensornorm/core/plan/axis.hpp"
 #if defined(__x86_64__)
@@ -18,6 +19,7 @@
 #include <arm_neon.h>
 #endif
 
+TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 namespace core {
 
@@ -324,3 +326,4 @@ struct VectorOps<Avx512> {
 
 }  // namespace core
 }  // namespace tensornorm
+TENSORNORM_IEEE_MATH_END

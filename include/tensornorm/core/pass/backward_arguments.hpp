@@ -1,12 +1,14 @@
 // What a backward pass is given, and what its two shapes share.
 #pragma once
 
+#include "tensornorm/core/ieee_math.hpp"
 #include "tensornorm/core/kernel/run_values.hpp"
 #include "tensornorm/core/pass/gradient_tile.hpp"
 #include "tensornorm/core/pass/parameters.hpp"
 #include "tensornorm/core/pass/part_sums.hpp"
 #include "tensornorm/core/plan/plan.hpp"
 
+TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 namespace core {
 
@@ -93,9 +95,10 @@ void get_xhat(const BackwardArguments<Scalar>& a, const BinRun& run, T* hi, T* s
 template <class T>
 void add_shifts(const T* shift, const double* sum_p, Index n, double* sum_pq) {
   for (Index i = 0; i < n; ++i) {
-    if (std::fpclassify(shift[i]) != FP_ZERO) sum_pq[i] += product(static_cast<double>(shift[i]), sum_p[i]);
+    if (!is_zero(shift[i])) sum_pq[i] += product(static_cast<double>(shift[i]), sum_p[i]);
   }
 }
 
 }  // namespace core
 }  // namespace tensornorm
+TENSORNORM_IEEE_MATH_END

@@ -3,9 +3,11 @@
 
 #include <cstring>
 
+#include "tensornorm/core/ieee_math.hpp"
 #include "tensornorm/core/pass/backward_arguments.hpp"
 #include "tensornorm/core/pass/backward_sums.hpp"
 
+TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 namespace core {
 
@@ -141,3 +143,4 @@ class BackwardMap {
 
 }  // namespace core
 }  // namespace tensornorm
+TENSORNORM_IEEE_MATH_END

@@ -4,12 +4,14 @@
 #include <algorithm>
 #include <type_traits>
 
+#include "tensornorm/core/ieee_math.hpp"
 #include "tensornorm/core/pass/backward_apart.hpp"
 #include "tensornorm/core/pass/call_plan.hpp"
 #include "tensornorm/core/pass/pass_engine.hpp"
 #include "tensornorm/core/pass/staged_pass.hpp"
 #include "tensornorm/core/pass/undo_post_op.hpp"
 
+TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 namespace core {
 
@@ -183,3 +185,4 @@ bool PassEngine<Scalar, tracks, settings>::repeat_backward(BackwardArguments<Sca
 
 }  // namespace core
 }  // namespace tensornorm
+TENSORNORM_IEEE_MATH_END

@@ -1,11 +1,13 @@
 // BackwardSums: sums of dy and dy * xhat by map bin become those of dx, by statistic, and those of dbeta and dgamma.
 #pragma once
 
+#include "tensornorm/core/ieee_math.hpp"
 #include "tensornorm/core/kernel/run_values.hpp"
 #include "tensornorm/core/kernel/sums.hpp"
 #include "tensornorm/core/pass/parameters.hpp"
 #include "tensornorm/core/plan/plan.hpp"
 
+TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 namespace core {
 
@@ -108,3 +110,4 @@ class BackwardSums {
 
 }  // namespace core
 }  // namespace tensornorm
+TENSORNORM_IEEE_MATH_END

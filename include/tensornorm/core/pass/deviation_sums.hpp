@@ -1,11 +1,13 @@
 // Sums of deviations that ranks merge: of floats and 16-bit elements in double, of doubles by high and low digits.
 #pragma once
 
+#include "tensornorm/core/ieee_math.hpp"
 #include "tensornorm/core/kernel/column_reduce.hpp"
 #include "tensornorm/core/kernel/row_reduce.hpp"
 #include "tensornorm/core/kernel/sum_arithmetic.hpp"
 #include "tensornorm/core/plan/tile.hpp"
 
+TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 namespace core {
 
@@ -71,3 +73,4 @@ inline void add_high_or_low(const DeviationSums<double>& sums) {
 
 }  // namespace core
 }  // namespace tensornorm
+TENSORNORM_IEEE_MATH_END

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "tensornorm/core/ieee_math.hpp"
 #include "tensornorm/core/kernel/blend_columns.hpp"
 #include "tensornorm/core/kernel/finish_sums.hpp"
 #include "tensornorm/core/kernel/frozen_columns.hpp"
@@ -11,6 +12,7 @@
 #include "tensornorm/core/pass/layer_state-inl.hpp"
 #include "tensornorm/core/pass/pass_engine-inl.hpp"
 
+TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 namespace core {
 
@@ -253,3 +255,4 @@ void Engine<Scalar, tracks, settings>::run_backward(const AxesOf& axes, Runner& 
 
 }  // namespace core
 }  // namespace tensornorm
+TENSORNORM_IEEE_MATH_END

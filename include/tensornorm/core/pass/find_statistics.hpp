@@ -1,6 +1,7 @@
 // FindStatistics: the sums of a block of bins, of deviations about an estimate, and from them its statistics.
 #pragma once
 
+#include "tensornorm/core/ieee_math.hpp"
 #include "tensornorm/core/kernel/column_reduce.hpp"
 #include "tensornorm/core/kernel/row_reduce.hpp"
 #include "tensornorm/core/kernel/sample.hpp"
@@ -10,6 +11,7 @@
 #include "tensornorm/core/pass/forward_arguments.hpp"
 #include "tensornorm/core/pass/statistics_block.hpp"
 
+TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 namespace core {
 
@@ -226,7 +228,7 @@ class FindStatistics {
     T *const rounding = block.scale, *const high_d = block.hi, *const high_d2 = block.lo;
     for (Index s = 0; s < block.stats; ++s) {
       const Moments& m = finish_.moments(block, s);
-      const bool has = has_grid(m.m2) && std::isfinite(m.mean());  // the others' sums are taken about NaN
+      const bool has = has_grid(m.m2) && is_finite(m.mean());  // the others' sums are taken about NaN
       block.estimate[s] = has ? m.mean() : std::numeric_limits<double>::quiet_NaN();
       rounding[s] = has ? grid_rounding(m.m2) : 0;
     }
@@ -303,3 +305,4 @@ class FindStatistics {
 
 }  // namespace core
 }  // namespace tensornorm
+TENSORNORM_IEEE_MATH_END

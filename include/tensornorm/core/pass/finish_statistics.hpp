@@ -2,10 +2,11 @@
 #pragma once
 
 #include <algorithm>
-#include <cmath>
 
+#include "tensornorm/core/ieee_math.hpp"
 #include "tensornorm/core/pass/statistics_block.hpp"
 
+TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 namespace core {
 
@@ -71,7 +72,7 @@ class FinishStatistics {
   }
 
   Statistic<T> finished(const Moments& m, double var) const {
-    return core::finish<T>(m, (std::max)(var, rule_.floor), rule_.eps);
+    return core::finish<T>(m, var < rule_.floor ? rule_.floor : var, rule_.eps);  // NaN stays
   }
 
   // Of the deviations multiplied by f.
@@ -152,19 +153,19 @@ class FinishStatistics {
     constexpr int kTries = 3;
     const int tries = is_first_ ? 1 : block.pending[s].tries + 1;
     const double mean = (m.estimate + m.correction) / factor(scale_), least = trust.least;
-    const bool overflowed = !(m.m2 < kInfinity),
-               underflowed = m.m2 / rule_.n < least && m.correction * m.correction < least;
-    if (is_far(m, trust.variances) && !underflowed && std::isfinite(mean)) {
+    const bool overflowed = !is_finite(m.m2),
+               underflowed = !overflowed && m.m2 / rule_.n < least && m.correction * m.correction < least;
+    if (is_far(m, trust.variances) && !underflowed && is_finite(mean)) {
       if (tries == kTries) return false;
       block.estimate[s] = static_cast<T>(mean);
       block.pending[s] = Pending(scale_, tries);
       return true;
     }
-    const bool is_blind = !std::isfinite(block.estimate[s]);  // the samples of floats overflowed, or are not finite
+    const bool is_blind = !is_finite(block.estimate[s]);  // the samples of floats overflowed, or are not finite
     if ((scale_ == Scale::kWide && !is_blind) || scale_ == Scale::kUp || (overflowed && scale_ == Scale::kDown))
       return false;
     if (!overflowed) block.estimate[s] = static_cast<T>(mean);
-    if (!std::isfinite(block.estimate[s])) block.estimate[s] = 0;
+    if (!is_finite(block.estimate[s])) block.estimate[s] = 0;
     block.pending[s] = Pending(!is_double ? Scale::kWide : overflowed ? Scale::kDown : Scale::kUp, 0);
     return true;
   }
@@ -178,3 +179,4 @@ class FinishStatistics {
 
 }  // namespace core
 }  // namespace tensornorm
+TENSORNORM_IEEE_MATH_END

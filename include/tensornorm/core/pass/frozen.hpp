@@ -1,12 +1,14 @@
 // Frozen: the forward pass with given statistics, which finds none of x.
 #pragma once
 
+#include "tensornorm/core/ieee_math.hpp"
 #include "tensornorm/core/kernel/finish_sums.hpp"
 #include "tensornorm/core/kernel/frozen_columns.hpp"
 #include "tensornorm/core/memory.hpp"
 #include "tensornorm/core/pass/for_each_block.hpp"
 #include "tensornorm/core/pass/normalize.hpp"
 
+TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 namespace core {
 
@@ -180,3 +182,4 @@ class Frozen {
 
 }  // namespace core
 }  // namespace tensornorm
+TENSORNORM_IEEE_MATH_END

@@ -1,9 +1,11 @@
 // GradientTile: a tile of dx, and what it is computed from.
 #pragma once
 
+#include "tensornorm/core/ieee_math.hpp"
 #include "tensornorm/core/kernel/map.hpp"
 #include "tensornorm/core/kernel/map_arithmetic.hpp"
 
+TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 namespace core {
 
@@ -50,3 +52,4 @@ struct GradientTile {
 
 }  // namespace core
 }  // namespace tensornorm
+TENSORNORM_IEEE_MATH_END

@@ -3,12 +3,14 @@
 
 #include <optional>
 
+#include "tensornorm/core/ieee_math.hpp"
 #include "tensornorm/core/pass/call_plan.hpp"
 #include "tensornorm/core/pass/forward_steps.hpp"
 #include "tensornorm/core/pass/pass_engine.hpp"
 #include "tensornorm/core/pass/residual-inl.hpp"
 #include "tensornorm/core/plan/shared_plans.hpp"
 
+TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 namespace core {
 
@@ -134,3 +136,4 @@ bool PassEngine<Scalar, tracks, settings>::repeat_frozen(const FrozenArrays<Para
 
 }  // namespace core
 }  // namespace tensornorm
+TENSORNORM_IEEE_MATH_END

@@ -1,9 +1,11 @@
 // Bodies of ranks.hpp.
 #pragma once
 
+#include "tensornorm/core/ieee_math.hpp"
 #include "tensornorm/core/kernel/finish_sums.hpp"
 #include "tensornorm/core/pass/ranks.hpp"
 
+TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 namespace core {
 
@@ -52,3 +54,4 @@ void Ranks<T>::add(const AllGather& all_gather, double* sum_g, double* sum_gx) {
 
 }  // namespace core
 }  // namespace tensornorm
+TENSORNORM_IEEE_MATH_END

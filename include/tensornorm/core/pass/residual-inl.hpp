@@ -1,10 +1,12 @@
 // Bodies of residual.hpp.
 #pragma once
 
+#include "tensornorm/core/ieee_math.hpp"
 #include "tensornorm/core/kernel/map.hpp"
 #include "tensornorm/core/kernel/map_arithmetic.hpp"
 #include "tensornorm/core/pass/residual.hpp"
 
+TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 namespace core {
 
@@ -36,3 +38,4 @@ void ResidualArguments<Scalar>::check_overlap(const Target<Scalar>& y) const {
 
 }  // namespace core
 }  // namespace tensornorm
+TENSORNORM_IEEE_MATH_END

@@ -5,9 +5,11 @@
 #include <cstdint>
 #include <optional>
 
+#include "tensornorm/core/ieee_math.hpp"
 #include "tensornorm/core/kernel/rounding.hpp"
 #include "tensornorm/core/kernel/run_values.hpp"
 
+TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 namespace core {
 
@@ -107,3 +109,4 @@ struct RunningStatistics<Param, true> {
 
 }  // namespace core
 }  // namespace tensornorm
+TENSORNORM_IEEE_MATH_END

@@ -1,9 +1,11 @@
 // Which sums of squares can be trusted, and how the others are taken again.
 #pragma once
 
+#include "tensornorm/core/ieee_math.hpp"
 #include "tensornorm/core/kernel/finish_sums.hpp"
 #include "tensornorm/core/kernel/moments.hpp"
 
+TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 namespace core {
 
@@ -44,9 +46,10 @@ struct Trust {
         variances(scale == Scale::kWide ? 0x1p20 : 1) {}
 
   bool of(const Moments& m, double var, double n) const {
-    return !is_far(m, variances, hidden * n) && var < kInfinity && var + hidden >= least;
+    return !is_far(m, variances, hidden * n) && is_finite(var) && var + hidden >= least;
   }
 };
 
 }  // namespace core
 }  // namespace tensornorm
+TENSORNORM_IEEE_MATH_END

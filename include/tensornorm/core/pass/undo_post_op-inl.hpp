@@ -3,12 +3,14 @@
 
 #include <optional>
 
+#include "tensornorm/core/ieee_math.hpp"
 #include "tensornorm/core/pass/call_plan.hpp"
 #include "tensornorm/core/pass/forward.hpp"
 #include "tensornorm/core/pass/pass_record.hpp"
 #include "tensornorm/core/pass/undo_post_op.hpp"
 #include "tensornorm/core/staging.hpp"
 
+TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 namespace core {
 
@@ -169,3 +171,4 @@ void undo_post_op(const UndoArguments<Scalar>& a, const BackwardOfResult<Scalar>
 
 }  // namespace core
 }  // namespace tensornorm
+TENSORNORM_IEEE_MATH_END

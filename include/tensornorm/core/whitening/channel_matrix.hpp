@@ -10,10 +10,12 @@
 // All of it is in double: whitening divides by the small variances, so what rounding lost of the large ones would show.
 #pragma once
 
+#include "tensornorm/core/ieee_math.hpp"
 #include "tensornorm/core/kernel/product.hpp"
 #include "tensornorm/core/plan/bin_runs.hpp"
 #include "tensornorm/core/thread/runner.hpp"
 
+TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 namespace core {
 
@@ -149,3 +151,4 @@ class ChannelMatrix {
 
 }  // namespace core
 }  // namespace tensornorm
+TENSORNORM_IEEE_MATH_END

@@ -1,10 +1,12 @@
 // Covariance: sums over a ChannelMatrix of products of channels: x with x for the statistics, dy with x for gradients.
 #pragma once
 
+#include "tensornorm/core/ieee_math.hpp"
 #include "tensornorm/core/kernel/lane_sums.hpp"
 #include "tensornorm/core/whitening/channel_matrix.hpp"
 #include "tensornorm/core/whitening/whitening_statistics.hpp"
 
+TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 namespace core {
 
@@ -206,3 +208,4 @@ void GradientSums<Scalar>::run(const Runner& runner, double* workspace, Eigen::A
 
 }  // namespace core
 }  // namespace tensornorm
+TENSORNORM_IEEE_MATH_END

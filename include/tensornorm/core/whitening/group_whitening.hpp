@@ -1,9 +1,11 @@
 // GroupWhitening: the whitening matrices of all groups by one method, what they colour back with, and their gradient.
 #pragma once
 
+#include "tensornorm/core/ieee_math.hpp"
 #include "tensornorm/core/whitening/covariance.hpp"
 #include "tensornorm/core/whitening/whitening_matrix.hpp"
 
+TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 
 namespace core {
@@ -90,3 +92,4 @@ typename GroupWhitening<Real>::Matrix GroupWhitening<Real>::gradient(const White
 
 }  // namespace core
 }  // namespace tensornorm
+TENSORNORM_IEEE_MATH_END

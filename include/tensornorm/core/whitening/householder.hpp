@@ -8,8 +8,10 @@
 #include <utility>
 #include <vector>
 
+#include "tensornorm/core/ieee_math.hpp"
 #include "tensornorm/core/kernel/product.hpp"
 
+TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 namespace core {
 
@@ -82,3 +84,4 @@ struct PivotedQr {
 
 }  // namespace core
 }  // namespace tensornorm
+TENSORNORM_IEEE_MATH_END

@@ -4,9 +4,11 @@
 #include <utility>
 #include <vector>
 
+#include "tensornorm/core/ieee_math.hpp"
 #include "tensornorm/core/memory.hpp"
 #include "tensornorm/core/whitening/group_whitening.hpp"
 
+TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 namespace core {
 
@@ -149,8 +151,7 @@ struct Affine {
   // A gamma of 0 took z away: 0 stands for it.
   double inverse(double y, Index c) const {
     if (gamma == nullptr) return y;
-    return std::fpclassify(gamma[c]) == FP_ZERO ? 0
-                                                : (y - static_cast<double>(beta[c])) / static_cast<double>(gamma[c]);
+    return is_zero(gamma[c]) ? 0 : (y - static_cast<double>(beta[c])) / static_cast<double>(gamma[c]);
   }
 };
 
@@ -219,3 +220,4 @@ void input_gradient(const Runner& runner, const ChannelMatrix& m, double* worksp
 
 }  // namespace core
 }  // namespace tensornorm
+TENSORNORM_IEEE_MATH_END

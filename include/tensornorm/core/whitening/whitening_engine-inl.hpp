@@ -1,12 +1,14 @@
 // Bodies of whitening_engine.hpp.
 #pragma once
 
+#include "tensornorm/core/ieee_math.hpp"
 #include "tensornorm/core/pass/layer_state-inl.hpp"
 #include "tensornorm/core/pass/staged_pass.hpp"
 #include "tensornorm/core/whitening/whiten.hpp"
 #include "tensornorm/core/whitening/whitening_engine.hpp"
 #include "tensornorm/core/whitening/whitening_ranks.hpp"
 
+TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 namespace core {
 
@@ -261,3 +263,4 @@ WhiteningGradients WhiteningEngine<Scalar, settings>::gradients(const Runner& ru
 
 }  // namespace core
 }  // namespace tensornorm
+TENSORNORM_IEEE_MATH_END

@@ -5,12 +5,14 @@
 #include <vector>
 
 #include "tensornorm/core/copy_memory.hpp"
+#include "tensornorm/core/ieee_math.hpp"
 #include "tensornorm/core/pass/layer_state.hpp"
 #include "tensornorm/core/pass/pass_record.hpp"
 #include "tensornorm/core/target.hpp"
 #include "tensornorm/core/thread/runner.hpp"
 #include "tensornorm/core/whitening/whitening_statistics.hpp"
 
+TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 namespace core {
 
@@ -100,6 +102,7 @@ class WhiteningEngine : public LayerState<Scalar, settings> {
 
 }  // namespace core
 }  // namespace tensornorm
+TENSORNORM_IEEE_MATH_END
 
 #ifndef TENSORNORM_COMPILED
 #include "tensornorm/core/whitening/whitening_engine-inl.hpp"

@@ -13,8 +13,10 @@
 #include <utility>
 #include <vector>
 
+#include "tensornorm/core/ieee_math.hpp"
 #include "tensornorm/core/whitening/householder.hpp"
 
+TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 namespace core {
 
@@ -254,3 +256,4 @@ struct Newton {
 
 }  // namespace core
 }  // namespace tensornorm
+TENSORNORM_IEEE_MATH_END

@@ -2,9 +2,11 @@
 #pragma once
 
 #include "tensornorm/core/compiled.hpp"
+#include "tensornorm/core/ieee_math.hpp"
 #include "tensornorm/core/kernel/rounding.hpp"
 #include "tensornorm/core/whitening/whitening_ranks.hpp"
 
+TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 namespace core {
 
@@ -85,3 +87,4 @@ TENSORNORM_BODY void WhiteningRanks::add(const AllGather& all_gather, Eigen::Arr
 
 }  // namespace core
 }  // namespace tensornorm
+TENSORNORM_IEEE_MATH_END

@@ -1,9 +1,11 @@
 // WhiteningRanks: what the processes of a training tell each other of a pass of Whitening.
 #pragma once
 
+#include "tensornorm/core/ieee_math.hpp"
 #include "tensornorm/core/rank_messages.hpp"
 #include "tensornorm/core/whitening/whitening_statistics.hpp"
 
+TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 namespace core {
 
@@ -39,6 +41,7 @@ struct WhiteningRankCall {
 
 }  // namespace core
 }  // namespace tensornorm
+TENSORNORM_IEEE_MATH_END
 
 #ifndef TENSORNORM_COMPILED
 #include "tensornorm/core/whitening/whitening_ranks-inl.hpp"

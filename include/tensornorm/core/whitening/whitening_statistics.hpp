@@ -6,9 +6,11 @@
 #include <cstring>
 #include <optional>
 
+#include "tensornorm/core/ieee_math.hpp"
 #include "tensornorm/core/matrix.hpp"
 #include "tensornorm/core/plan/axis.hpp"
 
+TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 
 /// Which W a Whitening uses, of the many with W Sigma W^T = I.
@@ -129,3 +131,4 @@ struct RunningWhitening {
 
 }  // namespace core
 }  // namespace tensornorm
+TENSORNORM_IEEE_MATH_END
