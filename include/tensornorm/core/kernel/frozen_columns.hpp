@@ -7,7 +7,8 @@
 
 #include "tensornorm/core/ieee_math.hpp"
 #include "tensornorm/core/kernel/finish_sums.hpp"
-#include "tensornorm/core/kernel/operand.hpp"
+#include "tensornorm/core/kernel/map.hpp"
+#include "tensornorm/core/kernel/map_arithmetic.hpp"
 
 TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
@@ -21,7 +22,7 @@ struct FrozenArrays {
   const T *gamma, *var, *prepared_gamma, *prepared_var;
 };
 
-// The bits of y are those of Map. Where gamma or var differ in any bit from the prepared ones, nothing is written.
+// Where gamma or var differ in any bit from the prepared ones, nothing is written.
 template <class Scalar>
 struct FrozenColumns {
   using T = ParamOf<Scalar>;
@@ -69,30 +70,11 @@ struct FrozenColumns {
 
   template <class Isa>
   TENSORNORM_INLINE void put() const {
-    constexpr int lanes = kLanes<Isa, T>;
-    const FrozenArrays<T> a = arrays;  // in registers: what is stored below cannot change it
-    const Index n = cols, x_stride = x.stride, y_stride = stride;
-    const Scalar* from = x.p;
-    Scalar* to = y;
-    for (Index i = rows; i > 0; --i, from += x_stride, to += y_stride) {
-      Index j = 0;
-      for (; j + lanes <= n; j += lanes) put_vector<Isa>(a, {j}, from, to);
-      if (j < n) put_vector<Isa>(a, {n - lanes}, from, to);
-    }
-  }
-
-  template <class Isa>
-  static TENSORNORM_INLINE void put_vector(const FrozenArrays<T>& a, const FullVector<Isa>& at, const Scalar* from,
-                                           Scalar* to) {
-    Vec<T, kLanes<Isa, T>> v, mean, scale, beta;
-    at.load(from, v);
-    at.load(a.mean, mean);
-    at.load(a.scale, scale);
-    at.load(a.beta, beta);
-    v = mean - v;
-    multiply(v, scale, v);
-    v += beta;
-    at.store(to, v);
+    using Values = Xhat<Scalar, PerColumn<T>>;
+    const Values values{{x, {arrays.mean}, {arrays.scale}}, {arrays.beta}};
+    StoreMode to;
+    to.in_place = x.p == y;
+    Map<Values>{values, rows, cols, y, stride, to}.template run<Isa>();
   }
 };
 

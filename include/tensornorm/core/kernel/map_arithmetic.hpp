@@ -17,6 +17,7 @@ namespace core {
 // (hi - x) * scale: xhat without its shift.
 template <class S, class Stat>
 struct Unshifted {
+  static constexpr int by_column = 2 * Stat::by_column;
   Rows<S> x;
   Stat hi, scale;
 
@@ -48,7 +49,7 @@ struct Unshifted {
 template <class S, class Stat>
 struct Xhat {
   using Scalar = S;
-  static constexpr int inputs = 1;
+  static constexpr int inputs = 1, by_column = 3 * Stat::by_column;
   static constexpr bool has_many_values = false;
   Unshifted<S, Stat> unshifted;
   Stat shift;
@@ -78,7 +79,7 @@ struct Xhat {
 template <class S, class Stat, class Param>
 struct Normalize {
   using Scalar = S;
-  static constexpr int inputs = 1;
+  static constexpr int inputs = 1, by_column = Xhat<S, Stat>::by_column + 2 * Param::by_column;
   static constexpr bool has_many_values = false;
   Xhat<S, Stat> xhat;
   Param gamma, beta;
@@ -111,7 +112,7 @@ struct Normalize {
 template <class S>
 struct Plus {
   using Scalar = S;
-  static constexpr int inputs = 2;
+  static constexpr int inputs = 2, by_column = 0;
   static constexpr bool has_many_values = false;
   Rows<S> a, b;
 
@@ -186,8 +187,8 @@ TENSORNORM_INLINE void find_coefficients(const V& lo, const V& rstd, const V& su
 template <class S, class Stat, class Param>
 struct InputGradient {
   using Scalar = S;
-  static constexpr int inputs = 2;
-  static constexpr bool has_many_values = Stat::is_per_row;
+  static constexpr int inputs = 2, by_column = 5 * Stat::by_column + Param::by_column;
+  static constexpr bool has_many_values = Stat::by_column == 0;
   Rows<S> x, dy;
   Stat hi, minus_rstd, scale, slope, shift;
   Param gamma;

@@ -1,4 +1,5 @@
 // Operands of a tile: what a functor reads at a place in a row. `begin` takes a row's own values into registers.
+// `by_column`: how many values an operand or a functor reads that are the same in every row.
 #pragma once
 
 #include "tensornorm/core/ieee_math.hpp"
@@ -15,7 +16,7 @@ constexpr int kMostLanes = 4 * 64 / static_cast<int>(sizeof(float));
 // A value for each row of a tile.
 template <class T>
 struct PerRow {
-  static constexpr bool is_per_row = true;
+  static constexpr int by_column = 0;
   const T* p;
 
   template <class V>
@@ -35,6 +36,7 @@ struct PerRow {
 // The same, or one value for all rows (`mask` is kNone).
 template <class T>
 struct PerRowOrAll {
+  static constexpr int by_column = 0;
   const T* p;
   Index mask = kEach;
 
@@ -50,7 +52,7 @@ struct PerRowOrAll {
 // A value for each column, the same in every row.
 template <class T>
 struct PerColumn {
-  static constexpr bool is_per_row = false;
+  static constexpr int by_column = 1;
   const T* p;
 
   template <class V>
@@ -58,7 +60,7 @@ struct PerColumn {
     const T* p;
     template <class At>
     TENSORNORM_INLINE void get(const At& at, V& v) const {
-      at.load(p, v);
+      at.load_by_column(p, v);
     }
   };
   template <class Isa, class V>
@@ -70,6 +72,7 @@ struct PerColumn {
 // The same, or one value for all columns (`mask` is kNone), which p then holds kMostLanes times.
 template <class T>
 struct PerColumnOrAll {
+  static constexpr int by_column = 1;
   const T* p;
   Index mask = kEach;
 
@@ -79,7 +82,7 @@ struct PerColumnOrAll {
     Index mask;
     template <class At>
     TENSORNORM_INLINE void get(const At& at, V& v) const {
-      at.load(p, v, mask);
+      at.load_by_column(p, v, mask);
     }
   };
   template <class Isa, class V>
@@ -148,7 +151,7 @@ using RowOf = typename Operand::template Row<V>;
 template <class S, class Operand>
 struct WithOperand {
   using Scalar = S;
-  static constexpr int inputs = 1;
+  static constexpr int inputs = 1, by_column = Operand::by_column;
   static constexpr bool has_many_values = false;
   Rows<S> x;
   Operand operand;

@@ -14,7 +14,7 @@ namespace core {
 template <class S>
 struct Element {
   using Scalar = S;
-  static constexpr int inputs = 1;
+  static constexpr int inputs = 1, by_column = 0;
   Rows<S> x;
 
   TENSORNORM_INLINE void prefetch(Index r, Index j) const { x.prefetch(r, j); }
@@ -49,7 +49,7 @@ struct PlusZ {
 template <class Value, class Operation>
 struct WithTensor {
   using Scalar = typename Value::Scalar;
-  static constexpr int inputs = Value::inputs + 1;
+  static constexpr int inputs = Value::inputs + 1, by_column = Value::by_column;
   static constexpr bool has_many_values = true;
   Value of;
   Rows<Scalar> z;
@@ -94,7 +94,7 @@ template <class Value>
 struct Clipped {
   using Scalar = typename Value::Scalar;
   using Bound = PerRowOrAll<ParamOf<Scalar>>;
-  static constexpr int inputs = 1;
+  static constexpr int inputs = 1, by_column = Value::by_column;
   static constexpr bool has_many_values = true;
   Value of;
   Bound low, high;
@@ -124,7 +124,7 @@ template <class Value>
 struct ClipGradient {
   using Scalar = typename Value::Scalar;
   using Bound = PerRowOrAll<ParamOf<Scalar>>;
-  static constexpr int inputs = 2;
+  static constexpr int inputs = 2, by_column = Value::by_column;
   static constexpr bool has_many_values = true;
   Value of;
   Bound low, high;
