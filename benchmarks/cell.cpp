@@ -24,7 +24,11 @@ std::vector<Cell> shapes() {
   add_square(Layer::kBatch, images, 32, 512, 28);
   add_square(Layer::kBatch, images, 32, 1024, 14);
   add_square(Layer::kBatch, images, 32, 2048, 7);
-  // Features of a dense network: a small batch, a large one, a table.
+  // Features of a dense network: small batches, a large one, a table.
+  for (const auto& [n, c] : {std::pair<Index, Index>{32, 16}, {64, 32}, {64, 256}, {1024, 1024}}) {
+    add(Layer::kBatch, {"NC", "CN"}, n, c, 1, 1);
+    for (const Layer layer : {Layer::kLayer, Layer::kRms}) add(layer, {"ND"}, n, c, 1, 1);
+  }
   for (const char* order : {"NC", "CN"}) {
     add(Layer::kBatch, {order}, 256, 512, 1, 1);
     add(Layer::kBatch, {order}, 65536, 512, 1, 1);
@@ -47,7 +51,7 @@ std::vector<Cell> shapes() {
   add(Layer::kLayer, {"DN"}, 16384, 768, 1, 1);
   add(Layer::kRms, {"DN"}, 16384, 768, 1, 1);
   // Single frames: control loops, audio, one token.
-  for (const Index d : {64, 256, 1024, 4096}) {
+  for (const Index d : {8, 64, 256, 1024, 4096}) {
     for (const Layer layer : {Layer::kLayer, Layer::kRms}) add(layer, {"ND"}, 1, d, 1, 1);
   }
 

@@ -31,6 +31,7 @@ using bench::floor_of;
 using bench::Index;
 using bench::Layer;
 using bench::make_eigen;
+using bench::make_functions;
 using bench::make_memcpy;
 using bench::make_ours;
 using bench::make_peer;
@@ -64,8 +65,10 @@ constexpr const char* kInstructions = "for the baseline instruction set";
 
 constexpr const char* kOurs = "tensornorm";
 constexpr const char* kNative = "-march=native";
-constexpr const char* kColumns[] = {kOurs,    "memcpy",         "stream",  "sum",   "read",
-                                    "oneDNN", "oneDNN blocked", "PyTorch", "Eigen", kNative};
+constexpr const char* kFunctions = "functions";
+constexpr const char* kHand = "Eigen, native";
+constexpr const char* kColumns[] = {kOurs,    kFunctions,       "memcpy",  "stream", "sum", "read",
+                                    "oneDNN", "oneDNN blocked", "PyTorch", "Eigen",  kHand, kNative};
 constexpr const char* kPeers[] = {"oneDNN", "oneDNN blocked", "PyTorch"};
 
 /// A cell's times in seconds, by column; a contender that is not there has none.
@@ -88,6 +91,8 @@ struct Row {
   double to_floor() const { return of(kOurs) / floor; }
   double ahead_of_peers() const { return best_peer() / of(kOurs); }
   double ahead_of_eigen() const { return of("Eigen") / of(kOurs); }
+  double ahead_of_hand() const { return of(kHand) / of(kOurs); }
+  double of_functions() const { return of(kFunctions) / of(kOurs); }
   double ahead_of_native() const { return of(kNative) / of(kOurs); }
 };
 
@@ -97,6 +102,7 @@ std::vector<Timed> contenders_of(const Cell& cell, const Operands& operands) {
     if (contender != nullptr) result.push_back({name, std::move(contender)});
   };
   add(kOurs, make_ours(cell, operands));
+  add(kFunctions, make_functions(cell, operands));
   add("memcpy", make_memcpy(cell.bytes(), cell.threads, operands.x, operands.y));
   add("stream", make_streaming_copy(cell.bytes(), cell.threads, operands.x, operands.y));
   if (cell.pass == Pass::kBackward) {
@@ -107,6 +113,7 @@ std::vector<Timed> contenders_of(const Cell& cell, const Operands& operands) {
   add("oneDNN blocked", make_peer(PeerKind::kOneDnnBlocked, cell, operands));
   add("PyTorch", make_peer(PeerKind::kTorch, cell, operands));
   add("Eigen", make_eigen(cell, operands));
+  add(kHand, make_peer(PeerKind::kHand, cell, operands));
   add(kNative, make_peer(PeerKind::kNative, cell, operands));
   return result;
 }
@@ -120,7 +127,7 @@ bool all_agree(const Cell& cell, const Operands& operands, std::vector<Timed>& c
     const void* const result = timed.contender->result();
     if (result == nullptr) continue;
     const double off = disagreement(cell, operands, result);
-    const bool ours = timed.name == kOurs;
+    const bool ours = timed.name == kOurs || timed.name == kFunctions;
     if (off <= (ours ? 1 : kPeersMayBeOff)) continue;
     std::cerr << cell.name() << ": " << timed.name << " is off by " << off << " times what rounding explains\n";
     agree = agree && !ours;
@@ -151,20 +158,23 @@ std::string number(double value, const char* format) {
 }
 
 void print_header() {
-  std::printf("%-52s %10s %9s %9s %9s %9s %9s %9s %9s  %6s %6s %6s\n", "cell, microseconds", kOurs, "memcpy", "stream",
-              "floor", "oneDNN", "blocked", "PyTorch", "Eigen", "/floor", "peer/", "Eigen/");
+  std::printf("%-52s %10s %9s %9s %9s %9s %9s %9s %9s %9s %9s  %6s %6s %6s %6s\n", "cell, microseconds", kOurs,
+              "functions", "memcpy", "stream", "floor", "oneDNN", "blocked", "PyTorch", "Eigen", "native", "/floor",
+              "peer/", "Eigen/", "native/");
 }
 
 const char* microseconds_format(double seconds) { return seconds < 1e-5 ? "%.3f" : seconds < 1e-3 ? "%.1f" : "%.0f"; }
 
 void print_row(const Row& row) {
   const auto time = [](double seconds) { return number(seconds * 1e6, microseconds_format(seconds)); };
-  std::printf("%-52s %10s %9s %9s %9s", row.cell.name().c_str(), time(row.of(kOurs)).c_str(),
-              time(row.of("memcpy")).c_str(), time(row.of("stream")).c_str(), time(row.floor).c_str());
-  for (const char* name : {"oneDNN", "oneDNN blocked", "PyTorch", "Eigen"})
+  std::printf("%-52s %10s", row.cell.name().c_str(), time(row.of(kOurs)).c_str());
+  for (const char* name : {kFunctions, "memcpy", "stream"}) std::printf(" %9s", time(row.of(name)).c_str());
+  std::printf(" %9s", time(row.floor).c_str());
+  for (const char* name : {"oneDNN", "oneDNN blocked", "PyTorch", "Eigen", kHand})
     std::printf(" %9s", time(row.of(name)).c_str());
-  std::printf("  %6s %6s %6s\n", number(row.to_floor(), "%.2f").c_str(), number(row.ahead_of_peers(), "%.2f").c_str(),
-              number(row.ahead_of_eigen(), "%.1f").c_str());
+  std::printf("  %6s %6s %6s %6s\n", number(row.to_floor(), "%.2f").c_str(),
+              number(row.ahead_of_peers(), "%.2f").c_str(), number(row.ahead_of_eigen(), "%.1f").c_str(),
+              number(row.ahead_of_hand(), "%.2f").c_str());
   std::fflush(stdout);
 }
 
@@ -207,6 +217,10 @@ void print_summaries(const std::vector<Row>& rows, const std::vector<int>& threa
                     only(backward, [](const Row& r) { return r.ahead_of_peers(); }));
       print_summary(("Eigen to ours," + pass).c_str(), rows, true,
                     only(backward, [](const Row& r) { return r.ahead_of_eigen(); }));
+      print_summary(("Eigen, native, to ours," + pass).c_str(), rows, true,
+                    only(backward, [](const Row& r) { return r.ahead_of_hand(); }));
+      print_summary(("functions to ours," + pass).c_str(), rows, false,
+                    only(backward, [](const Row& r) { return r.of_functions(); }));
       print_summary(("-march=native to ours," + pass).c_str(), rows, true,
                     only(backward, [](const Row& r) { return r.ahead_of_native(); }));
     }
@@ -278,7 +292,8 @@ int main(int argc, char** argv) {
     std::printf("%s: %s\n", name, version.empty() ? "not installed" : version.c_str());
   }
   std::printf(
-      "compiled %s: Eigen has no other instructions, the others choose at run time\n"
+      "compiled %s: Eigen has no other instructions; `native` is compiled for this machine; the others choose at run "
+      "time\n"
       "column-major cells are given to the peers row-major, as they know no other order\n",
       kInstructions);
 

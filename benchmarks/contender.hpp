@@ -44,6 +44,9 @@ template <class T>
 ContenderPtr make_ours(const Cell& cell, const Operands& operands);
 ContenderPtr make_ours(const Cell& cell, const Operands& operands);
 
+/// Its functions, which own nothing; float only, null otherwise.
+ContenderPtr make_functions(const Cell& cell, const Operands& operands);
+
 /// Eigen tensor expressions, as a user writes them; float only, null otherwise.
 ContenderPtr make_eigen(const Cell& cell, const Operands& operands);
 
@@ -54,9 +57,9 @@ ContenderPtr make_streaming_sum(std::size_t bytes, int threads, const void* x, c
 ContenderPtr make_read(std::size_t bytes, int threads, const void* x);
 
 /// Peers live in modules of their own, loaded only where they are: libtorch brings a oneDNN that must not meet the
-/// other. Null where the peer is not there or has no entry for the cell. kNative is this library compiled with
-/// -march=native.
-enum class PeerKind { kOneDnn, kOneDnnBlocked, kTorch, kNative };
+/// other. Null where the peer is not there or has no entry for the cell. Two are compiled with -march=native: kNative
+/// is this library, kHand lines of Eigen for matrices.
+enum class PeerKind { kOneDnn, kOneDnnBlocked, kTorch, kNative, kHand };
 ContenderPtr make_peer(PeerKind peer, const Cell& cell, const Operands& operands);
 /// Its version, or empty where it is not there.
 std::string peer_version(PeerKind peer);

@@ -20,8 +20,17 @@ struct Module {
 };
 
 const Module& module_of(PeerKind peer) {
-  static const Module torch("torch"), onednn("onednn"), native("native");
-  return peer == PeerKind::kTorch ? torch : peer == PeerKind::kNative ? native : onednn;
+  static const Module torch("torch"), onednn("onednn"), native("native"), hand("hand");
+  switch (peer) {
+    case PeerKind::kTorch:
+      return torch;
+    case PeerKind::kNative:
+      return native;
+    case PeerKind::kHand:
+      return hand;
+    default:
+      return onednn;
+  }
 }
 
 }  // namespace
