@@ -68,14 +68,28 @@ struct FrozenColumns {
     differ |= (gamma ^ prepared_gamma) | (var ^ prepared_var);
   }
 
+  // Rows of many lines read copies of their arrays, which lie in lines where y does: in place of three vectors in two
+  // lines each. (Measured on Zen 5: 64 rows of 256 floats take 0.7 of the time so, 8 rows as long.)
   template <class Isa>
   TENSORNORM_INLINE void put() const {
     using Values = Xhat<Scalar, PerColumn<T>>;
-    const Values values{{x, {arrays.mean}, {arrays.scale}}, {arrays.beta}};
+    constexpr Index size = sizeof(T), most = kLongRun / size, line = kCacheLine / size;
+    alignas(kCacheLine) T copies[static_cast<std::size_t>(3 * (most + line))];
     StoreMode to;
     to.in_place = x.p == y;
+    const T* of[] = {arrays.mean, arrays.scale, arrays.beta};
+    if (!to.in_place && is_long_row<Scalar>(cols) && cols <= most && rows >= kManyRows) {
+      T* copy = copies + (line - head_of(y) % line) % line;
+      for (const T*& array : of) {
+        std::memcpy(copy, array, static_cast<std::size_t>(cols * size));
+        array = copy;
+        copy += most + line;
+      }
+    }
+    const Values values{{x, {of[0]}, {of[1]}}, {of[2]}};
     Map<Values>{values, rows, cols, y, stride, to}.template run<Isa>();
   }
+  static constexpr Index kManyRows = 16;
 };
 
 }  // namespace core
