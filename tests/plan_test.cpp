@@ -1,5 +1,6 @@
 // The post-conditions of axis.hpp and plan.hpp, for every layer's plan in every layout.
 #include "tensornorm/core/plan/bins.hpp"
+#include "tensornorm/core/plan/shared_plans.hpp"
 
 #include <gtest/gtest.h>
 
@@ -212,6 +213,58 @@ TEST(Widened, PutsNeighbouringRowsTogether) {
   join_columns(joined, same, 64, 256, 16);
   EXPECT_EQ(offsets(joined), offsets(prime));
   EXPECT_EQ(same, select(prime, is_kept));
+}
+
+// Sixteen shapes in turns are planned once each, and a seventeenth takes the place of the first.
+TEST(SharedPlans, KeepTheLastSixteen) {
+  static int plans_made;
+  SharedPlans plans;
+  const auto make = [&](Index rows) {
+    SharedPlans::Use use;
+    plans.find(
+        make_axes(make_shape({rows, 24}, true), axis(0), axis(1)), {4, true, false}, [](Plan&) { ++plans_made; }, use);
+    ASSERT_NE(use.plan(), nullptr) << rows;
+    EXPECT_EQ(use.plan()->elements, rows * 24);
+  };
+  plans_made = 0;
+  for (int turn = 0; turn < 3; ++turn) {
+    for (Index rows = 1; rows <= 16; ++rows) make(rows);
+    EXPECT_EQ(plans_made, 16) << turn;
+  }
+  make(17);
+  make(2);
+  EXPECT_EQ(plans_made, 17);
+  make(1);
+  EXPECT_EQ(plans_made, 18);
+}
+
+TEST(SharedPlans, APlanInUseIsNotReplaced) {
+  const auto complete = [](Plan&) {};
+  const auto axes_of = [](Index rows) { return make_axes(make_shape({rows, 24}, true), axis(0), axis(1)); };
+  SharedPlans plans;
+  SharedPlans::Use first;
+  plans.find(axes_of(1), {4, true, false}, complete, first);
+  const Plan* const plan = first.plan();
+  for (Index rows = 2; rows <= 33; ++rows) {
+    SharedPlans::Use use;
+    plans.find(axes_of(rows), {4, true, false}, complete, use);
+    EXPECT_NE(use.plan(), nullptr) << rows;
+  }
+  EXPECT_EQ(plan->elements, 24);
+  SharedPlans::Use again;
+  plans.find(axes_of(1), {4, true, false}, complete, again);
+  EXPECT_EQ(again.plan(), plan);
+}
+
+TEST(SharedPlans, WhereAllAreInUseThereIsNone) {
+  SharedPlans plans;
+  std::vector<SharedPlans::Use> uses(17);
+  for (Index rows = 1; rows <= 17; ++rows) {
+    plans.find(
+        make_axes(make_shape({rows, 24}, true), axis(0), axis(1)), {4, true, false}, [](Plan&) {},
+        uses[static_cast<std::size_t>(rows - 1)]);
+    EXPECT_EQ(uses[static_cast<std::size_t>(rows - 1)].plan() == nullptr, rows == 17) << rows;
+  }
 }
 
 }  // namespace

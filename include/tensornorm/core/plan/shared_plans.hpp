@@ -1,6 +1,7 @@
 // SharedPlans: plans of the calls of functions, which have no layer to keep them.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <optional>
 
@@ -29,46 +30,59 @@ class SharedPlans {
     const Plan* plan_ = nullptr;
   };
 
-  // The plan of these axes: one that is kept, or a new one in the place of another that nobody uses. None where all use
-  // their place.
+  // The plan of these axes: one that is kept, or a new one in the place of the oldest that nobody uses. None where all
+  // are in use.
   void find(const Axes& axes, const Uses& uses, void (*complete)(Plan&), Use& use) {
-    Slot& slot = slots_[place_of(axes)];
-    int users = slot.users.load(std::memory_order_relaxed);
-    while (users >= 0) {
-      if (!slot.users.compare_exchange_weak(users, users + 1, std::memory_order_acquire)) continue;
-      if (slot.plan && slot.uses == uses && std::equal(axes.begin(), axes.end(), slot.axes.begin(), slot.axes.end())) {
-        use.users_ = &slot.users;
-        use.plan_ = &*slot.plan;
-        return;
-      }
-      slot.users.fetch_sub(1, std::memory_order_release);
-      break;
+    const std::size_t hash = hash_of(axes);
+    for (Slot& slot : slots_) {
+      if (slot.hash.load(std::memory_order_relaxed) == hash && take(slot, axes, uses, use)) return;
     }
-    int nobody = 0;
-    if (!slot.users.compare_exchange_strong(nobody, kBusy, std::memory_order_acquire)) return;
-    slot.axes = axes;
-    slot.uses = uses;
-    make(slot, complete);
-    slot.users.store(1, std::memory_order_release);
-    use.users_ = &slot.users;
-    use.plan_ = &*slot.plan;
+    for (std::size_t tries = 0; tries < kPlaces; ++tries) {
+      Slot& slot = slots_[next_.fetch_add(1, std::memory_order_relaxed) % kPlaces];
+      int nobody = 0;
+      if (!slot.users.compare_exchange_strong(nobody, kBusy, std::memory_order_acquire)) continue;
+      slot.hash.store(hash, std::memory_order_relaxed);
+      slot.axes = axes;
+      slot.uses = uses;
+      make(slot, complete);
+      slot.users.store(1, std::memory_order_release);
+      use.users_ = &slot.users;
+      use.plan_ = &*slot.plan;
+      return;
+    }
   }
 
  private:
   static constexpr int kBusy = -1;  // users of a place whose plan is being made
-  static constexpr std::size_t kPlaces = 8;
+  static constexpr std::size_t kPlaces = 16;
 
   struct Slot {
+    std::atomic<std::size_t> hash{0};  // of the axes: where to look
     std::atomic<int> users{0};
     Axes axes;
     Uses uses;
     std::optional<Plan> plan;
   };
 
-  static std::size_t place_of(const Axes& axes) {
+  static std::size_t hash_of(const Axes& axes) {
     std::size_t sum = static_cast<std::size_t>(axes.size());
     for (const Axis& a : axes) sum = sum * 31 + static_cast<std::size_t>(a.extent * 3 + a.stat + a.param * 7);
-    return (sum ^ sum >> 7) % kPlaces;
+    return sum;
+  }
+
+  // Whether it is the plan of these axes, now in use.
+  static bool take(Slot& slot, const Axes& axes, const Uses& uses, Use& use) {
+    int users = slot.users.load(std::memory_order_relaxed);
+    do {
+      if (users < 0) return false;
+    } while (!slot.users.compare_exchange_weak(users, users + 1, std::memory_order_acquire));
+    if (slot.plan && slot.uses == uses && std::equal(axes.begin(), axes.end(), slot.axes.begin(), slot.axes.end())) {
+      use.users_ = &slot.users;
+      use.plan_ = &*slot.plan;
+      return true;
+    }
+    slot.users.fetch_sub(1, std::memory_order_release);
+    return false;
   }
 
   __attribute__((noinline)) static void make(Slot& slot, void (*complete)(Plan&)) {
@@ -76,6 +90,7 @@ class SharedPlans {
   }
 
   Slot slots_[kPlaces];
+  std::atomic<std::size_t> next_{0};
 };
 
 }  // namespace core
