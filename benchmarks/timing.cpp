@@ -7,6 +7,8 @@
 #include <cstdlib>
 #include <iostream>
 #include <limits>
+#include <numeric>
+#include <random>
 #include <thread>
 
 #include "pool.hpp"
@@ -79,9 +81,13 @@ void time_in_turns(std::vector<Timed>& contenders, int threads, double budget) {
     runs.push_back(runs_of_a_sample(timed));  // NOLINT(performance-inefficient-vector-operation): with the next line
     is_slow.push_back(!timed.seconds.empty());
   }
+  std::vector<std::size_t> order(contenders.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::mt19937 random(1);
   const double start = now();
   for (std::size_t round = 0; round < kMost && (round < kFewest || now() - start < budget); ++round) {
-    for (std::size_t i = 0; i < contenders.size(); ++i) {
+    std::shuffle(order.begin(), order.end(), random);
+    for (const std::size_t i : order) {
       Timed& timed = contenders[i];
       const bool slow = is_slow[i];
       if (slow && timed.seconds.size() >= kFewestSlow) continue;
