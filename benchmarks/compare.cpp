@@ -66,7 +66,7 @@ constexpr const char* kInstructions = "for the baseline instruction set";
 constexpr const char* kOurs = "tensornorm";
 constexpr const char* kNative = "-march=native";
 constexpr const char* kFunctions = "functions";
-constexpr const char* kHand = "Eigen, native";
+constexpr const char* kHand = "hand";
 constexpr const char* kColumns[] = {kOurs,    kFunctions,       "memcpy",  "stream", "sum", "read",
                                     "oneDNN", "oneDNN blocked", "PyTorch", "Eigen",  kHand, kNative};
 constexpr const char* kPeers[] = {"oneDNN", "oneDNN blocked", "PyTorch"};
@@ -159,8 +159,8 @@ std::string number(double value, const char* format) {
 
 void print_header() {
   std::printf("%-52s %10s %9s %9s %9s %9s %9s %9s %9s %9s %9s  %6s %6s %6s %6s\n", "cell, microseconds", kOurs,
-              "functions", "memcpy", "stream", "floor", "oneDNN", "blocked", "PyTorch", "Eigen", "native", "/floor",
-              "peer/", "Eigen/", "native/");
+              "functions", "memcpy", "stream", "floor", "oneDNN", "blocked", "PyTorch", "Eigen", "hand", "/floor",
+              "peer/", "Eigen/", "hand/");
 }
 
 const char* microseconds_format(double seconds) { return seconds < 1e-5 ? "%.3f" : seconds < 1e-3 ? "%.1f" : "%.0f"; }
@@ -217,7 +217,7 @@ void print_summaries(const std::vector<Row>& rows, const std::vector<int>& threa
                     only(backward, [](const Row& r) { return r.ahead_of_peers(); }));
       print_summary(("Eigen to ours," + pass).c_str(), rows, true,
                     only(backward, [](const Row& r) { return r.ahead_of_eigen(); }));
-      print_summary(("Eigen, native, to ours," + pass).c_str(), rows, true,
+      print_summary(("hand-written Eigen to ours," + pass).c_str(), rows, true,
                     only(backward, [](const Row& r) { return r.ahead_of_hand(); }));
       print_summary(("functions to ours," + pass).c_str(), rows, false,
                     only(backward, [](const Row& r) { return r.of_functions(); }));
@@ -292,7 +292,7 @@ int main(int argc, char** argv) {
     std::printf("%s: %s\n", name, version.empty() ? "not installed" : version.c_str());
   }
   std::printf(
-      "compiled %s: Eigen has no other instructions; `native` is compiled for this machine; the others choose at run "
+      "compiled %s: Eigen has no other instructions; `hand` is compiled for this machine; the others choose at run "
       "time\n"
       "column-major cells are given to the peers row-major, as they know no other order\n",
       kInstructions);

@@ -20,7 +20,6 @@ using core::is_finite;
 using core::is_nan;
 using Rows = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 
-// The flags are there, and take effect.
 #if !defined(__FAST_MATH__)
 #error "compile this test with -ffast-math"
 #endif
@@ -78,6 +77,18 @@ TEST(FastMath, WhatIsNoNumberStaysInItsRow) {
     for (int i = 0; i < 40; ++i) {
       EXPECT_TRUE(is_finite(y(0, i)) && is_nan(y(1, i)) && is_finite(y(2, i))) << bad << ", " << i;
     }
+  }
+}
+
+TEST(FastMath, WhatIsNoNumberStaysInItsGroupOfWhitening) {
+  for (const double bad : {kNaN, kInfinity}) {
+    Eigen::MatrixXf x = Eigen::MatrixXf::Random(50, 4), y;
+    x(7, 1) = float(bad);
+    WhiteningOptions options;
+    options.groups = 2;
+    Whitening<float> norm(4, options);
+    norm.forward(x, y);
+    for (int i = 0; i < 50; ++i) EXPECT_TRUE(is_nan(y(i, 0)) && is_nan(y(i, 1)) && is_finite(y(i, 2))) << bad << i;
   }
 }
 

@@ -17,9 +17,12 @@
 #elif defined(__GNUC__) && !defined(__clang__) && __GNUC__ < 12
 #define TENSORNORM_REFUSED
 #error "tensornorm needs GCC 12 or newer, or clang: older ones have no __builtin_shufflevector"
-#elif defined(TENSORNORM_FAST_MATH) && defined(__clang__) && __clang_major__ < 19 && !defined(__x86_64__)
+#elif defined(TENSORNORM_FAST_MATH) && defined(__clang__) && \
+    (__clang_major__ > 16 || defined(__apple_build_version__) || !defined(__x86_64__))
 #define TENSORNORM_REFUSED
-#error "tensornorm is wrong under -ffast-math on this processor by a clang before 19: add -fno-fast-math"
+// Clang 17 takes arguments for numbers that are not NaN or infinite, whatever the function; clang before 19 lets no
+// function of other processors keep IEEE arithmetic.
+#error "tensornorm is wrong under -ffast-math by this clang (14 to 16 for x86-64 are right): add -fno-fast-math"
 #else
 #include <Eigen/Core>
 #if !EIGEN_VERSION_AT_LEAST(3, 4, 0)

@@ -1,8 +1,9 @@
 // Floating point arithmetic as IEEE 754 says, also in programs that are compiled with -ffast-math or -Ofast.
 //
-// Under these flags corrections of what rounding lost vanish. So every function that adds or multiplies floating point
-// numbers stands between the two macros. Tests for NaN and infinity vanish too, and GCC decides comparisons with NaN as
-// it likes, between the macros too. So where a number may be NaN or infinite, the functions below look at its bits.
+// Under these flags corrections of what rounding lost vanish. So functions that add or multiply floating point numbers
+// stand between the two macros: all of core/kernel, core/pass, core/clip and core/whitening. Tests for NaN and infinity
+// vanish too, and GCC decides comparisons with NaN as it likes, between the macros too. So where a number may be NaN or
+// infinite, the functions below look at its bits.
 #pragma once
 
 #include <cstdint>
@@ -31,16 +32,19 @@ namespace tensornorm {
 namespace core {
 
 // The bits of a number but for its sign.
-inline std::uint64_t magnitude_of(double value) {
+inline std::uint64_t magnitude_of(const double& value) {
   std::uint64_t bits;
   std::memcpy(&bits, &value, sizeof bits);
   return bits & ~(std::uint64_t{1} << 63);
 }
 constexpr std::uint64_t kInfinityBits = std::uint64_t{0x7ff} << 52;
 
-inline bool is_finite(double value) { return magnitude_of(value) < kInfinityBits; }
-inline bool is_nan(double value) { return magnitude_of(value) > kInfinityBits; }
-inline bool is_zero(double value) { return magnitude_of(value) == 0; }
+inline bool is_finite(const double& value) { return magnitude_of(value) < kInfinityBits; }
+inline bool is_nan(const double& value) { return magnitude_of(value) > kInfinityBits; }
+inline bool is_zero(const double& value) { return magnitude_of(value) == 0; }
+
+// 0 in the place of a negative number; NaN stays.
+inline double not_negative(const double& value) { return !is_nan(value) && value < 0 ? 0 : value; }
 
 }  // namespace core
 }  // namespace tensornorm

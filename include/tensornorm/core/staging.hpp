@@ -9,9 +9,11 @@
 #include <vector>
 
 #include "tensornorm/core/copy_memory.hpp"
+#include "tensornorm/core/ieee_math.hpp"
 #include "tensornorm/core/scalar.hpp"
 #include "tensornorm/core/target.hpp"
 
+TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 namespace core {
 
@@ -176,3 +178,4 @@ __attribute__((cold, noinline)) void run_staged(const Scalar* x, const Shape& sh
 
 }  // namespace core
 }  // namespace tensornorm
+TENSORNORM_IEEE_MATH_END

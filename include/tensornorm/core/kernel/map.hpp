@@ -8,18 +8,14 @@
 #include <utility>
 
 #include "tensornorm/core/ieee_math.hpp"
+#include "tensornorm/core/kernel/held_vector.hpp"
+#include "tensornorm/core/kernel/lines.hpp"
 #include "tensornorm/core/kernel/operand.hpp"
 #include "tensornorm/core/plan/walk.hpp"
 
 TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 namespace core {
-
-constexpr Index kLongRun = 16 * kCacheLine;
-
-// Rows end to end whose lines go past the cache are so long at least (measured: runs of 196 floats take 0.66 to 0.92 of
-// the time so, runs of 64 floats 1.1 to 1.2).
-constexpr Index kJoinedRun = 8 * kCacheLine;
 
 // What a core may hope to keep in its last-level cache. What the processor says of itself counts the caches of all
 // cores, under a hypervisor those of the whole host.
@@ -38,35 +34,6 @@ struct StoreMode {
 
 // A pass that reads and writes so many bytes leaves nothing of its output in the cache anyway.
 inline bool outgrows_cache(Index bytes) { return bytes >= kLastLevelCache; }
-
-// Elements of an output before its first whole line.
-template <class Scalar>
-TENSORNORM_INLINE Index head_of(const Scalar* output) {
-  const auto address = reinterpret_cast<std::uintptr_t>(output);
-  return static_cast<Index>(-address % kCacheLine / sizeof(Scalar));
-}
-
-// Whether a map writes a row of so many columns in whole lines, but for its ends, wherever it begins. (Measured on Zen
-// 5: rows of 9 to 16 lines take 0.7 to 0.8 of the time so, but 1.2 where each begins elsewhere in a line.)
-template <class Scalar>
-constexpr bool is_long_row(Index cols) {
-  const Index bytes = cols * static_cast<Index>(sizeof(Scalar));
-  return bytes > kLongRun || (bytes > kLongRun / 2 && bytes % kCacheLine == 0);
-}
-
-// Where arrays by column begin that a map reads beside `output`: so many bytes behind the start of a line that each
-// vector of theirs lies in one line where the output's does. (Measured on Zen 5 where y and dx go past the cache and
-// begin 16 bytes behind a line, as malloc aligns them: BatchNorm channels last takes 0.56 to 0.86 of the time.) 0 where
-// arrays of double could not begin so.
-template <class Scalar>
-Index in_line_beside(const Scalar* output, const Walk& walk, bool past_cache, bool in_place) {
-  constexpr Index size = sizeof(Scalar), param_size = sizeof(ParamOf<Scalar>);
-  const Index cols = walk.columns() ? walk.bins() : walk.run();
-  const bool streams = past_cache && size > 2 && cols * size >= kJoinedRun;
-  if (in_place || !(is_long_row<Scalar>(cols) || streams)) return 0;
-  const Index before = head_of(output) * param_size % kCacheLine;
-  return before % static_cast<Index>(sizeof(double)) == 0 ? (kCacheLine - before) % kCacheLine : 0;
-}
 
 // What went past the cache becomes visible to other threads. Comes before a thread says that it is done.
 inline void finish_streaming() {
@@ -122,7 +89,7 @@ struct Map {
       if (put_held_rows<Isa>()) return;
     }
     if constexpr (Isa::unrolls) {
-      if (cols >= lanes && cols <= kFewVectors * lanes && !is_long_row<Scalar>(cols)) {
+      if (cols >= lanes && cols <= kFewVectors * lanes && (to.in_place || to.streams || !is_long_row<Scalar>(cols))) {
         const bool are_few = to.ahead == 0 || Functor::inputs == 1;  // lines that are read side by side
         if (!to.past_cache && are_few && (!to.in_place || cols % lanes == 0)) return put_short_rows<Isa, false>();
         if constexpr (can_stream<Isa> && takes_fours<Isa> && Functor::inputs == 1) {
@@ -152,8 +119,9 @@ struct Map {
                                    : Functor::by_column <= 3                         ? 8
                                                                                      : 4;
 
-  // Rows of two to eight vectors, one row after the other. The last vectors overlap, so in place there must be as many
-  // as are taken. Returns false for other rows. (Measured on Zen 5 in a cache: rows of 64 to 128 floats take 0.4 to 0.6
+  // Rows of two to eight vectors, one row after the other. Two, four or eight vectors are taken, and the last ones
+  // overlap. In place a row must have just as many: else the last one would read what was stored. Returns false for
+  // other rows. (Measured on Zen 5 in a cache: rows of 64 to 128 floats take 0.4 to 0.6
   // of the time that they take four at a time.)
   template <class Isa>
   TENSORNORM_INLINE bool put_held_rows() const {
@@ -191,7 +159,7 @@ struct Map {
   TENSORNORM_INLINE void put_held_vector(const Row& row, const Held& held, Scalar* out) const {
     V v;
     functor.value(row, held.place(), v);
-    held.at().store(out, v);
+    held.at.store(out, v);
   }
 
   // Rows of so many vectors at most are short: the map takes four of them at a time.

@@ -29,7 +29,7 @@ struct Moments {
 inline Moments moments_about(double estimate, Index n, double share, double sum_d, double sum_d2) {
   const double correction = product(sum_d, share);
   const double m2 = sum_d2 - product(sum_d, correction);
-  return {n, estimate, correction, m2 < 0 ? 0.0 : m2};
+  return {n, estimate, correction, not_negative(m2)};
 }
 
 // The same in double-double.
@@ -123,7 +123,7 @@ void round_ties_up(const Moments& m, Statistic<T>& s) {
   const T next = std::nextafter(s.hi, std::numeric_limits<T>::infinity());
   const double gap = static_cast<double>(next) - static_cast<double>(s.hi),
                lo = (m.estimate - static_cast<double>(s.hi)) + m.correction;
-  if (is_nan(lo) || 2 * lo < product(gap, 1 - 0x1p-20)) return;
+  if (is_nan(lo) || is_nan(gap) || 2 * lo < product(gap, 1 - 0x1p-20)) return;
   s.hi = next;
   s.lo = static_cast<T>(lo - gap);
 }

@@ -1,5 +1,5 @@
 // Operands of a tile: what a functor reads at a place in a row. `begin` takes a row's own values into registers.
-// `by_column`: how many values an operand or a functor reads that are the same in every row.
+// `by_column`: how often an operand or a functor calls load_by_column at a place, always in one order.
 #pragma once
 
 #include "tensornorm/core/ieee_math.hpp"

@@ -139,7 +139,7 @@ struct FullVector {
   TENSORNORM_INLINE void load(const Scalar* row, V& v, Index mask = kEach) const {
     Conversion<Isa, Scalar>::load(row + (j & mask) + k * kLanes<Isa, LaneOf<Scalar>>, v);
   }
-  // Of operands by column, which a place may keep.
+  // Loads an operand with a value for each column. HeldVector keeps such values.
   template <class Scalar, class V>
   TENSORNORM_INLINE void load_by_column(const Scalar* row, V& v, Index mask = kEach) const {
     load(row, v, mask);
@@ -183,59 +183,6 @@ struct PartialVector {
     Conversion<Isa, Scalar>::pack(v, packed);
     std::memcpy(static_cast<void*>(row + j), &packed, static_cast<std::size_t>(n) * sizeof(Scalar));
   }
-};
-
-// A vector of a row, with what operands by column have there: a functor reads them in one order in every row.
-template <class Isa, class V, int n>
-class HeldVector {
- public:
-  // Reads them: what the functor makes of the first row is thrown away.
-  template <class Functor>
-  TENSORNORM_INLINE HeldVector(const Functor& functor, const FullVector<Isa>& at) : at_(at) {
-    typename Functor::template Row<V> row{};
-    functor.template begin<Isa>(0, row);
-    V unused;
-    functor.value(row, Reader{at, values_}, unused);
-  }
-
-  const FullVector<Isa>& at() const { return at_; }
-
-  // The place for the functor in another row.
-  struct Place {
-    const FullVector<Isa>& at;
-    const V* values;
-    mutable int next = 0;
-
-    template <class Scalar>
-    TENSORNORM_INLINE void load(const Scalar* row, V& v) const {
-      at.load(row, v);
-    }
-    template <class Scalar>
-    TENSORNORM_INLINE void load_by_column(const Scalar*, V& v, Index = kEach) const {
-      v = values[next++];
-    }
-  };
-  TENSORNORM_INLINE Place place() const { return {at_, values_}; }
-
- private:
-  struct Reader {
-    const FullVector<Isa>& at;
-    V* values;
-    mutable int next = 0;
-
-    template <class Scalar>
-    TENSORNORM_INLINE void load(const Scalar* row, V& v) const {
-      at.load(row, v);
-    }
-    template <class Scalar>
-    TENSORNORM_INLINE void load_by_column(const Scalar* row, V& v, Index mask = kEach) const {
-      at.load(row, v, mask);
-      values[next++] = v;
-    }
-  };
-
-  FullVector<Isa> at_;
-  V values_[n];
 };
 
 // A vector of ones between two of zeros: a load from within masks either end.

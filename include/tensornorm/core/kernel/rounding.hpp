@@ -3,8 +3,9 @@
 // + - * /, the square root and std::fma round once each, as IEEE 754 says: so results are the same bits on every
 // machine. A compiler may fuse a product with the sum that it goes to, which then rounds once for both: GCC where the
 // processor can, clang within an expression too, and anywhere under -ffast-math. So each product that goes to a sum is
-// made here. GCC is told that an empty assembly may have changed it: that takes no instruction. Clang has a pragma, or
-// under -ffast-math, which overrules that pragma, a fence; it is one only where sums may be reordered.
+// made here. GCC is told that an empty assembly may have changed it: that takes no instruction. Clang has a pragma.
+// -ffast-math overrules it: there a fence is needed. Clang drops a fence unless sums may be reordered, so they may in
+// that line.
 #pragma once
 
 #include "tensornorm/core/ieee_math.hpp"

@@ -3,10 +3,12 @@
 
 #include <type_traits>
 
+#include "tensornorm/core/ieee_math.hpp"
 #include "tensornorm/core/kernel/post_ops.hpp"
 #include "tensornorm/core/pass/add_gradient.hpp"
 #include "tensornorm/core/pass/gradient_tile.hpp"
 
+TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 namespace core {
 
@@ -19,3 +21,4 @@ void add_gradient(const GradientTile<Scalar>& tile) {
 
 }  // namespace core
 }  // namespace tensornorm
+TENSORNORM_IEEE_MATH_END

@@ -1,6 +1,9 @@
 // add_gradient: the map of a dx given as add_to(dx).
 #pragma once
 
+#include "tensornorm/core/ieee_math.hpp"
+
+TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 namespace core {
 
@@ -14,6 +17,7 @@ void add_gradient(const GradientTile<Scalar>& tile);
 
 }  // namespace core
 }  // namespace tensornorm
+TENSORNORM_IEEE_MATH_END
 
 #ifndef TENSORNORM_COMPILED
 #include "tensornorm/core/pass/add_gradient-inl.hpp"

@@ -4,6 +4,7 @@
 // not taken from x (RMSNorm) drops the first mean, frozen statistics drop both (Ioffe and Szegedy 2015, section 3).
 #pragma once
 
+#include "tensornorm/core/ieee_math.hpp"
 #include "tensornorm/core/kernel/backward_columns.hpp"
 #include "tensornorm/core/kernel/column_reduce.hpp"
 #include "tensornorm/core/kernel/map_arithmetic.hpp"
@@ -14,6 +15,7 @@
 #include "tensornorm/core/pass/backward_sums.hpp"
 #include "tensornorm/core/pass/for_each_block.hpp"
 
+TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 namespace core {
 
@@ -262,3 +264,4 @@ class Backward {
 
 }  // namespace core
 }  // namespace tensornorm
+TENSORNORM_IEEE_MATH_END

@@ -3,6 +3,7 @@
 
 #include <optional>
 
+#include "tensornorm/core/ieee_math.hpp"
 #include "tensornorm/core/pass/forward_memory.hpp"
 #include "tensornorm/core/pass/parameters.hpp"
 #include "tensornorm/core/pass/pass_record.hpp"
@@ -10,6 +11,7 @@
 #include "tensornorm/core/plan/plan_cache.hpp"
 #include "tensornorm/core/plan/plan_slot.hpp"
 
+TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 namespace core {
 
@@ -74,3 +76,4 @@ std::uint64_t fingerprint(const Scalar* x, const Shape& shape, const Plan& plan)
 
 }  // namespace core
 }  // namespace tensornorm
+TENSORNORM_IEEE_MATH_END

@@ -5,12 +5,14 @@
 #include <cstdint>
 #include <optional>
 
+#include "tensornorm/core/ieee_math.hpp"
 #include "tensornorm/core/memory.hpp"
 #include "tensornorm/core/pass/layer_state.hpp"
 #include "tensornorm/core/pass/pass_engine.hpp"
 #include "tensornorm/core/pass/ranks.hpp"
 #include "tensornorm/core/pass/running.hpp"
 
+TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 namespace core {
 
@@ -130,6 +132,7 @@ class Engine : public LayerState<Scalar, settings> {
 
 }  // namespace core
 }  // namespace tensornorm
+TENSORNORM_IEEE_MATH_END
 
 #ifndef TENSORNORM_COMPILED
 #include "tensornorm/core/pass/engine-inl.hpp"

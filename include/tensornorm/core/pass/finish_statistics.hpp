@@ -72,7 +72,7 @@ class FinishStatistics {
   }
 
   Statistic<T> finished(const Moments& m, double var) const {
-    return core::finish<T>(m, var < rule_.floor ? rule_.floor : var, rule_.eps);  // NaN stays
+    return core::finish<T>(m, !is_nan(var) && var < rule_.floor ? rule_.floor : var, rule_.eps);
   }
 
   // Of the deviations multiplied by f.
@@ -95,7 +95,7 @@ class FinishStatistics {
         continue;
       }
       Moments m = moments_of(block, s, f, share);
-      if (in_lanes) m.m2 = block.m2[s] < 0 ? 0 : block.m2[s];
+      if (in_lanes) m.m2 = not_negative(block.m2[s]);
       const double var = m.m2 * share;
       const bool trusted = trust.of(m, var, rule_.n);
       if (!trusted && must_sum_again(block, s, m, trust)) {
@@ -123,7 +123,7 @@ class FinishStatistics {
   __attribute__((cold, noinline)) void keep_all(const Block& block) const {
     for (Index s = 0; s < block.stats; ++s) {
       Moments m = moments_of(block, s, 1, 1 / rule_.n);
-      m.m2 = block.m2[s] < 0 ? 0 : block.m2[s];
+      m.m2 = not_negative(block.m2[s]);
       keep(block, s, m);
     }
   }

@@ -1,10 +1,12 @@
 // for_each_block: the blocks of a pass, shared out among threads.
 #pragma once
 
+#include "tensornorm/core/ieee_math.hpp"
 #include "tensornorm/core/kernel/map.hpp"
 #include "tensornorm/core/plan/partition.hpp"
 #include "tensornorm/core/thread/runner.hpp"
 
+TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 namespace core {
 
@@ -23,3 +25,4 @@ void for_each_block(const Runner& runner, const Partition& partition, Index unit
 
 }  // namespace core
 }  // namespace tensornorm
+TENSORNORM_IEEE_MATH_END

@@ -1,6 +1,7 @@
 // Forward: the statistics of x, and y from them.
 #pragma once
 
+#include "tensornorm/core/ieee_math.hpp"
 #include "tensornorm/core/kernel/forward_columns.hpp"
 #include "tensornorm/core/pass/find_statistics.hpp"
 #include "tensornorm/core/pass/for_each_block.hpp"
@@ -8,6 +9,7 @@
 #include "tensornorm/core/pass/normalize.hpp"
 #include "tensornorm/core/pass/part_sums.hpp"
 
+TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 namespace core {
 
@@ -267,3 +269,4 @@ void Forward<Scalar>::run(const Runner& runner, const Workspace& workspace) {
 
 }  // namespace core
 }  // namespace tensornorm
+TENSORNORM_IEEE_MATH_END

@@ -1,6 +1,7 @@
 // What a forward pass is given.
 #pragma once
 
+#include "tensornorm/core/ieee_math.hpp"
 #include "tensornorm/core/kernel/moments.hpp"
 #include "tensornorm/core/kernel/packet.hpp"
 #include "tensornorm/core/pass/parameters.hpp"
@@ -8,6 +9,7 @@
 #include "tensornorm/core/plan/walk.hpp"
 #include "tensornorm/core/post_op.hpp"
 
+TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 namespace core {
 
@@ -57,3 +59,4 @@ struct ForwardArguments : Parameters<ParamOf<Scalar>> {
 
 }  // namespace core
 }  // namespace tensornorm
+TENSORNORM_IEEE_MATH_END

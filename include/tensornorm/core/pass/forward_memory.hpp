@@ -1,9 +1,11 @@
 // ForwardMemory: how much of a block a worker of a forward pass takes at a time, and the memory for it.
 #pragma once
 
+#include "tensornorm/core/ieee_math.hpp"
 #include "tensornorm/core/pass/part_sums.hpp"
 #include "tensornorm/core/pass/statistics_block.hpp"
 
+TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 namespace core {
 
@@ -142,3 +144,4 @@ class ForwardMemory {
 
 }  // namespace core
 }  // namespace tensornorm
+TENSORNORM_IEEE_MATH_END

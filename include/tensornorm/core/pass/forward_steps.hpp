@@ -1,12 +1,14 @@
 // ForwardSteps: what forward and infer share.
 #pragma once
 
+#include "tensornorm/core/ieee_math.hpp"
 #include "tensornorm/core/pass/forward.hpp"
 #include "tensornorm/core/pass/frozen.hpp"
 #include "tensornorm/core/pass/pass_record.hpp"
 #include "tensornorm/core/pass/staged_pass.hpp"
 #include "tensornorm/core/pass/statement.hpp"
 
+TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 namespace core {
 
@@ -57,3 +59,4 @@ struct ForwardSteps {
 
 }  // namespace core
 }  // namespace tensornorm
+TENSORNORM_IEEE_MATH_END

@@ -2,8 +2,10 @@
 #pragma once
 
 #include "tensornorm/core/compiled.hpp"
+#include "tensornorm/core/ieee_math.hpp"
 #include "tensornorm/core/pass/function_axes.hpp"
 
+TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 namespace core {
 
@@ -95,3 +97,4 @@ TENSORNORM_BODY Axes function_axes(const Shape& x, const NormRule& rule, const P
 
 }  // namespace core
 }  // namespace tensornorm
+TENSORNORM_IEEE_MATH_END

@@ -2,7 +2,9 @@
 #pragma once
 
 #include "tensornorm/core/check.hpp"
+#include "tensornorm/core/ieee_math.hpp"
 
+TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 namespace core {
 
@@ -42,6 +44,7 @@ int trailing_axes(const Shape& x, const ParamShape& params);
 
 }  // namespace core
 }  // namespace tensornorm
+TENSORNORM_IEEE_MATH_END
 
 #ifndef TENSORNORM_COMPILED
 #include "tensornorm/core/pass/function_axes-inl.hpp"

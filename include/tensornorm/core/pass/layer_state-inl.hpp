@@ -1,8 +1,10 @@
 // Bodies of layer_state.hpp.
 #pragma once
 
+#include "tensornorm/core/ieee_math.hpp"
 #include "tensornorm/core/pass/layer_state.hpp"
 
+TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 namespace core {
 
@@ -51,3 +53,4 @@ void LayerState<Scalar, settings>::check_affine() const {
 
 }  // namespace core
 }  // namespace tensornorm
+TENSORNORM_IEEE_MATH_END

@@ -5,9 +5,11 @@
 
 #include "tensornorm/core/check.hpp"
 #include "tensornorm/core/compiled.hpp"
+#include "tensornorm/core/ieee_math.hpp"
 #include "tensornorm/core/pass/parameters.hpp"
 #include "tensornorm/core/scalar.hpp"
 
+TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 namespace core {
 
@@ -83,6 +85,7 @@ class LayerState {
 
 }  // namespace core
 }  // namespace tensornorm
+TENSORNORM_IEEE_MATH_END
 
 #ifndef TENSORNORM_COMPILED
 #include "tensornorm/core/pass/layer_state-inl.hpp"

@@ -1,12 +1,14 @@
 // Normalizer: y from x and the coefficients of its bins, y = (hi - x) * scale + shift.
 #pragma once
 
+#include "tensornorm/core/ieee_math.hpp"
 #include "tensornorm/core/kernel/map.hpp"
 #include "tensornorm/core/kernel/map_arithmetic.hpp"
 #include "tensornorm/core/kernel/run_values.hpp"
 #include "tensornorm/core/pass/forward_arguments.hpp"
 #include "tensornorm/core/plan/plan.hpp"
 
+TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 namespace core {
 
@@ -183,3 +185,4 @@ class Normalizer {
 
 }  // namespace core
 }  // namespace tensornorm
+TENSORNORM_IEEE_MATH_END

@@ -2,8 +2,10 @@
 #pragma once
 
 #include "tensornorm/core/function_ref.hpp"
+#include "tensornorm/core/ieee_math.hpp"
 #include "tensornorm/core/plan/axis.hpp"
 
+TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 namespace core {
 
@@ -51,3 +53,4 @@ struct ParameterGradients {
 
 }  // namespace core
 }  // namespace tensornorm
+TENSORNORM_IEEE_MATH_END

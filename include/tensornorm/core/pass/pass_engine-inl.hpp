@@ -1,6 +1,7 @@
 // Bodies of pass_engine.hpp: forward; the others have headers of their own.
 #pragma once
 
+#include "tensornorm/core/ieee_math.hpp"
 #include "tensornorm/core/pass/backward_pass-inl.hpp"
 #include "tensornorm/core/pass/call_plan.hpp"
 #include "tensornorm/core/pass/forward_steps.hpp"
@@ -8,6 +9,7 @@
 #include "tensornorm/core/pass/pass_engine.hpp"
 #include "tensornorm/core/pass/residual-inl.hpp"
 
+TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 namespace core {
 
@@ -93,3 +95,4 @@ bool PassEngine<Scalar, tracks, settings>::repeat_forward(const Parameters<Param
 
 }  // namespace core
 }  // namespace tensornorm
+TENSORNORM_IEEE_MATH_END

@@ -2,6 +2,7 @@
 // pointers and shapes, and neither a tensor's type nor the layer's.
 #pragma once
 
+#include "tensornorm/core/ieee_math.hpp"
 #include "tensornorm/core/memory.hpp"
 #include "tensornorm/core/pass/parameters.hpp"
 #include "tensornorm/core/pass/pass_state.hpp"
@@ -12,6 +13,7 @@
 #include "tensornorm/core/target.hpp"
 #include "tensornorm/core/thread/runner.hpp"
 
+TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 namespace core {
 
@@ -88,6 +90,7 @@ class PassEngine {
 
 }  // namespace core
 }  // namespace tensornorm
+TENSORNORM_IEEE_MATH_END
 
 #ifndef TENSORNORM_COMPILED
 #include "tensornorm/core/pass/pass_engine-inl.hpp"

@@ -2,8 +2,10 @@
 #pragma once
 
 #include "tensornorm/core/compiled.hpp"
+#include "tensornorm/core/ieee_math.hpp"
 #include "tensornorm/core/pass/pass_record.hpp"
 
+TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 namespace core {
 
@@ -53,3 +55,4 @@ TENSORNORM_BODY void PassRecord::check_same(const Shape& x, std::uint64_t finger
 
 }  // namespace core
 }  // namespace tensornorm
+TENSORNORM_IEEE_MATH_END

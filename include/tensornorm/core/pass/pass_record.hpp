@@ -6,8 +6,10 @@
 #include <type_traits>
 
 #include "tensornorm/core/check.hpp"
+#include "tensornorm/core/ieee_math.hpp"
 #include "tensornorm/core/pass/parameters.hpp"
 
+TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 namespace core {
 
@@ -95,6 +97,7 @@ class StagedRecord {
 
 }  // namespace core
 }  // namespace tensornorm
+TENSORNORM_IEEE_MATH_END
 
 #ifndef TENSORNORM_COMPILED
 #include "tensornorm/core/pass/pass_record-inl.hpp"

@@ -7,11 +7,13 @@
 
 #include "tensornorm/core/compiled.hpp"
 #include "tensornorm/core/copy_memory.hpp"
+#include "tensornorm/core/ieee_math.hpp"
 #include "tensornorm/core/pass/function_axes.hpp"
 #include "tensornorm/core/pass/pass_record.hpp"
 #include "tensornorm/core/plan/plan_cache.hpp"
 #include "tensornorm/core/scalar.hpp"
 
+TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 namespace core {
 
@@ -50,3 +52,4 @@ struct FunctionState : PassState<Scalar> {
 
 }  // namespace core
 }  // namespace tensornorm
+TENSORNORM_IEEE_MATH_END

@@ -3,11 +3,13 @@
 
 #include <optional>
 
+#include "tensornorm/core/ieee_math.hpp"
 #include "tensornorm/core/pass/pass_state.hpp"
 #include "tensornorm/core/pass/residual.hpp"
 #include "tensornorm/core/pass/undo_post_op.hpp"
 #include "tensornorm/core/target.hpp"
 
+TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 namespace core {
 
@@ -188,3 +190,4 @@ __attribute__((noinline)) void backward_pieces(int axis, Index most, const Scala
 
 }  // namespace core
 }  // namespace tensornorm
+TENSORNORM_IEEE_MATH_END

@@ -1,10 +1,12 @@
 // Bodies of post_op.hpp.
 #pragma once
 
+#include "tensornorm/core/ieee_math.hpp"
 #include "tensornorm/core/kernel/post_ops.hpp"
 #include "tensornorm/core/pass/normalize.hpp"
 #include "tensornorm/core/pass/post_op.hpp"
 
+TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 namespace core {
 
@@ -45,3 +47,4 @@ void multiply(const Scalar* a, const Scalar* b, Index n, Scalar* c) {
 
 }  // namespace core
 }  // namespace tensornorm
+TENSORNORM_IEEE_MATH_END

@@ -1,8 +1,10 @@
 // What PostOp and PostOpGradient point to.
 #pragma once
 
+#include "tensornorm/core/ieee_math.hpp"
 #include "tensornorm/core/post_op.hpp"
 
+TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 namespace core {
 
@@ -28,6 +30,7 @@ void multiply(const Scalar* a, const Scalar* b, Index n, Scalar* c);
 
 }  // namespace core
 }  // namespace tensornorm
+TENSORNORM_IEEE_MATH_END
 
 #ifndef TENSORNORM_COMPILED
 #include "tensornorm/core/pass/post_op-inl.hpp"

@@ -3,10 +3,12 @@
 
 #include <vector>
 
+#include "tensornorm/core/ieee_math.hpp"
 #include "tensornorm/core/kernel/moments.hpp"
 #include "tensornorm/core/pass/parameters.hpp"
 #include "tensornorm/core/rank_messages.hpp"
 
+TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 namespace core {
 
@@ -64,6 +66,7 @@ class Ranks {
 
 }  // namespace core
 }  // namespace tensornorm
+TENSORNORM_IEEE_MATH_END
 
 #ifndef TENSORNORM_COMPILED
 #include "tensornorm/core/pass/ranks-inl.hpp"

@@ -1,9 +1,11 @@
 // RepeatedForward: a forward or infer that may repeat an earlier one, of tensors that all lie alike.
 #pragma once
 
+#include "tensornorm/core/ieee_math.hpp"
 #include "tensornorm/core/pass/residual.hpp"
 #include "tensornorm/core/post_op.hpp"
 
+TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 namespace core {
 
@@ -32,3 +34,4 @@ struct RepeatedForward {
 
 }  // namespace core
 }  // namespace tensornorm
+TENSORNORM_IEEE_MATH_END

@@ -1,9 +1,11 @@
 // Residual: a sum that a pass makes block by block, before it reads the block as its x.
 #pragma once
 
+#include "tensornorm/core/ieee_math.hpp"
 #include "tensornorm/core/plan/tile.hpp"
 #include "tensornorm/core/target.hpp"
 
+TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 namespace core {
 
@@ -40,6 +42,7 @@ struct ResidualArguments {
 
 }  // namespace core
 }  // namespace tensornorm
+TENSORNORM_IEEE_MATH_END
 
 #ifndef TENSORNORM_COMPILED
 #include "tensornorm/core/pass/residual-inl.hpp"

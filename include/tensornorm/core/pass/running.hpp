@@ -76,7 +76,7 @@ void move_running(const BatchStatistics<Param>& batch, Index channels, double we
     double mean_sum = 0, var_sum = 0;
     for (Index i = c; i < batch.count; i += channels) {
       mean_sum += static_cast<double>(batch.hi[i]) + static_cast<double>(batch.lo[i]);
-      var_sum += (batch.m2[i] <= 0 ? 0 : batch.m2[i]) / degrees;
+      var_sum += not_negative(batch.m2[i]) / degrees;
     }
     blend(mean[c], mean_sum / all);
     blend(var[c], var_sum / all);

@@ -2,10 +2,12 @@
 // staging.hpp is the simplest, from x to y.
 #pragma once
 
+#include "tensornorm/core/ieee_math.hpp"
 #include "tensornorm/core/pass/pass_record.hpp"
 #include "tensornorm/core/pass/residual.hpp"
 #include "tensornorm/core/staging.hpp"
 
+TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 namespace core {
 
@@ -45,3 +47,4 @@ __attribute__((cold, noinline)) void run_staged_backward(const Scalar* x, const 
 
 }  // namespace core
 }  // namespace tensornorm
+TENSORNORM_IEEE_MATH_END

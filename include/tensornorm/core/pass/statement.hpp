@@ -2,8 +2,10 @@
 #pragma once
 
 #include "tensornorm/core/function_ref.hpp"
+#include "tensornorm/core/ieee_math.hpp"
 #include "tensornorm/core/plan/shape.hpp"
 
+TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 namespace core {
 
@@ -26,3 +28,4 @@ struct Statement {
 
 }  // namespace core
 }  // namespace tensornorm
+TENSORNORM_IEEE_MATH_END

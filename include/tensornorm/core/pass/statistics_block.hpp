@@ -1,12 +1,14 @@
 // StatisticsBlock: a block of bins and what is known of its statistics.
 #pragma once
 
+#include "tensornorm/core/ieee_math.hpp"
 #include "tensornorm/core/kernel/finish_sums.hpp"
 #include "tensornorm/core/kernel/run_values.hpp"
 #include "tensornorm/core/memory.hpp"
 #include "tensornorm/core/pass/sum_scale.hpp"
 #include "tensornorm/core/plan/plan.hpp"
 
+TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 namespace core {
 
@@ -83,3 +85,4 @@ struct StatisticsBlock : BinRange {
 
 }  // namespace core
 }  // namespace tensornorm
+TENSORNORM_IEEE_MATH_END

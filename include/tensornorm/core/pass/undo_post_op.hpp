@@ -3,10 +3,12 @@
 
 #include <vector>
 
+#include "tensornorm/core/ieee_math.hpp"
 #include "tensornorm/core/pass/pass_engine.hpp"
 #include "tensornorm/core/post_op.hpp"
 #include "tensornorm/core/target.hpp"
 
+TENSORNORM_IEEE_MATH_BEGIN
 namespace tensornorm {
 namespace core {
 
@@ -63,6 +65,7 @@ void undo_post_op(const UndoArguments<Scalar>& arguments, const BackwardOfResult
 
 }  // namespace core
 }  // namespace tensornorm
+TENSORNORM_IEEE_MATH_END
 
 #ifndef TENSORNORM_COMPILED
 #include "tensornorm/core/pass/undo_post_op-inl.hpp"

@@ -30,18 +30,19 @@ class SharedPlans {
     const Plan* plan_ = nullptr;
   };
 
-  // The plan of these axes: one that is kept, or a new one in the place of the oldest that nobody uses. None where all
+  // The plan of these axes: one that is kept, or a new one in the next place in turn that nobody uses. None where all
   // are in use.
   void find(const Axes& axes, const Uses& uses, void (*complete)(Plan&), Use& use) {
     const std::size_t hash = hash_of(axes);
-    for (Slot& slot : slots_) {
-      if (slot.hash.load(std::memory_order_relaxed) == hash && take(slot, axes, uses, use)) return;
+    for (std::size_t i = 0; i < kPlaces; ++i) {
+      if (hashes_[i].load(std::memory_order_relaxed) == hash && take(slots_[i], axes, uses, use)) return;
     }
     for (std::size_t tries = 0; tries < kPlaces; ++tries) {
-      Slot& slot = slots_[next_.fetch_add(1, std::memory_order_relaxed) % kPlaces];
+      const std::size_t place = next_.fetch_add(1, std::memory_order_relaxed) % kPlaces;
+      Slot& slot = slots_[place];
       int nobody = 0;
       if (!slot.users.compare_exchange_strong(nobody, kBusy, std::memory_order_acquire)) continue;
-      slot.hash.store(hash, std::memory_order_relaxed);
+      hashes_[place].store(hash, std::memory_order_relaxed);
       slot.axes = axes;
       slot.uses = uses;
       make(slot, complete);
@@ -57,7 +58,6 @@ class SharedPlans {
   static constexpr std::size_t kPlaces = 16;
 
   struct Slot {
-    std::atomic<std::size_t> hash{0};  // of the axes: where to look
     std::atomic<int> users{0};
     Axes axes;
     Uses uses;
@@ -70,7 +70,7 @@ class SharedPlans {
     return sum;
   }
 
-  // Whether it is the plan of these axes, now in use.
+  // If the slot holds the plan of these axes, marks it used and returns true.
   static bool take(Slot& slot, const Axes& axes, const Uses& uses, Use& use) {
     int users = slot.users.load(std::memory_order_relaxed);
     do {
@@ -89,6 +89,7 @@ class SharedPlans {
     complete(slot.plan.emplace(Binning(slot.axes, slot.uses), slot.uses));
   }
 
+  std::atomic<std::size_t> hashes_[kPlaces] = {};  // of the axes of each slot: where to look
   Slot slots_[kPlaces];
   std::atomic<std::size_t> next_{0};
 };

@@ -1,6 +1,7 @@
 // GroupWhitening: the whitening matrices of all groups by one method, what they colour back with, and their gradient.
 #pragma once
 
+#include <algorithm>
 #include "tensornorm/core/ieee_math.hpp"
 #include "tensornorm/core/whitening/covariance.hpp"
 #include "tensornorm/core/whitening/whitening_matrix.hpp"
@@ -30,7 +31,7 @@ struct GroupWhitening : WhiteningRule {
  private:
   Matrix matrix(WhiteningStatistics& s, Index from) const {
     const Matrix sigma = s.covariance.middleRows(from, k);
-    if (!sigma.allFinite()) {
+    if (!std::all_of(sigma.data(), sigma.data() + sigma.size(), is_finite)) {
       s.vectors.middleRows(from, k).setConstant(std::numeric_limits<double>::quiet_NaN());
       s.deviations.segment(from, k).setOnes();
       return s.vectors.middleRows(from, k);
