@@ -32,7 +32,8 @@ class TileNorm {
     }
     const T largest = largest_magnitude(x_, tile_);
     if (!is_sum) return part.add_largest(static_cast<double>(largest));
-    part.add(is_finite(largest) ? scaled_sum(largest) : Wide(static_cast<double>(largest)));
+    const double value = static_cast<double>(largest);
+    part.add(is_finite(value) ? scaled_sum(largest) : Wide(value));
   }
 
  private:

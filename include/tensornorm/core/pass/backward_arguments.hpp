@@ -95,7 +95,8 @@ void get_xhat(const BackwardArguments<Scalar>& a, const BinRun& run, T* hi, T* s
 template <class T>
 void add_shifts(const T* shift, const double* sum_p, Index n, double* sum_pq) {
   for (Index i = 0; i < n; ++i) {
-    if (!is_zero(shift[i])) sum_pq[i] += product(static_cast<double>(shift[i]), sum_p[i]);
+    const double of_shift = static_cast<double>(shift[i]);
+    if (!is_zero(of_shift)) sum_pq[i] += product(of_shift, sum_p[i]);
   }
 }
 

@@ -161,11 +161,12 @@ class FinishStatistics {
       block.pending[s] = Pending(scale_, tries);
       return true;
     }
-    const bool is_blind = !is_finite(block.estimate[s]);  // the samples of floats overflowed, or are not finite
+    const double estimate = static_cast<double>(block.estimate[s]);
+    const bool is_blind = !is_finite(estimate);  // the samples of floats overflowed, or are not finite
     if ((scale_ == Scale::kWide && !is_blind) || scale_ == Scale::kUp || (overflowed && scale_ == Scale::kDown))
       return false;
     if (!overflowed) block.estimate[s] = static_cast<T>(mean);
-    if (!is_finite(block.estimate[s])) block.estimate[s] = 0;
+    if (!is_finite(static_cast<double>(block.estimate[s]))) block.estimate[s] = 0;
     block.pending[s] = Pending(!is_double ? Scale::kWide : overflowed ? Scale::kDown : Scale::kUp, 0);
     return true;
   }

@@ -151,7 +151,8 @@ struct Affine {
   // A gamma of 0 took z away: 0 stands for it.
   double inverse(double y, Index c) const {
     if (gamma == nullptr) return y;
-    return is_zero(gamma[c]) ? 0 : (y - static_cast<double>(beta[c])) / static_cast<double>(gamma[c]);
+    const double factor = static_cast<double>(gamma[c]);
+    return is_zero(factor) ? 0 : (y - static_cast<double>(beta[c])) / factor;
   }
 };
 
