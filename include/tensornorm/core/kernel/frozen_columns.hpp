@@ -68,6 +68,8 @@ struct FrozenColumns {
     differ |= (gamma ^ prepared_gamma) | (var ^ prepared_var);
   }
 
+  static constexpr Index kRowsWorthCopies = 16;
+
   // Where arrays and y begin at different places in a line, each vector of an array lies in two lines. Many rows
   // therefore read copies that begin where y does. (Measured on Zen 5: 16 to 64 rows of 256 floats take 0.6 to 1.0 of
   // the time so.)
@@ -81,7 +83,7 @@ struct FrozenColumns {
     to.in_place = x.p == y;
     const T* of[] = {arrays.mean, arrays.scale, arrays.beta};
     if (is_float && !to.in_place && is_long_row<Scalar>(cols) && cols <= most && rows >= kRowsWorthCopies) {
-      T* copy = copies + (line - head_of(y) % line) % line;
+      T* copy = copies + begin_beside(y) / size;
       for (const T*& array : of) {
         std::memcpy(copy, array, static_cast<std::size_t>(cols * size));
         array = copy;
@@ -91,7 +93,6 @@ struct FrozenColumns {
     const Values values{{x, {of[0]}, {of[1]}}, {of[2]}};
     Map<Values>{values, rows, cols, y, stride, to}.template run<Isa>();
   }
-  static constexpr Index kRowsWorthCopies = 16;
 };
 
 }  // namespace core

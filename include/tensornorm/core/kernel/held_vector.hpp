@@ -3,6 +3,7 @@
 
 #include <cassert>
 #include <cstddef>
+#include <type_traits>
 
 #include "tensornorm/core/ieee_math.hpp"
 #include "tensornorm/core/kernel/packet.hpp"
@@ -22,34 +23,18 @@ class HeldVector {
     typename Functor::template Row<V> row{};
     functor.template begin<Isa>(0, row);
     V unused;
-    const Reader reader{at, values_};
+    const Place<V> reader{at, values_};
     functor.value(row, reader, unused);
     assert(reader.next == n);
   }
 
   const FullVector<Isa> at;
 
-  // The place for the functor in another row.
+  // The place as functors see it. `Value` is V where the values by column are read, and const V once they are held.
+  template <class Value>
   struct Place {
     const FullVector<Isa>& at;
-    const V* values;
-    mutable int next = 0;
-
-    template <class Scalar>
-    TENSORNORM_INLINE void load(const Scalar* row, V& v) const {
-      at.load(row, v);
-    }
-    template <class Scalar>
-    TENSORNORM_INLINE void load_by_column(const Scalar*, V& v, Index = kEach) const {
-      v = values[next++];
-    }
-  };
-  TENSORNORM_INLINE Place place() const { return {at, values_}; }
-
- private:
-  struct Reader {
-    const FullVector<Isa>& at;
-    V* values;
+    Value* values;
     mutable int next = 0;
 
     template <class Scalar>
@@ -58,11 +43,13 @@ class HeldVector {
     }
     template <class Scalar>
     TENSORNORM_INLINE void load_by_column(const Scalar* row, V& v, Index mask = kEach) const {
-      at.load(row, v, mask);
-      values[next++] = v;
+      if constexpr (!std::is_const<Value>::value) at.load(row, values[next], mask);
+      v = values[next++];
     }
   };
+  TENSORNORM_INLINE Place<const V> place() const { return {at, values_}; }
 
+ private:
   V values_[static_cast<std::size_t>(n)];
 };
 

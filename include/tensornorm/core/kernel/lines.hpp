@@ -11,7 +11,7 @@
 namespace tensornorm {
 namespace core {
 
-// Bytes of a long row at least, wherever it begins in a line.
+// A row of more bytes is long, wherever it begins in a line.
 constexpr Index kLongRun = 16 * kCacheLine;
 
 // Rows end to end whose lines go past the cache are so long at least (measured: runs of 196 floats take 0.66 to 0.92 of
@@ -33,18 +33,25 @@ constexpr bool is_long_row(Index cols) {
   return bytes > kLongRun || (bytes > kLongRun / 2 && bytes % kCacheLine == 0);
 }
 
-// Where arrays by column begin that a map reads beside `output`: so many bytes behind the start of a line that each
-// vector of theirs lies in one line where the output's does. (Measured on Zen 5 where y and dx go past the cache and
-// begin 16 bytes behind a line, as malloc aligns them: BatchNorm channels last takes 0.56 to 0.86 of the time.) 0 where
-// arrays of double could not begin so.
+// Bytes from the start of a line to where an array of parameters begins of which each vector lies in one line where
+// that of `output` does.
+template <class Scalar>
+TENSORNORM_INLINE Index begin_beside(const Scalar* output) {
+  const Index before = head_of(output) * static_cast<Index>(sizeof(ParamOf<Scalar>)) % kCacheLine;
+  return (kCacheLine - before) % kCacheLine;
+}
+
+// The same of the arrays by column that a map reads beside `output`, where its rows are written in lines. (Measured on
+// Zen 5 where y and dx go past the cache and begin 16 bytes behind a line, as malloc aligns them: BatchNorm channels
+// last takes 0.56 to 0.86 of the time.) Else 0, and where arrays of double could not begin so.
 template <class Scalar>
 Index in_line_beside(const Scalar* output, const Walk& walk, bool past_cache, bool in_place) {
-  constexpr Index size = sizeof(Scalar), param_size = sizeof(ParamOf<Scalar>);
+  constexpr Index size = sizeof(Scalar);
   const Index cols = walk.columns() ? walk.bins() : walk.run();
   const bool streams = past_cache && size > 2 && cols * size >= kJoinedRun;
   if (in_place || !(is_long_row<Scalar>(cols) || streams)) return 0;
-  const Index before = head_of(output) * param_size % kCacheLine;
-  return before % static_cast<Index>(sizeof(double)) == 0 ? (kCacheLine - before) % kCacheLine : 0;
+  const Index begin = begin_beside(output);
+  return begin % static_cast<Index>(sizeof(double)) == 0 ? begin : 0;
 }
 
 }  // namespace core
